@@ -1,0 +1,37 @@
+"""Seeing a cancellation at the moment it is delivered."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class CancellationWatch(Generic[T]):
+    """Awaits a coroutine, and says when `CancelledError` is thrown into it.
+
+    A handler that is cancelled cleans up, and awaits, before the error leaves it. By then nobody
+    can tell a server that shuts down from a peer that is gone.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], cancelled: Callable[[], None]) -> None:
+        self._coroutine = coroutine
+        self._cancelled = cancelled
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        inner = self._coroutine.__await__()
+        resume = partial(inner.send, None)
+        while True:
+            try:
+                awaited = resume()
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # that is how coroutines return
+            try:
+                value = yield awaited
+            except BaseException as error:  # noqa: BLE001  # it belongs to the coroutine
+                if isinstance(error, asyncio.CancelledError):
+                    self._cancelled()
+                resume = partial(inner.throw, error)
+            else:
+                resume = partial(inner.send, value)

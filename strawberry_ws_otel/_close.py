@@ -1,0 +1,312 @@
+"""How a connection ended: the facts, and the verdict over them as tables.
+
+The facts are those of RFC 6455 7.1: which close frame was sent, which was received, whose came
+first, and what went wrong where there was none. `ws.close_code` of aiohttp is not among them: it
+says 1000 for a 4408 and 1006 for a 4400 that the client did not echo.
+
+A new close code is a member of `CloseCode` and a line in `_SENT` or `_RECEIVED`.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Final, NamedTuple
+
+from strawberry_ws_otel._bounds import exception_type
+
+
+class CloseCode(IntEnum):
+    """Close codes with a meaning of their own: RFC 6455 7.4.1, IANA, and both subprotocols."""
+
+    NORMAL_CLOSURE = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_STATUS_RCVD = 1005
+    ABNORMAL_CLOSURE = 1006
+    INVALID_DATA = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXTENSION = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+    TLS_HANDSHAKE = 1015
+    BAD_RESPONSE = 4004
+    INTERNAL_CLIENT_ERROR = 4005
+    BAD_REQUEST = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
+    SUBPROTOCOL_NOT_ACCEPTABLE = 4406
+    CONNECTION_INITIALISATION_TIMEOUT = 4408
+    SUBSCRIBER_ALREADY_EXISTS = 4409
+    TOO_MANY_INITIALISATION_REQUESTS = 4429
+    TERMINATED = 4499
+    INTERNAL_SERVER_ERROR = 4500
+    CONNECTION_ACKNOWLEDGEMENT_TIMEOUT = 4504
+
+
+NAMED_CODES: Final = frozenset(CloseCode)
+"""The codes that may label a metric."""
+
+
+class Outcome(StrEnum):
+    """The verdict over a close."""
+
+    NORMAL = "normal"
+    SERVER_SHUTDOWN = "server_shutdown"
+    CONNECTION_LOST = "connection_lost"
+    HEARTBEAT_TIMEOUT = "heartbeat_timeout"
+    INVALID_FRAME = "invalid_frame"
+    INVALID_MESSAGE = "invalid_message"
+    INIT_TIMEOUT = "init_timeout"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    SUBPROTOCOL_REJECTED = "subprotocol_rejected"
+    DUPLICATE_OPERATION = "duplicate_operation"
+    DUPLICATE_INIT = "duplicate_init"
+    HANDSHAKE_REJECTED = "handshake_rejected"
+    CLIENT_TERMINATED = "client_terminated"
+    CLIENT_ERROR = "client_error"
+    SERVER_ERROR = "server_error"
+    APPLICATION_CODE = "application_code"
+    OTHER = "other"
+
+
+class Fault(StrEnum):
+    """Whose fault a close is; an outcome with a fault is abnormal."""
+
+    CLIENT = "client"
+    SERVER = "server"
+    NETWORK = "network"
+    UNKNOWN = "unknown"
+    NONE = "none"
+
+
+class Initiator(StrEnum):
+    """Whose close frame came first."""
+
+    CLIENT = "client"
+    SERVER = "server"
+    NONE = "none"
+
+
+FAULTS: Final[Mapping[Outcome, Fault]] = {
+    Outcome.NORMAL: Fault.NONE,
+    Outcome.SERVER_SHUTDOWN: Fault.NONE,
+    Outcome.CONNECTION_LOST: Fault.NETWORK,
+    Outcome.HEARTBEAT_TIMEOUT: Fault.NETWORK,
+    Outcome.INVALID_FRAME: Fault.CLIENT,
+    Outcome.INVALID_MESSAGE: Fault.CLIENT,
+    Outcome.INIT_TIMEOUT: Fault.CLIENT,
+    Outcome.UNAUTHORIZED: Fault.CLIENT,
+    Outcome.FORBIDDEN: Fault.CLIENT,
+    Outcome.SUBPROTOCOL_REJECTED: Fault.CLIENT,
+    Outcome.DUPLICATE_OPERATION: Fault.CLIENT,
+    Outcome.DUPLICATE_INIT: Fault.CLIENT,
+    Outcome.HANDSHAKE_REJECTED: Fault.CLIENT,
+    Outcome.CLIENT_TERMINATED: Fault.CLIENT,
+    Outcome.CLIENT_ERROR: Fault.UNKNOWN,
+    Outcome.SERVER_ERROR: Fault.SERVER,
+    Outcome.APPLICATION_CODE: Fault.UNKNOWN,
+    Outcome.OTHER: Fault.UNKNOWN,
+}
+
+_SENT: Final[Mapping[int, Outcome]] = {
+    CloseCode.NORMAL_CLOSURE: Outcome.NORMAL,
+    CloseCode.GOING_AWAY: Outcome.SERVER_SHUTDOWN,
+    CloseCode.SERVICE_RESTART: Outcome.SERVER_SHUTDOWN,
+    # The legacy handler's "WebSocket message type must be text".
+    CloseCode.PROTOCOL_ERROR: Outcome.INVALID_FRAME,
+    CloseCode.INTERNAL_ERROR: Outcome.SERVER_ERROR,
+    CloseCode.INTERNAL_SERVER_ERROR: Outcome.SERVER_ERROR,
+    CloseCode.BAD_REQUEST: Outcome.INVALID_MESSAGE,
+    CloseCode.UNAUTHORIZED: Outcome.UNAUTHORIZED,
+    CloseCode.FORBIDDEN: Outcome.FORBIDDEN,
+    CloseCode.SUBPROTOCOL_NOT_ACCEPTABLE: Outcome.SUBPROTOCOL_REJECTED,
+    CloseCode.CONNECTION_INITIALISATION_TIMEOUT: Outcome.INIT_TIMEOUT,
+    CloseCode.SUBSCRIBER_ALREADY_EXISTS: Outcome.DUPLICATE_OPERATION,
+    CloseCode.TOO_MANY_INITIALISATION_REQUESTS: Outcome.DUPLICATE_INIT,
+}
+
+# The legacy subprotocol has no codes of its own: it refuses with a `connection_error`, then closes.
+_SENT_AFTER_REFUSAL: Final[Mapping[int, Outcome]] = {
+    CloseCode.NORMAL_CLOSURE: Outcome.INVALID_MESSAGE,
+    CloseCode.INTERNAL_ERROR: Outcome.FORBIDDEN,
+}
+
+_RECEIVED: Final[Mapping[int, Outcome]] = {
+    CloseCode.NORMAL_CLOSURE: Outcome.NORMAL,
+    CloseCode.GOING_AWAY: Outcome.NORMAL,
+    CloseCode.NO_STATUS_RCVD: Outcome.NORMAL,
+    CloseCode.TERMINATED: Outcome.CLIENT_TERMINATED,
+    CloseCode.INTERNAL_CLIENT_ERROR: Outcome.CLIENT_TERMINATED,
+    CloseCode.INTERNAL_ERROR: Outcome.CLIENT_TERMINATED,
+    CloseCode.PROTOCOL_ERROR: Outcome.CLIENT_ERROR,
+    CloseCode.UNSUPPORTED_DATA: Outcome.CLIENT_ERROR,
+    CloseCode.INVALID_DATA: Outcome.CLIENT_ERROR,
+    CloseCode.MESSAGE_TOO_BIG: Outcome.CLIENT_ERROR,
+    CloseCode.MANDATORY_EXTENSION: Outcome.CLIENT_ERROR,
+    CloseCode.BAD_RESPONSE: Outcome.CLIENT_ERROR,
+    CloseCode.CONNECTION_ACKNOWLEDGEMENT_TIMEOUT: Outcome.CLIENT_ERROR,
+}
+
+_APPLICATION_CODES: Final = range(3000, 5000)
+"""RFC 6455 7.4.2: 3000-3999 for libraries and applications, 4000-4999 for private use."""
+
+REJECTING_CODES: Final = frozenset({CloseCode.UNAUTHORIZED, CloseCode.SUBSCRIBER_ALREADY_EXISTS})
+"""The codes that refuse the very operation whose first message is being handled."""
+
+# What ends a handler without a word of the view: the event loop or the process goes down.
+_CANCELLATIONS: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+
+
+class CloseFrame(NamedTuple):
+    """A close frame: its code (1005 for a frame without one) and its reason."""
+
+    code: int
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known about the end of one connection; the first close frame of a side counts."""
+
+    sent: CloseFrame | None = None
+    received: CloseFrame | None = None
+    initiator: Initiator = Initiator.NONE
+    upgraded: bool = False
+    status: int | None = None
+    """HTTP status of a refused handshake."""
+    frame_error: BaseException | None = None
+    """What aiohttp's ERROR frame carried, or `ws.exception()`, if that decided the close."""
+    lost: bool = False
+    """The end of the stream was read before any close frame."""
+    exception: BaseException | None = None
+    """What left the view."""
+    malformed: bool = False
+    """The exception left while a message was handled that is not well formed."""
+    transport_up: bool = True
+    """Whether the transport was alive when the handler was cancelled or the view raised."""
+    refused: bool = False
+    """The legacy `connection_error` was sent."""
+
+    def frame_sent(self, frame: CloseFrame) -> None:
+        """Note a close frame of the server."""
+        self.sent = self.sent or frame
+        if self.initiator is Initiator.NONE:
+            self.initiator = Initiator.SERVER
+
+    def frame_received(self, frame: CloseFrame) -> None:
+        """Note a close frame of the client."""
+        self.received = self.received or frame
+        if self.initiator is Initiator.NONE:
+            self.initiator = Initiator.CLIENT
+
+    @property
+    def first(self) -> CloseFrame | None:
+        """The close frame that came first."""
+        return self.sent if self.initiator is Initiator.SERVER else self.received
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """All that an observer may know about how a connection ended."""
+
+    outcome: Outcome
+    fault: Fault
+    initiator: Initiator
+    clean: bool
+    code: int | None
+    """Code of the first close frame, 1006 without one, None without an upgrade."""
+    reason: str
+    error_type: str | None
+    """Class of the exception that decided it, else the outcome; None unless abnormal."""
+
+    @property
+    def abnormal(self) -> bool:
+        """Whether somebody is at fault."""
+        return self.fault is not Fault.NONE
+
+
+def verdict(facts: Facts, ordinary: Collection[str | int] = ()) -> Verdict:
+    """Judge `facts` by the tables above.
+
+    Outcomes and close codes in `ordinary` are nobody's fault: the operator declared them so.
+    """
+    first = facts.first
+    outcome, error = _outcome(facts)
+    code = first.code if first else CloseCode.ABNORMAL_CLOSURE.value if facts.upgraded else None
+    fault = Fault.NONE if outcome in ordinary or code in ordinary else FAULTS[outcome]
+    return Verdict(
+        outcome=outcome,
+        fault=fault,
+        initiator=facts.initiator,
+        clean=facts.sent is not None and facts.received is not None,
+        code=code,
+        reason=first.reason if first else "",
+        error_type=None
+        if fault is Fault.NONE
+        else exception_type(error)
+        if error
+        else outcome.value,
+    )
+
+
+def _outcome(facts: Facts) -> tuple[Outcome, BaseException | None]:
+    """Return the outcome, and the exception that decided it, if one did."""
+    error = facts.frame_error
+    if facts.first is not None:
+        return _by_frame(facts, facts.first), error
+    if error is not None:
+        return _by_frame_error(error), error
+    if facts.exception is not None and not facts.lost:
+        return _by_exception(facts, facts.exception)
+    return Outcome.CONNECTION_LOST if facts.upgraded else _by_status(facts.status), None
+
+
+def _by_frame(facts: Facts, first: CloseFrame) -> Outcome:
+    """Judge a close whose first frame is `first`."""
+    if facts.initiator is Initiator.CLIENT:
+        return _by_code(first.code, _RECEIVED)
+    if facts.frame_error is not None:
+        return Outcome.INVALID_FRAME
+    return _by_code(first.code, {**_SENT, **_SENT_AFTER_REFUSAL} if facts.refused else _SENT)
+
+
+def _by_code(code: int, outcomes: Mapping[int, Outcome]) -> Outcome:
+    unnamed = Outcome.APPLICATION_CODE if code in _APPLICATION_CODES else Outcome.OTHER
+    return outcomes.get(code, unnamed)
+
+
+def _by_frame_error(error: BaseException) -> Outcome:
+    """Judge an ERROR frame after which no close frame was written."""
+    if isinstance(error, TimeoutError):
+        return Outcome.HEARTBEAT_TIMEOUT
+    return Outcome.CONNECTION_LOST if isinstance(error, OSError) else Outcome.INVALID_FRAME
+
+
+def _by_exception(facts: Facts, exception: BaseException) -> tuple[Outcome, BaseException | None]:
+    """Judge an exception that left the view before any close frame."""
+    if isinstance(exception, _CANCELLATIONS):
+        up = facts.transport_up
+        return Outcome.SERVER_SHUTDOWN if up else Outcome.CONNECTION_LOST, None
+    if isinstance(exception, ConnectionError) and not facts.transport_up:
+        return Outcome.CONNECTION_LOST, exception
+    if facts.malformed:
+        return Outcome.INVALID_MESSAGE, exception
+    if facts.status is not None and not facts.upgraded:
+        return _by_status(facts.status), exception
+    return Outcome.SERVER_ERROR, exception
+
+
+def _by_status(status: int | None) -> Outcome:
+    """Judge a handshake that was answered by a status other than 101."""
+    match (status or 0) // 100:
+        case 4:
+            return Outcome.HANDSHAKE_REJECTED
+        case 5:
+            return Outcome.SERVER_ERROR
+    return Outcome.OTHER

@@ -1,0 +1,115 @@
+"""The options of the library, checked where they are given."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from strawberry_ws_otel._close import Outcome
+
+TraceShape = Literal["linked", "nested"]
+RemoteContext = Literal["parent", "link", "ignore"]
+ErrorMessages = Literal["execution", "all", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
+class OTelConfig:
+    """What is recorded, and where it goes. Every option has a default; wrong values raise.
+
+    Raises:
+        TypeError: a value is of the wrong type.
+        ValueError: a value is of the right type, but none that the option knows.
+    """
+
+    tracer_provider: TracerProvider | None = None
+    """Where spans go; None: the global provider, also when it is set later."""
+
+    meter_provider: MeterProvider | None = None
+    """Where metrics go; None: the global provider, also when it is set later."""
+
+    message_events: int = 8
+    """How many message events of a type and direction a span gets before they are thinned to the
+    ordinals that are powers of two; 0: no message events at all."""
+
+    phase_spans: bool = True
+    """Whether parsing, validation and execution get spans."""
+
+    trace_shape: TraceShape = "linked"
+    """`linked`: init and each operation are traces of their own, linked with the connection;
+    `nested`: they are children of the connection span."""
+
+    remote_context: RemoteContext = "parent"
+    """What a trace context that came from the client is to us: the `parent`, a `link`, or nothing
+    (`ignore`). The last two are for servers that face strangers."""
+
+    normal_outcomes: Collection[str | int] = field(default=frozenset())
+    """Outcomes (`"connection_lost"`) and close codes (4100) that are ordinary here: no fault, no
+    ERROR status, no `error.type`, no log record."""
+
+    capture_document: bool = False
+    """Whether `graphql.document` is recorded; literals in it may be private."""
+
+    error_messages: ErrorMessages = "execution"
+    """Whose messages are recorded: those of errors that resolvers raised (`execution`), `all`, or
+    `none`. Errors before execution quote variables and literals."""
+
+    name_spans_after_operation: bool = False
+    """Whether spans are called `subscription OnPrice`; only for a bounded set of operations."""
+
+    def __post_init__(self) -> None:
+        """Check every option."""
+        _check_provider("tracer_provider", self.tracer_provider, TracerProvider)
+        _check_provider("meter_provider", self.meter_provider, MeterProvider)
+        _check_count("message_events", self.message_events)
+        for name in ("phase_spans", "capture_document", "name_spans_after_operation"):
+            _check_flag(name, getattr(self, name))
+        _check_choice("trace_shape", self.trace_shape, get_args(TraceShape))
+        _check_choice("remote_context", self.remote_context, get_args(RemoteContext))
+        _check_choice("error_messages", self.error_messages, get_args(ErrorMessages))
+        _check_outcomes(self.normal_outcomes)
+        object.__setattr__(self, "normal_outcomes", frozenset(self.normal_outcomes))
+
+
+def _check_provider(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(
+            f"{name} must be a {kind.__name__} or None for the global one, not {value!r}"
+        )
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} must be 0 or more, not {value}; 0 turns message events off")
+
+
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def _check_outcomes(value: object) -> None:
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise TypeError(
+            "normal_outcomes must be a set of outcomes and close codes, such as"
+            f" {{'connection_lost', 4100}}, not {value!r}"
+        )
+    for item in value:
+        if not (_is_close_code(item) or (isinstance(item, str) and item in frozenset(Outcome))):
+            raise ValueError(
+                f"normal_outcomes knows the close codes 1000 to 4999 and {', '.join(Outcome)};"
+                f" {item!r} is neither"
+            )
+
+
+def _is_close_code(value: object) -> bool:
+    """Whether `value` is in the ranges of RFC 6455 7.4.2."""
+    return isinstance(value, int) and not isinstance(value, bool) and value in range(1000, 5000)

@@ -1,0 +1,440 @@
+"""The state of one connection: its facts, its operations, its verdict.
+
+The edges tell it what was received, sent and closed; it never touches the socket. Facts are kept
+first and recorded second, so that a broken telemetry pipe does not change the verdict.
+"""
+
+import secrets
+import sys
+import time
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context, create_key, get_value, set_value
+from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.util.types import AttributeValue
+
+from strawberry_ws_otel import _bounds, _semconv
+from strawberry_ws_otel._close import REJECTING_CODES, CloseFrame, Facts, Verdict, verdict
+from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._init import ConnectionInit
+from strawberry_ws_otel._log import log_close
+from strawberry_ws_otel._metrics import Traffic
+from strawberry_ws_otel._operation import EndReason, SocketOperation, current_operation
+from strawberry_ws_otel._propagation import Parentage, remote_context, within_connection
+from strawberry_ws_otel._protocol import Meaning, Message, MessageType, vocabulary
+from strawberry_ws_otel._telemetry import Telemetry
+
+_KEY: Final = create_key("strawberry_ws_otel.connection")
+
+_SYNTAX_ERROR: Final = "Syntax Error"
+"""How the reason of a 4400 for a syntax error begins; the rest quotes the document."""
+
+
+class Connection:
+    """One connection, from the handshake to the close."""
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        fuse: Fuse,
+        parentage: Parentage,
+        attributes: Mapping[str, AttributeValue | None],
+        in_reader: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Start the connection.
+
+        Args:
+            telemetry: where it is recorded.
+            fuse: what keeps our failures from the host.
+            parentage: where its span starts.
+            attributes: of the handshake.
+            in_reader: whether the caller is the task that reads the socket.
+        """
+        self.id = secrets.token_hex(8)
+        self.fuse = fuse
+        self.facts = Facts()
+        self._telemetry = telemetry
+        self._in_reader = in_reader
+        self._started = time.monotonic()
+        self._last_received: float | None = None
+        self.span = telemetry.spans.start(
+            _semconv.SPAN_CONNECTION,
+            fuse,
+            context=parentage.context,
+            attributes={
+                _semconv.CONNECTION_ID: self.id,
+                _semconv.PROTOCOL_NAME: "websocket",
+                **attributes,
+            },
+            links=parentage.links,
+        )
+        self.context: Context = set_value(
+            _KEY, self, trace.set_span_in_context(self.span.span, parentage.context)
+        )
+        """The context in which the host serves the connection."""
+        self._vocabulary = vocabulary(None)
+        self._traffic: Traffic | None = None
+        self._init: ConnectionInit | None = None
+        self._carried: Context | None = None
+        self._acknowledged = False
+        self._by_id: dict[Hashable, SocketOperation] = {}
+        self._alive: set[SocketOperation] = set()
+        self._operations = 0
+        self._message: Message | None = None
+        """The message that the host is handling."""
+        self._handling: SocketOperation | None = None
+        """The operation whose first message the host is handling."""
+        self._unread = False
+        """Whether a data frame came of which no message has been made (yet)."""
+        self._dead = False
+        self._decided = False
+
+    def opened(self, subprotocol: str | None) -> None:
+        """Note that the upgrade was sent; only the first call counts."""
+        if self._traffic is None:
+            self.facts.upgraded = True
+            self._vocabulary = vocabulary(subprotocol)
+            self._traffic = self._telemetry.metrics.opened(subprotocol)
+            self.span.set({_semconv.SUBPROTOCOL: subprotocol})
+
+    # --- Messages ----------------------------------------------------------------------------
+
+    def frame_received(self, size: int) -> None:
+        """Note a data frame of `size` bytes, whether or not a message can be made of it."""
+        self._last_received = time.monotonic()
+        self._settle_unread()
+        self._unread = True
+        if self._traffic is not None:
+            self._traffic.bytes_received += size
+
+    def frame_sent(self, size: int) -> None:
+        """Note that a data frame of `size` bytes went out."""
+        if self._traffic is not None:
+            self._traffic.bytes_sent += size
+
+    def received(self, value: object) -> Context:
+        """Note a message, any JSON value, and return the context in which to handle it."""
+        self._unread = False
+        self._message = message = self._vocabulary.read(value)
+        self._count(message.type)
+        match message.type.meaning:
+            case Meaning.START if message.starts_operation:
+                return self._begin(message)
+            case Meaning.INIT if self._init is None:
+                return self._begin_init(message)
+            case Meaning.STOP:
+                self._stop(message)
+            case _:
+                self.span.message(message.type)
+        return self.context
+
+    def handled(self) -> None:
+        """Note that the host has handled the message and asks for the next one."""
+        self._message = None
+        operation, self._handling = self._handling, None
+        if operation is None or operation.end_reason is not None:
+            return
+        if self._by_id.get(operation.id) is not operation:
+            # The host took an id that we believed in use: its last message is still on its way.
+            operation.replaces = True
+            self._by_id[operation.id] = operation
+
+    def sent(self, message: Mapping[str, Any]) -> None:
+        """Note a message that went out; called where the host sends it, in its exception state."""
+        name = message.get("type")
+        vocabulary_ = self._vocabulary
+        message_type = vocabulary_.sent.get(name, vocabulary_.unspeakable)
+        self._count(message_type)
+        match message_type.meaning:
+            case Meaning.RESULT if operation := self._sender(message):
+                operation.result_sent(message_type)
+                return
+            case Meaning.ERROR | Meaning.COMPLETE if operation := self._sender(message):
+                operation.span.message(message_type)
+                self._last_message_sent(operation, message_type)
+                return
+            case Meaning.ACK:
+                self._acknowledged = True
+                if self._init is not None:
+                    self._init.end()
+            case Meaning.REFUSAL:
+                self.facts.refused = True
+        self.span.message(message_type)
+
+    def _count(self, message_type: MessageType) -> None:
+        if self._traffic is not None:
+            messages = self._traffic.messages
+            messages[message_type] = messages.get(message_type, 0) + 1
+
+    def _settle_unread(self) -> None:
+        if self._unread:
+            self._unread = False
+            self._count(self._vocabulary.unreadable)
+            self.span.message(self._vocabulary.unreadable)
+
+    # --- Init and operations -----------------------------------------------------------------
+
+    def _begin_init(self, message: Message) -> Context:
+        self._carried = self._remote(message.payload)
+        self._init = ConnectionInit(
+            self._telemetry, self.fuse, self._parentage(self._carried), self.id
+        )
+        self._link(self._init)
+        self.span.message(message.type)
+        return self._init.context
+
+    def _begin(self, message: Message) -> Context:
+        self._operations += 1
+        extensions = message.payload.get("extensions")
+        carried = self._remote(extensions) if isinstance(extensions, dict) else None
+        operation = self._handling = SocketOperation(
+            self._telemetry,
+            self.fuse,
+            self._parentage(carried or self._carried),
+            self.id,
+            message.id,
+            message.payload,
+            self._abandoned,
+        )
+        self._link(operation)
+        self._alive.add(operation)
+        holder = self._by_id.get(operation.id)
+        if holder is not None and self._vocabulary.restarts:
+            self._end(holder, EndReason.CLIENT_COMPLETED)
+            operation.replaces = True
+        if holder is None or self._vocabulary.restarts:
+            self._by_id[operation.id] = operation
+        operation.span.message(message.type)
+        return operation.context
+
+    def _stop(self, message: Message) -> None:
+        operation = self._by_id.get(message.id)
+        if operation is None:
+            self.span.message(message.type)
+        else:
+            operation.span.message(message.type)
+            self._end(operation, EndReason.CLIENT_COMPLETED)
+
+    def _last_message_sent(self, operation: SocketOperation, message_type: MessageType) -> None:
+        if message_type.meaning is Meaning.ERROR:
+            # While `subscribe` is being handled, it is the limit of the host that speaks.
+            rejected = operation is self._handling and self._in_reader()
+            self._end(operation, EndReason.REJECTED if rejected else EndReason.ERROR)
+            return
+        # A sent `complete` does not mean completed: the host sends it from its handlers, too.
+        cause = sys.exception()
+        if cause is None:
+            self._end(operation, EndReason.COMPLETED)
+        elif isinstance(cause, Exception):
+            error_type = _bounds.exception_type(cause)
+            self._end(operation, EndReason.FAILED, error_type=error_type)
+
+    def _abandoned(self, operation: SocketOperation, error: BaseException | None) -> None:
+        """Note that the task of a live operation died."""
+        if not (self._dead or self._decided):
+            error_type = None if error is None else _bounds.exception_type(error)
+            self._end(operation, EndReason.FAILED, error_type=error_type)
+
+    def _end(
+        self,
+        operation: SocketOperation,
+        reason: EndReason,
+        *,
+        verdict: Verdict | None = None,
+        error_type: str | None = None,
+    ) -> None:
+        self._alive.discard(operation)
+        if self._by_id.get(operation.id) is operation:
+            del self._by_id[operation.id]
+        operation.end(reason, verdict=verdict, error_type=error_type)
+
+    def _sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
+        """Return the live operation that sends `message`, if one does."""
+        operation = self._by_id.get(message.get("id"))
+        if operation is None or not operation.replaces:
+            return operation
+        # The id had an owner before, who may still be sending: only the task's context can tell.
+        current = current_operation()
+        if isinstance(current, SocketOperation) and current.id == operation.id:
+            operation = current
+        return operation if operation.end_reason is None else None
+
+    def _parentage(self, carried: Context | None) -> Parentage:
+        return within_connection(self._telemetry.config, self.context, carried)
+
+    def _remote(self, carrier: Mapping[str, Any]) -> Context | None:
+        if self._telemetry.config.remote_context == "ignore":
+            return None
+        return remote_context(carrier, self.context, self.fuse)
+
+    def _link(self, child: ConnectionInit | SocketOperation) -> None:
+        if self._telemetry.config.trace_shape == "linked":
+            self.span.link(child.span)
+
+    # --- The close ---------------------------------------------------------------------------
+
+    def close_sent(self, frame: CloseFrame) -> None:
+        """Note a close frame of the server, as it is written."""
+        self.facts.frame_sent(frame)
+        handling = self._handling
+        if handling is not None and frame.code in REJECTING_CODES and self._in_reader():
+            self._end(handling, EndReason.REJECTED)
+        self._decide()
+
+    def close_received(self, frame: CloseFrame) -> None:
+        """Note a close frame of the client."""
+        self.facts.frame_received(frame)
+        self._decide()
+
+    def close_redundant(self) -> None:
+        """Note that somebody closed a socket that was closed already."""
+        self.span.event(_semconv.EVENT_WEBSOCKET_CLOSE_REDUNDANT, {})
+
+    def frame_failed(self, error: BaseException, answer: CloseFrame | None) -> None:
+        """Note an ERROR frame, and the close frame that was written because of it."""
+        code = getattr(error, "code", None)
+        if self.facts.first is None:
+            self.facts.frame_error = error
+            if answer is not None:
+                self.facts.frame_sent(answer)
+        self.span.event(
+            _semconv.EVENT_WEBSOCKET_ERROR,
+            {
+                _semconv.EXCEPTION_TYPE: _bounds.exception_type(error),
+                _semconv.EXCEPTION_MESSAGE: _bounds.exception_message(error),
+                _semconv.CLOSE_CODE: code if isinstance(code, int) else None,
+            },
+        )
+        self._telemetry.metrics.frame_failed(_bounds.exception_type(error))
+        self._decide()
+
+    def stream_ended(self, error: BaseException | None) -> None:
+        """Note that the stream ended, and what aiohttp holds to be the cause.
+
+        If no close frame came before, the connection is lost.
+        """
+        self.facts.lost = True
+        self.socket_failed(error)
+        self._decide()
+
+    def socket_failed(self, error: BaseException | None) -> None:
+        """Note `ws.exception()`: a timeout before any close frame is a missed PONG.
+
+        After a close frame it is only the echo that did not come.
+        """
+        if self.facts.first is None and isinstance(error, TimeoutError):
+            self.facts.frame_error = error
+
+    def send_failed(self) -> None:
+        """Note that the transport refused a frame: the socket is dead, though nobody read so."""
+        self._dead = True
+
+    def _decide(self) -> Verdict:
+        """Judge the facts so far; the first time, say so on the spans that wait for it."""
+        judged = verdict(self.facts, self._telemetry.config.normal_outcomes)
+        if not self._decided:
+            self._decided = True
+            if self.facts.upgraded:
+                self.span.event(
+                    _semconv.EVENT_WEBSOCKET_CLOSE,
+                    {
+                        _semconv.CLOSE_CODE: judged.code,
+                        _semconv.CLOSE_REASON: self._reason(judged),
+                        _semconv.CLOSE_INITIATOR: judged.initiator.value,
+                        _semconv.CLOSE_OUTCOME: judged.outcome.value,
+                    },
+                )
+            if self._init is not None:
+                self._init.end(judged.error_type)
+        return judged
+
+    def _reason(self, judged: Verdict) -> str | None:
+        reason = judged.reason
+        if reason.startswith(_SYNTAX_ERROR) and self._telemetry.config.error_messages != "all":
+            reason = _SYNTAX_ERROR
+        return _bounds.bounded_reason(reason) or None
+
+    def ended(self, exception: BaseException | None) -> None:
+        """Note that the host is done with the connection: judge it, end everything, count it.
+
+        What the edge knows besides, it has put into `facts` before.
+
+        Args:
+            exception: what left the view.
+        """
+        self.facts.exception = exception
+        self.facts.malformed = self._is_malformed(exception)
+        self._settle_unread()
+        judged = self._decide()
+        interrupted = len(self._alive)
+        for operation in list(self._alive):
+            self._end(operation, EndReason.CONNECTION_CLOSED, verdict=judged)
+        self._telemetry.metrics.closed(
+            judged,
+            self._traffic,
+            time.monotonic() - self._started,
+            fuse=self.fuse,
+            context=self.context,
+        )
+        closing = self._closing(judged)
+        log_close(judged, {_semconv.CONNECTION_ID: self.id, **closing})
+        self.span.set(closing)
+        self.span.set(self._forensics(interrupted))
+        if judged.error_type is not None:
+            self.span.fail(judged.error_type, f"closed abnormally: {judged.outcome.value}")
+        self.span.end()
+        # Its traceback would keep the frames of the handler alive.
+        self.facts.exception = None
+
+    def _is_malformed(self, exception: BaseException | None) -> bool:
+        """Whether the message at hand is why `exception` left: unreadable, or not well formed."""
+        if self._message is not None:
+            return not self._message.well_formed
+        # Too many digits are a ValueError, too many brackets a RecursionError.
+        return self._unread and isinstance(exception, ValueError | RecursionError)
+
+    def _closing(self, judged: Verdict) -> dict[str, AttributeValue | None]:
+        facts = self.facts
+        return {
+            _semconv.HTTP_STATUS_CODE: facts.status,
+            _semconv.CLOSE_CODE: judged.code,
+            _semconv.CLOSE_REASON: self._reason(judged),
+            _semconv.CLOSE_INITIATOR: judged.initiator.value,
+            _semconv.CLOSE_CLEAN: judged.clean,
+            _semconv.CLOSE_OUTCOME: judged.outcome.value,
+            _semconv.CLOSE_FAULT: judged.fault.value,
+            _semconv.CLOSE_CODE_SENT: facts.sent.code if facts.sent else None,
+            _semconv.CLOSE_CODE_RECEIVED: facts.received.code if facts.received else None,
+        }
+
+    def _forensics(self, interrupted: int) -> dict[str, AttributeValue | None]:
+        counts = {"receive": 0, "transmit": 0}
+        for message_type, count in (self._traffic.messages if self._traffic else {}).items():
+            counts[message_type.direction] += count
+        last = self._last_received
+        return {
+            _semconv.MESSAGES_RECEIVED: counts["receive"],
+            _semconv.MESSAGES_SENT: counts["transmit"],
+            _semconv.OPERATIONS: self._operations,
+            _semconv.OPERATIONS_INTERRUPTED: interrupted,
+            _semconv.ACKNOWLEDGED: self._acknowledged,
+            _semconv.IDLE_TIME: None if last is None else time.monotonic() - last,
+        }
+
+
+def current_connection() -> Connection | None:
+    """Return the connection that the running code serves."""
+    connection = get_value(_KEY)
+    return connection if isinstance(connection, Connection) else None
+
+
+def connection_span() -> Span:
+    """Return the span of the connection that the running code serves.
+
+    For the application's own attributes, say a tenant or a user in `on_ws_connect`. Outside a
+    connection it is the API's `INVALID_SPAN`, on which everything is allowed and nothing happens.
+    """
+    connection = current_connection()
+    return INVALID_SPAN if connection is None else connection.span.span

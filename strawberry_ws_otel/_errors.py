@@ -1,0 +1,57 @@
+"""GraphQL errors as telemetry sees them."""
+
+from collections.abc import Mapping
+from itertools import islice
+
+from graphql import GraphQLError
+from opentelemetry.util.types import AttributeValue
+
+from strawberry_ws_otel import _bounds, _semconv
+from strawberry_ws_otel._config import OTelConfig
+
+
+def error_type(error: GraphQLError) -> str:
+    """Return the low-cardinality class of an error: its code, else the class of its cause."""
+    return _code(error) or _bounds.exception_type(_raised(error) or error)
+
+
+def error_attributes(
+    error: GraphQLError, config: OTelConfig, *, executing: bool
+) -> Mapping[str, AttributeValue | None]:
+    """Return the attributes of the event of one error.
+
+    Messages of errors that no resolver raised quote variables and literals: all those before
+    execution, and, at its start, those of variables, which have no path and wrap an error of
+    graphql-core's own.
+    """
+    by_resolver = executing and (
+        error.path is not None or not isinstance(error.original_error, GraphQLError | None)
+    )
+    shown = {"all": True, "execution": by_resolver, "none": False}[config.error_messages]
+    raised = _raised(error) if by_resolver else None
+    return {
+        _semconv.ERROR_MESSAGE: _bounds.bounded(error.message, _bounds.MESSAGE) if shown else None,
+        _semconv.ERROR_PATH: _bounds.bounded(".".join(map(str, error.path)), _bounds.NAME)
+        if error.path
+        else None,
+        _semconv.ERROR_LOCATIONS: ",".join(
+            f"{location.line}:{location.column}" for location in islice(error.locations or (), 10)
+        )
+        or None,
+        _semconv.ERROR_CODE: _code(error),
+        _semconv.EXCEPTION_TYPE: _bounds.exception_type(raised) if raised else None,
+        _semconv.EXCEPTION_MESSAGE: _bounds.exception_message(raised) if raised and shown else None,
+    }
+
+
+def _code(error: GraphQLError) -> str | None:
+    code = (error.extensions or {}).get("code")
+    return _bounds.bounded(code, _bounds.NAME) if isinstance(code, str) else None
+
+
+def _raised(error: GraphQLError) -> BaseException | None:
+    """Return what the application raised; graphql-core wraps it once or more often."""
+    cause: BaseException | None = error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    return cause

@@ -1,0 +1,104 @@
+"""Trace context that came from the client, and who is whose parent.
+
+Three carriers can bring one: the handshake's headers, the payload of `connection_init`, and the
+`extensions` of an operation. The configured propagator reads them (W3C, B3, baggage, ...), keys in
+any case. `OTelConfig.remote_context` says what is made of it, `trace_shape` what stands in when
+there is none.
+"""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from opentelemetry import baggage, propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import INVALID_SPAN, SpanContext
+
+from strawberry_ws_otel._config import OTelConfig
+from strawberry_ws_otel._failsafe import Fuse
+
+_MAX_ENTRIES: Final = 128
+"""Entries of a carrier that are looked at: it is the client who decides how many there are."""
+
+
+class Parentage(NamedTuple):
+    """Where a span starts: the context that holds its parent, and what it links to."""
+
+    context: Context
+    links: tuple[SpanContext, ...] = ()
+
+
+class _AnyCase(Getter[Mapping[str, list[str]]]):
+    """Reads a carrier whose keys were lowered."""
+
+    def get(self, carrier: Mapping[str, list[str]], key: str) -> list[str] | None:
+        return carrier.get(key.lower())
+
+    def keys(self, carrier: Mapping[str, list[str]]) -> list[str]:
+        return list(carrier)
+
+
+_GETTER: Final = _AnyCase()
+
+
+def remote_context(carrier: Mapping[Any, Any], base: Context, fuse: Fuse) -> Context | None:
+    """Return `base` with the span and baggage that `carrier` brings; None if it brings no span."""
+    lowered: dict[str, list[str]] = {}
+    for key, value in islice(carrier.items(), _MAX_ENTRIES):
+        if isinstance(key, str) and isinstance(value, str):
+            lowered.setdefault(key.lower(), []).append(value)
+    if not lowered:
+        return None
+    with fuse:
+        context = propagate.extract(lowered, detached(base), _GETTER)
+        if span_context(context).is_valid:
+            return context
+    return None
+
+
+def span_context(context: Context) -> SpanContext:
+    """Return what identifies the span in `context`, the invalid one where there is none."""
+    return trace.get_current_span(context).get_span_context()
+
+
+def detached(context: Context) -> Context:
+    """Return `context` without span and baggage; whatever else the application put in stays."""
+    return baggage.clear(trace.set_span_in_context(INVALID_SPAN, context))
+
+
+def of_request(
+    config: OTelConfig, current: Context, headers: Mapping[str, str], fuse: Fuse
+) -> Parentage:
+    """Return the parentage of a connection or an HTTP operation.
+
+    The current span, say that of the server's instrumentation, comes before the headers.
+    """
+    if config.remote_context == "ignore" or span_context(current).is_valid:
+        return Parentage(current)
+    remote = remote_context(headers, current, fuse)
+    if remote is None:
+        return Parentage(current)
+    if config.remote_context == "parent":
+        return Parentage(remote)
+    return Parentage(current, (span_context(remote),))
+
+
+def within_connection(
+    config: OTelConfig, connection: Context, carried: Context | None
+) -> Parentage:
+    """Return the parentage of a connection's init or operation.
+
+    Args:
+        config: says what a remote context is to us, and what stands in for it.
+        connection: the context whose span is the connection's.
+        carried: the remote context that the first carrier which has one brought.
+    """
+    links: tuple[SpanContext, ...] = (span_context(connection),)
+    if carried is not None and config.remote_context == "parent":
+        return Parentage(carried, links)
+    if carried is not None and config.remote_context == "link":
+        links = (*links, span_context(carried))
+    if config.trace_shape == "nested":
+        return Parentage(connection, links[1:])
+    return Parentage(detached(connection), links)

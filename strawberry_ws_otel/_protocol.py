@@ -1,0 +1,197 @@
+"""The vocabulary of both subprotocols, as one table, and its total decoding.
+
+Any JSON value becomes a `Message`; nothing here raises. Sources: PROTOCOL.md of graphql-ws
+(`graphql-transport-ws`) and of subscriptions-transport-ws (`graphql-ws`).
+
+A new message type is one line in `_VOCABULARY`.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final, Literal, NamedTuple
+
+from strawberry_ws_otel._semconv import EVENT_MESSAGE_PREFIX, OTHER
+
+GRAPHQL_TRANSPORT_WS: Final = "graphql-transport-ws"
+GRAPHQL_WS: Final = "graphql-ws"
+
+Direction = Literal["receive", "transmit"]
+
+
+class Meaning(Enum):
+    """What a message does to the connection or the operation that it belongs to."""
+
+    INIT = auto()
+    ACK = auto()
+    REFUSAL = auto()
+    START = auto()
+    STOP = auto()
+    RESULT = auto()
+    ERROR = auto()
+    COMPLETE = auto()
+    NONE = auto()
+
+
+class Shape(Enum):
+    """What has to stand in a message besides its type."""
+
+    ANY = auto()
+    PAYLOAD = auto()
+    """An optional object `payload`."""
+    ID = auto()
+    """A string `id`."""
+    OPERATION = auto()
+    """A string `id`, and a `payload` with a string `query` and optional further members."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MessageType:
+    """One message type of one subprotocol in one direction; compared by identity."""
+
+    subprotocol: str | None
+    direction: Direction
+    name: str
+    meaning: Meaning
+    shape: Shape
+    event: str
+    """The name of the span event."""
+
+
+_VOCABULARY: Final[Mapping[tuple[str, Direction], Mapping[str, tuple[Meaning, Shape]]]] = {
+    (GRAPHQL_TRANSPORT_WS, "receive"): {
+        "connection_init": (Meaning.INIT, Shape.PAYLOAD),
+        "ping": (Meaning.NONE, Shape.PAYLOAD),
+        "pong": (Meaning.NONE, Shape.PAYLOAD),
+        "subscribe": (Meaning.START, Shape.OPERATION),
+        "complete": (Meaning.STOP, Shape.ID),
+    },
+    (GRAPHQL_TRANSPORT_WS, "transmit"): {
+        "connection_ack": (Meaning.ACK, Shape.ANY),
+        "ping": (Meaning.NONE, Shape.ANY),
+        "pong": (Meaning.NONE, Shape.ANY),
+        "next": (Meaning.RESULT, Shape.ANY),
+        "error": (Meaning.ERROR, Shape.ANY),
+        "complete": (Meaning.COMPLETE, Shape.ANY),
+    },
+    (GRAPHQL_WS, "receive"): {
+        "connection_init": (Meaning.INIT, Shape.PAYLOAD),
+        "connection_terminate": (Meaning.NONE, Shape.ANY),
+        "start": (Meaning.START, Shape.OPERATION),
+        "stop": (Meaning.STOP, Shape.ID),
+    },
+    (GRAPHQL_WS, "transmit"): {
+        "connection_ack": (Meaning.ACK, Shape.ANY),
+        "connection_error": (Meaning.REFUSAL, Shape.ANY),
+        "ka": (Meaning.NONE, Shape.ANY),
+        "data": (Meaning.RESULT, Shape.ANY),
+        "error": (Meaning.ERROR, Shape.ANY),
+        "complete": (Meaning.COMPLETE, Shape.ANY),
+    },
+}
+
+NO_ID: Final = object()
+"""The id of a message that has none, or one that no host can keep (a list, an object)."""
+
+
+class Message(NamedTuple):
+    """A decoded message: its type, its id (or `NO_ID`) and the value as it came."""
+
+    type: MessageType
+    id: Hashable
+    value: object
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """The payload, empty unless it is an object."""
+        payload = self.value.get("payload") if isinstance(self.value, dict) else None
+        return payload if isinstance(payload, dict) else {}
+
+    @property
+    def starts_operation(self) -> bool:
+        """Whether a host can make an operation of it: it has an id and a query of any kind."""
+        return (
+            self.type.meaning is Meaning.START and self.id is not NO_ID and "query" in self.payload
+        )
+
+    @property
+    def well_formed(self) -> bool:
+        """Whether the message is what its subprotocol asks for, down to encodable strings."""
+        if not isinstance(self.value, dict) or self.type.name == OTHER:
+            return False
+        payload = self.value.get("payload")
+        match self.type.shape:
+            case Shape.ANY:
+                return True
+            case Shape.PAYLOAD:
+                return payload is None or isinstance(payload, dict)
+            case Shape.ID:
+                return _is_text(self.id)
+            case Shape.OPERATION:
+                return _is_text(self.id) and _is_operation(payload)
+
+
+class Vocabulary:
+    """The message types of one subprotocol, or of none, where every type is another."""
+
+    __slots__ = ("received", "restarts", "sent", "unreadable", "unspeakable")
+
+    def __init__(self, subprotocol: str | None) -> None:
+        self.restarts = subprotocol == GRAPHQL_WS
+        """Whether a first message with the id of a live operation ends that one; else it is the
+        new one that is refused."""
+        self.received: Mapping[Any, MessageType] = _types(subprotocol, "receive")
+        self.sent: Mapping[Any, MessageType] = _types(subprotocol, "transmit")
+        self.unreadable = self.received[OTHER]
+        """The type of what cannot be parsed, or is no message of this subprotocol."""
+        self.unspeakable = self.sent[OTHER]
+
+    def read(self, value: object) -> Message:
+        """Decode any JSON value that was received."""
+        if not isinstance(value, dict):
+            return Message(self.unreadable, NO_ID, value)
+        name, id_ = value.get("type"), value.get("id", NO_ID)
+        message_type = self.received.get(name) if isinstance(name, str) else None
+        return Message(message_type or self.unreadable, id_ if _is_hashable(id_) else NO_ID, value)
+
+
+def _types(subprotocol: str | None, direction: Direction) -> dict[str, MessageType]:
+    words = _VOCABULARY.get((subprotocol or "", direction), {})
+    return {
+        name: MessageType(
+            subprotocol, direction, name, meaning, shape, f"{EVENT_MESSAGE_PREFIX}{name}"
+        )
+        for name, (meaning, shape) in {**words, OTHER: (Meaning.NONE, Shape.ANY)}.items()
+    }
+
+
+_VOCABULARIES: Final = {name: Vocabulary(name) for name in (GRAPHQL_TRANSPORT_WS, GRAPHQL_WS, None)}
+
+
+def vocabulary(subprotocol: str | None) -> Vocabulary:
+    """Return the vocabulary of a subprotocol; an unknown one has no known message type."""
+    return _VOCABULARIES.get(subprotocol) or _VOCABULARIES[None]
+
+
+def _is_hashable(value: object) -> bool:
+    return not isinstance(value, list | dict)
+
+
+def _is_text(value: object) -> bool:
+    """Whether `value` is a string of Unicode: JSON can carry lone surrogates, a frame cannot."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_operation(payload: object) -> bool:
+    return (
+        isinstance(payload, dict)
+        and _is_text(payload.get("query"))
+        and all(isinstance(payload.get(name), dict | None) for name in ("variables", "extensions"))
+        and (payload.get("operationName") is None or _is_text(payload["operationName"]))
+    )

@@ -1,0 +1,29 @@
+"""What a view tells the extension about the request that the running code serves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from opentelemetry.context import Context, create_key, get_value, set_value
+
+from strawberry_ws_otel._telemetry import Telemetry
+
+_KEY: Final = create_key("strawberry_ws_otel.scope")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where the request is recorded, and the headers that may bring a remote context."""
+
+    telemetry: Telemetry
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def within(self, context: Context) -> Context:
+        """Return `context` with this scope in it."""
+        return set_value(_KEY, self, context)
+
+
+def current_scope() -> Scope | None:
+    """Return the scope of the view that the running code is called by."""
+    scope = get_value(_KEY)
+    return scope if isinstance(scope, Scope) else None

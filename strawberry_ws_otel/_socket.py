@@ -1,0 +1,225 @@
+"""What one `WebSocketResponse` receives, sends and closes, told to its connection.
+
+aiohttp closes by itself, never shows the frames that make it do so to an iterating reader, and the
+application holds the socket as well. So four public methods are shadowed on that one object, and
+uncovered when the handler is done. They call the originals first or last and change nothing.
+"""
+
+import asyncio
+from typing import Any, Final, NamedTuple
+
+from aiohttp import WSMessage, WSMsgType, web
+from opentelemetry.context import Context, create_key, get_value, set_value
+
+from strawberry_ws_otel._bounds import utf8_size
+from strawberry_ws_otel._close import CloseCode, CloseFrame
+from strawberry_ws_otel._connection import Connection
+
+_KEY: Final = create_key("strawberry_ws_otel.socket")
+
+_SHADOWED: Final = ("receive", "close", "send_str", "send_bytes")
+
+
+class Transport:
+    """The transport of a request, also after aiohttp has forgotten it."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._socket = request.get_extra_info("socket")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the socket is open.
+
+        A shutdown of the server sets the request's transport to None just as a lost peer does, but
+        closes the socket later.
+        """
+        if self._socket is None:
+            return self.writable
+        return bool(self._socket.fileno() != -1)
+
+    @property
+    def writable(self) -> bool:
+        """Whether a frame that is sent now would be written."""
+        transport = self._request.transport
+        return transport is not None and not transport.is_closing()
+
+
+class _Answer(NamedTuple):
+    """A close frame that aiohttp wrote inside `receive()`: to what, only its result will tell."""
+
+    frame: CloseFrame
+    to_close: bool
+    """Whether it answers a close frame: aiohttp does not drain then, as the client may be gone."""
+    code: int | None
+    """`ws.close_code` at that moment."""
+
+
+class RecordedSocket:
+    """The shadows over one `WebSocketResponse`."""
+
+    def __init__(self, connection: Connection, transport: Transport) -> None:
+        self.connection = connection
+        self.transport = transport
+        self._ws: web.WebSocketResponse | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        """The task that waits in `receive()`."""
+        self._answer: _Answer | None = None
+
+    def within(self, context: Context) -> Context:
+        """Return `context` with this socket in it."""
+        return set_value(_KEY, self, context)
+
+    def open(self, ws: web.WebSocketResponse) -> None:
+        """Note the upgrade, and lay the shadows; only the first call counts."""
+        if self._ws is not None:
+            return
+        self._ws = ws
+        self.connection.opened(ws.ws_protocol)
+        self._receive, self._close = ws.receive, ws.close
+        self._send_str, self._send_bytes = ws.send_str, ws.send_bytes
+        for name in _SHADOWED:
+            setattr(ws, name, getattr(self, name))
+
+    def release(self) -> None:
+        """Uncover the originals, unless somebody has laid shadows of their own over ours."""
+        for name in _SHADOWED if self._ws is not None else ():
+            if vars(self._ws).get(name) == getattr(self, name):
+                delattr(self._ws, name)
+
+    def cancelled(self) -> None:
+        """Note whether the transport is up, as a cancellation is delivered to the handler.
+
+        A second one, say of a loop that is closed, does not count; one that the application
+        caught, say a timeout's, has been taken back.
+        """
+        task = asyncio.current_task()
+        if task is None or task.cancelling() <= 1:
+            self.connection.facts.transport_up = self.transport.alive
+
+    def settle(self, exception: BaseException | None) -> None:
+        """Note, at the end of the handler, what only the socket knows of the end."""
+        ws, facts = self._ws, self.connection.facts
+        if isinstance(exception, ConnectionError):
+            facts.transport_up = self.transport.alive
+        if ws is None:
+            return
+        self.connection.socket_failed(ws.exception())
+        ends_open = exception is None and not ws.closed and self.transport.writable
+        if ends_open and facts.frame_error is None and facts.first is None:
+            # aiohttp will close it, when our shadows are gone.
+            facts.frame_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))
+
+    # --- The shadows -------------------------------------------------------------------------
+
+    async def receive(self, *args: Any, **kwargs: Any) -> WSMessage:
+        """Receive a message, and tell the connection of its frame."""
+        self._answer = None
+        self._reader = asyncio.current_task()
+        try:
+            message: WSMessage = await self._receive(*args, **kwargs)
+        except BaseException:
+            with self.connection.fuse:
+                self._settle_answer()
+            raise
+        finally:
+            self._reader = None
+        with self.connection.fuse:
+            self._frame_received(message)
+        return message
+
+    async def close(self, *args: Any, **kwargs: Any) -> bool:
+        """Close the socket, and tell the connection of the frames of both sides."""
+        reads_echo = False
+        with self.connection.fuse:
+            reads_echo = self._closing(**kwargs)
+        closed = await self._close(*args, **kwargs)
+        if reads_echo:
+            with self.connection.fuse:
+                self._echoed()
+        return closed
+
+    async def send_str(self, data: str, *args: Any, **kwargs: Any) -> None:
+        """Send text, and tell the connection of its size."""
+        try:
+            await self._send_str(data, *args, **kwargs)
+        except ConnectionError:
+            self.connection.send_failed()
+            raise
+        with self.connection.fuse:
+            self.connection.frame_sent(utf8_size(data))
+
+    async def send_bytes(self, data: bytes, *args: Any, **kwargs: Any) -> None:
+        """Send bytes, and tell the connection of their size."""
+        try:
+            await self._send_bytes(data, *args, **kwargs)
+        except ConnectionError:
+            self.connection.send_failed()
+            raise
+        with self.connection.fuse:
+            self.connection.frame_sent(utf8_size(data))
+
+    # --- What they learn ---------------------------------------------------------------------
+
+    def _frame_received(self, message: WSMessage) -> None:
+        connection, answer = self.connection, self._answer
+        match message.type:
+            case WSMsgType.TEXT | WSMsgType.BINARY:
+                connection.frame_received(utf8_size(message.data))
+            case WSMsgType.CLOSE:
+                connection.close_received(_close_frame(message.data, message.extra))
+                if answer is not None:
+                    connection.close_sent(answer.frame)
+            case WSMsgType.ERROR:
+                connection.frame_failed(message.data, answer.frame if answer else None)
+            case WSMsgType.CLOSED:
+                connection.stream_ended(self._socket.exception())
+
+    def _closing(
+        self, *, code: int = CloseCode.NORMAL_CLOSURE, message: bytes = b"", drain: bool = True
+    ) -> bool:
+        """Note a call of `close()` before it is awaited; return whether it will read the echo."""
+        ws = self._socket
+        written = not ws.closed and self.transport.writable
+        frame = CloseFrame(int(code), message.decode("utf-8", "replace"))
+        if self._reader is asyncio.current_task():
+            self._answer = _Answer(frame, not drain, ws.close_code) if written else None
+            return False
+        if ws.closed:
+            self.connection.close_redundant()
+        elif written:
+            self.connection.close_sent(frame)
+            # A reader in another task is woken by aiohttp, which then does not wait for the echo.
+            return self._reader is None
+        return False
+
+    def _echoed(self) -> None:
+        ws = self._socket
+        if ws.exception() is None:
+            self.connection.close_received(_close_frame(ws.close_code, None))
+
+    def _settle_answer(self) -> None:
+        """Tell of a close frame whose `receive()` was cut short."""
+        answer = self._answer
+        if answer is None:
+            return
+        if answer.to_close:
+            self.connection.close_received(_close_frame(answer.code, None))
+        self.connection.close_sent(answer.frame)
+
+    @property
+    def _socket(self) -> web.WebSocketResponse:
+        if self._ws is None:
+            raise RuntimeError("the shadows are laid when the socket is known")
+        return self._ws
+
+
+def _close_frame(code: int | None, reason: str | None) -> CloseFrame:
+    """Return a received close frame; aiohttp says 0 for a frame without a code."""
+    return CloseFrame(int(code or CloseCode.NO_STATUS_RCVD), reason or "")
+
+
+def current_socket() -> RecordedSocket | None:
+    """Return the recorded socket of the connection that the running code serves."""
+    socket = get_value(_KEY)
+    return socket if isinstance(socket, RecordedSocket) else None

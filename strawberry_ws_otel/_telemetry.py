@@ -1,0 +1,17 @@
+"""What one configuration records into: its tracer and its instruments."""
+
+from strawberry_ws_otel._config import OTelConfig
+from strawberry_ws_otel._metrics import metrics_of
+from strawberry_ws_otel._spans import Spans
+
+
+class Telemetry:
+    """The spans and metrics of one `OTelConfig`."""
+
+    __slots__ = ("config", "metrics", "spans")
+
+    def __init__(self, config: OTelConfig) -> None:
+        self.config = config
+        self.spans = Spans(config)
+        self.metrics = metrics_of(config.meter_provider)
+        self.metrics.declare_ordinary(config.normal_outcomes)

@@ -1,0 +1,203 @@
+"""`OTelViewMixin`: the life of a connection around the host's `run`."""
+
+import asyncio
+from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+from opentelemetry.context import Context, attach, get_current
+from opentelemetry.util.types import AttributeValue
+from strawberry.aiohttp.views import (  # type: ignore[attr-defined]  # see HTTPException
+    GraphQLView,
+    HTTPException,  # where the view has it from differs between versions
+)
+
+from strawberry_ws_otel import _semconv
+from strawberry_ws_otel._adapter import recording
+from strawberry_ws_otel._bounds import NAME, bounded
+from strawberry_ws_otel._cancellation import CancellationWatch
+from strawberry_ws_otel._config import OTelConfig
+from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._propagation import of_request
+from strawberry_ws_otel._scope import Scope, current_scope
+from strawberry_ws_otel._socket import RecordedSocket, Transport, current_socket
+from strawberry_ws_otel._telemetry import Telemetry
+
+
+class OTelViewMixin:
+    """Records every WebSocket of an aiohttp `GraphQLView`, and how it closed.
+
+        class View(OTelViewMixin, GraphQLView):
+            otel_config = OTelConfig(capture_document=True)  # optional
+
+    Raises:
+        TypeError: at class creation, if the mixin stands behind `GraphQLView` or `otel_config` is
+            no `OTelConfig`; at instantiation, if there is no `GraphQLView`.
+    """
+
+    otel_config: ClassVar[OTelConfig] = OTelConfig()
+    """The configuration of the view."""
+
+    _otel: Telemetry | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the class, and lay the recording layer over its WebSocket adapter."""
+        super().__init_subclass__(**kwargs)
+        if not isinstance(cls.otel_config, OTelConfig):
+            raise TypeError(
+                f"{cls.__qualname__}.otel_config must be an OTelConfig, not {cls.otel_config!r}"
+            )
+        if issubclass(cls, GraphQLView):
+            if cls.__mro__.index(GraphQLView) < cls.__mro__.index(OTelViewMixin):
+                raise TypeError(
+                    f"{cls.__qualname__} would not be recorded: the mixin must stand before the"
+                    f" view, class {cls.__name__}(OTelViewMixin, GraphQLView)"
+                )
+            cls.websocket_adapter_class = recording(cls.websocket_adapter_class)  # type: ignore[assignment]
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Make the view, and its instruments with it: gauges exist before the first request."""
+        if not issubclass(cls, GraphQLView):
+            raise TypeError(
+                f"{cls.__qualname__} is no GraphQLView: derive it from OTelViewMixin and, after"
+                " it, strawberry.aiohttp.views.GraphQLView"
+            )
+        view = super().__new__(cls)
+        with Fuse():
+            view._telemetry()
+        return view
+
+    async def create_websocket_response(
+        self, request: web.Request, subprotocol: str | None
+    ) -> web.WebSocketResponse:
+        """Upgrade as the host does, and record the socket from then on."""
+        ws: web.WebSocketResponse = await super().create_websocket_response(  # type: ignore[misc]
+            request, subprotocol
+        )
+        socket = current_socket()
+        if socket is not None:
+            with socket.connection.fuse:
+                socket.open(ws)
+        return ws
+
+    async def run(self, request: web.Request, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Run the host's view: a WebSocket is recorded, an HTTP request tells the extension."""
+        fuse = Fuse()
+        socket: RecordedSocket | None = None
+        scope: Scope | None = None
+        before = get_current()
+        with fuse:
+            scope = Scope(self._telemetry(), request.headers)
+            context = scope.within(before)
+            if _is_handshake(request):
+                socket = _begin(scope.telemetry, fuse, request, context)
+                context = socket.connection.context
+            attach(context)
+        try:
+            if socket is None:
+                return await super().run(request, *args, **kwargs)  # type: ignore[misc]
+            return await self._run_recorded(socket, request, *args, **kwargs)
+        finally:
+            with fuse:
+                # Not detached: an abandoned coroutine is closed in somebody else's context.
+                if scope is not None and current_scope() is scope:
+                    attach(before)
+
+    async def _run_recorded(
+        self,
+        socket: RecordedSocket,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:  # noqa: ANN401
+        """Run the host's view for a handshake: the one place that sees every ending."""
+        connection, response, raised = socket.connection, None, None
+        try:
+            response = await CancellationWatch(
+                super().run(*args, **kwargs),  # type: ignore[misc]
+                socket.cancelled,
+            )
+        except BaseException as exception:
+            raised = exception
+            raise
+        else:
+            return response
+        finally:
+            with connection.fuse:
+                socket.release()
+                socket.settle(raised)
+                connection.facts.status = _refusal(response, raised)
+            with connection.fuse:
+                connection.ended(raised)
+            del raised
+
+    def _telemetry(self) -> Telemetry:
+        """Return what the view records into; an instance may have been given its own config."""
+        if self._otel is None or self._otel.config is not self.otel_config:
+            self._otel = Telemetry(self.otel_config)
+        return self._otel
+
+
+def _is_handshake(request: web.Request) -> bool:
+    """Whether aiohttp would upgrade the request, asked so that it logs nothing."""
+    headers = request.headers
+    if headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
+        return False
+    offered = headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
+    ws = web.WebSocketResponse(protocols=[name.strip() for name in offered])
+    return ws.can_prepare(request).ok
+
+
+def _begin(
+    telemetry: Telemetry, fuse: Fuse, request: web.Request, context: Context
+) -> RecordedSocket:
+    """Begin the connection of a handshake in `context`."""
+    reader = asyncio.current_task()
+    connection = Connection(
+        telemetry,
+        fuse,
+        of_request(telemetry.config, context, request.headers, fuse),
+        _attributes(request),
+        in_reader=lambda: asyncio.current_task() is reader,
+    )
+    socket = RecordedSocket(connection, Transport(request))
+    connection.context = socket.within(connection.context)
+    return socket
+
+
+def _attributes(request: web.Request) -> dict[str, AttributeValue | None]:
+    """Return what the handshake says about the connection."""
+    resource = request.match_info.route.resource
+    agent = request.headers.get(hdrs.USER_AGENT)
+    address, port = _server(request)
+    return {
+        _semconv.URL_PATH: bounded(request.path, NAME),
+        _semconv.HTTP_ROUTE: None if resource is None else resource.canonical,
+        _semconv.SERVER_ADDRESS: address,
+        _semconv.SERVER_PORT: port,
+        _semconv.CLIENT_ADDRESS: request.remote,
+        _semconv.USER_AGENT: None if agent is None else bounded(agent, NAME),
+    }
+
+
+def _server(request: web.Request) -> tuple[str | None, int | None]:
+    """Return the host and port that the client asked for, as far as they can be read."""
+    try:
+        parts = urlsplit(f"//{request.host}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None, None
+    default = 443 if request.secure else 80
+    return (bounded(host, NAME), port or default) if host else (None, None)
+
+
+def _refusal(response: object, raised: BaseException | None) -> int | None:
+    """Return the HTTP status that a refused handshake was answered with."""
+    if isinstance(raised, web.HTTPException):
+        return raised.status
+    if isinstance(raised, HTTPException):
+        return raised.status_code
+    if isinstance(raised, Exception):
+        return web.HTTPInternalServerError.status_code
+    upgraded = isinstance(response, web.WebSocketResponse)
+    return response.status if isinstance(response, web.StreamResponse) and not upgraded else None
