@@ -48,10 +48,17 @@ class RecordingAdapter(AsyncWebSocketAdapter):
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message, and tell the connection when it has been sent."""
-        await super().send_json(message)  # type: ignore[safe-super]
-        if self._recorded is not None:
-            with self._recorded.fuse:
-                self._recorded.sent(message)
+        connection = self._recorded
+        try:
+            await super().send_json(message)  # type: ignore[safe-super]
+        except Exception as error:
+            if connection is not None:
+                with connection.fuse:
+                    connection.not_sent(message, error)
+            raise
+        if connection is not None:
+            with connection.fuse:
+                connection.sent(message)
 
 
 def recording(adapter_class: Any) -> type[RecordingAdapter]:  # noqa: ANN401  # checked here

@@ -163,6 +163,12 @@ class Connection:
                 self.facts.refused = True
         self.span.message(message_type)
 
+    def not_sent(self, message: Mapping[str, Any], error: Exception) -> None:
+        """Note that a message could not be sent, say because it could not be encoded."""
+        operation = self._sender(message)
+        if operation is not None:
+            operation.send_error = _bounds.exception_type(error)
+
     def _count(self, message_type: MessageType) -> None:
         if self._traffic is not None:
             messages = self._traffic.messages
@@ -231,11 +237,10 @@ class Connection:
             error_type = _bounds.exception_type(cause)
             self._end(operation, EndReason.FAILED, error_type=error_type)
 
-    def _abandoned(self, operation: SocketOperation, error: BaseException | None) -> None:
+    def _abandoned(self, operation: SocketOperation) -> None:
         """Note that the task of a live operation died."""
         if not (self._dead or self._decided):
-            error_type = None if error is None else _bounds.exception_type(error)
-            self._end(operation, EndReason.FAILED, error_type=error_type)
+            self._end(operation, EndReason.FAILED)
 
     def _end(
         self,
@@ -368,6 +373,10 @@ class Connection:
         self.facts.malformed = self._is_malformed(exception)
         self._settle_unread()
         judged = self._decide()
+        refused = self._handling
+        if refused is not None and self._by_id.get(refused.id) is not refused:
+            # The host failed while it refused a duplicate id.
+            self._end(refused, EndReason.REJECTED)
         interrupted = len(self._alive)
         for operation in list(self._alive):
             self._end(operation, EndReason.CONNECTION_CLOSED, verdict=judged)

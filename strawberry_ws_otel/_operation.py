@@ -205,7 +205,7 @@ class SocketOperation(Operation):
         connection_id: str,
         id_: Hashable,
         payload: Mapping[str, object],
-        abandoned: Callable[["SocketOperation", BaseException | None], None],
+        abandoned: Callable[["SocketOperation"], None],
     ) -> None:
         self.id = id_
         """The id as it came, a key of the host's."""
@@ -228,6 +228,8 @@ class SocketOperation(Operation):
         self.replaces = False
         """Whether its id was taken over from an operation whose task may still be sending."""
         self.end_reason: EndReason | None = None
+        self.send_error: str | None = None
+        """Class of the exception that a message of it could not be sent for."""
         self._results = 0
         self._first_result: float | None = None
         self.document(payload.get("query"))
@@ -252,8 +254,9 @@ class SocketOperation(Operation):
         another matter: the client stopped the operation, or the connection goes down.
         """
         with self.fuse:
+            # The exception stays with the task: to ask for it is to tell asyncio that somebody did.
             if self.end_reason is None and not task.cancelling():
-                self._abandoned(self, None if task.cancelled() else task.exception())
+                self._abandoned(self)
 
     def end(
         self, reason: EndReason, *, verdict: Verdict | None = None, error_type: str | None = None
@@ -270,7 +273,7 @@ class SocketOperation(Operation):
         self.end_reason = reason
         description = None
         if reason in _FAILURES:
-            error_type = error_type or reason.value
+            error_type = error_type or self.send_error or reason.value
         elif verdict is not None and verdict.abnormal:
             error_type = verdict.outcome.value
             description = f"interrupted by an abnormal close: {verdict.outcome.value}"

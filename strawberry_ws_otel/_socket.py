@@ -65,6 +65,7 @@ class RecordedSocket:
         self._reader: asyncio.Task[Any] | None = None
         """The task that waits in `receive()`."""
         self._answer: _Answer | None = None
+        self._alive_when_cancelled: bool | None = None
 
     def within(self, context: Context) -> Context:
         """Return `context` with this socket in it."""
@@ -90,18 +91,19 @@ class RecordedSocket:
     def cancelled(self) -> None:
         """Note whether the transport is up, as a cancellation is delivered to the handler.
 
-        A second one, say of a loop that is closed, does not count; one that the application
-        caught, say a timeout's, has been taken back.
+        Only the first one counts: the next are those of the handler's own tasks, which it awaits
+        as it cleans up. A handler that goes on to `receive()` was not cancelled after all.
         """
-        task = asyncio.current_task()
-        if task is None or task.cancelling() <= 1:
-            self.connection.facts.transport_up = self.transport.alive
+        if self._alive_when_cancelled is None:
+            self._alive_when_cancelled = self.transport.alive
 
     def settle(self, exception: BaseException | None) -> None:
         """Note, at the end of the handler, what only the socket knows of the end."""
         ws, facts = self._ws, self.connection.facts
         if isinstance(exception, ConnectionError):
             facts.transport_up = self.transport.alive
+        elif self._alive_when_cancelled is not None:
+            facts.transport_up = self._alive_when_cancelled
         if ws is None:
             return
         self.connection.socket_failed(ws.exception())
@@ -114,7 +116,7 @@ class RecordedSocket:
 
     async def receive(self, *args: Any, **kwargs: Any) -> WSMessage:
         """Receive a message, and tell the connection of its frame."""
-        self._answer = None
+        self._answer = self._alive_when_cancelled = None
         self._reader = asyncio.current_task()
         try:
             message: WSMessage = await self._receive(*args, **kwargs)

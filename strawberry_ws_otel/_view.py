@@ -126,7 +126,8 @@ class OTelViewMixin:
             with connection.fuse:
                 socket.release()
                 socket.settle(raised)
-                connection.facts.status = _refusal(response, raised)
+                if not connection.facts.upgraded and connection.facts.transport_up:
+                    connection.facts.status = _refusal(response, raised)
             with connection.fuse:
                 connection.ended(raised)
             del raised
@@ -199,5 +200,4 @@ def _refusal(response: object, raised: BaseException | None) -> int | None:
         return raised.status_code
     if isinstance(raised, Exception):
         return web.HTTPInternalServerError.status_code
-    upgraded = isinstance(response, web.WebSocketResponse)
-    return response.status if isinstance(response, web.StreamResponse) and not upgraded else None
+    return response.status if isinstance(response, web.StreamResponse) else None
