@@ -14,6 +14,7 @@ from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
 from strawberry_ws_otel._bounds import exception_type
+from strawberry_ws_otel._semconv import OTHER
 
 
 class CloseCode(IntEnum):
@@ -224,6 +225,13 @@ class Verdict:
     reason: str
     error_type: str | None
     """Class of the exception that decided it, else the outcome; None unless abnormal."""
+
+    @property
+    def code_label(self) -> str | None:
+        """The code as a label of metrics, which has to be bounded."""
+        if self.code is None:
+            return None
+        return str(self.code) if self.code in NAMED_CODES else OTHER
 
     @property
     def abnormal(self) -> bool:

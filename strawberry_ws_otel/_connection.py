@@ -5,9 +5,8 @@ first and recorded second, so that a broken telemetry pipe does not change the v
 """
 
 import secrets
-import sys
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -16,14 +15,15 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _bounds, _semconv
-from strawberry_ws_otel._close import REJECTING_CODES, CloseFrame, Facts, Verdict, verdict
+from strawberry_ws_otel._close import CloseFrame, Facts, Verdict, verdict
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._init import ConnectionInit
 from strawberry_ws_otel._log import log_close
-from strawberry_ws_otel._metrics import Traffic
-from strawberry_ws_otel._operation import EndReason, SocketOperation, current_operation
+from strawberry_ws_otel._operations import Operations
 from strawberry_ws_otel._propagation import Parentage, remote_context, within_connection
 from strawberry_ws_otel._protocol import Meaning, Message, MessageType, vocabulary
+from strawberry_ws_otel._spans import SpanRecorder
+from strawberry_ws_otel._tally import Traffic
 from strawberry_ws_otel._telemetry import Telemetry
 
 _KEY: Final = create_key("strawberry_ws_otel.connection")
@@ -56,7 +56,6 @@ class Connection:
         self.fuse = fuse
         self.facts = Facts()
         self._telemetry = telemetry
-        self._in_reader = in_reader
         self._started = time.monotonic()
         self._last_received: float | None = None
         self.span = telemetry.spans.start(
@@ -79,13 +78,11 @@ class Connection:
         self._init: ConnectionInit | None = None
         self._carried: Context | None = None
         self._acknowledged = False
-        self._by_id: dict[Hashable, SocketOperation] = {}
-        self._alive: set[SocketOperation] = set()
-        self._operations = 0
+        self._operations = Operations(
+            telemetry, fuse, self.id, in_reader=in_reader, closing=lambda: self._closing
+        )
         self._message: Message | None = None
         """The message that the host is handling."""
-        self._handling: SocketOperation | None = None
-        """The operation whose first message the host is handling."""
         self._unread = False
         """Whether a data frame came of which no message has been made (yet)."""
         self._dead = False
@@ -96,7 +93,7 @@ class Connection:
         if self._traffic is None:
             self.facts.upgraded = True
             self._vocabulary = vocabulary(subprotocol)
-            self._traffic = self._telemetry.metrics.opened(subprotocol)
+            self._traffic = self._telemetry.metrics.tally.opened(subprotocol)
             self.span.set({_semconv.SUBPROTOCOL: subprotocol})
 
     # --- Messages ----------------------------------------------------------------------------
@@ -124,8 +121,8 @@ class Connection:
                 return self._begin(message)
             case Meaning.INIT if self._init is None:
                 return self._begin_init(message)
-            case Meaning.STOP:
-                self._stop(message)
+            case Meaning.STOP if self._operations.stop(message):
+                pass
             case _:
                 self.span.message(message.type)
         return self.context
@@ -133,13 +130,7 @@ class Connection:
     def handled(self) -> None:
         """Note that the host has handled the message and asks for the next one."""
         self._message = None
-        operation, self._handling = self._handling, None
-        if operation is None or operation.end_reason is not None:
-            return
-        if self._by_id.get(operation.id) is not operation:
-            # The host took an id that we believed in use: its last message is still on its way.
-            operation.replaces = True
-            self._by_id[operation.id] = operation
+        self._operations.handled()
 
     def sent(self, message: Mapping[str, Any]) -> None:
         """Note a message that went out; called where the host sends it, in its exception state."""
@@ -148,12 +139,11 @@ class Connection:
         message_type = vocabulary_.sent.get(name, vocabulary_.unspeakable)
         self._count(message_type)
         match message_type.meaning:
-            case Meaning.RESULT if operation := self._sender(message):
+            case Meaning.RESULT if operation := self._operations.sender(message):
                 operation.result_sent(message_type)
                 return
-            case Meaning.ERROR | Meaning.COMPLETE if operation := self._sender(message):
-                operation.span.message(message_type)
-                self._last_message_sent(operation, message_type)
+            case Meaning.ERROR | Meaning.COMPLETE if operation := self._operations.sender(message):
+                self._operations.last_message_sent(operation, message_type)
                 return
             case Meaning.ACK:
                 self._acknowledged = True
@@ -165,9 +155,9 @@ class Connection:
 
     def not_sent(self, message: Mapping[str, Any], error: Exception) -> None:
         """Note that a message could not be sent, say because it could not be encoded."""
-        operation = self._sender(message)
+        operation = self._operations.sender(message)
         if operation is not None:
-            operation.send_error = _bounds.exception_type(error)
+            operation.failure = _bounds.exception_type(error)
 
     def _count(self, message_type: MessageType) -> None:
         if self._traffic is not None:
@@ -187,84 +177,20 @@ class Connection:
         self._init = ConnectionInit(
             self._telemetry, self.fuse, self._parentage(self._carried), self.id
         )
-        self._link(self._init)
+        self._link(self._init.span)
         self.span.message(message.type)
         return self._init.context
 
     def _begin(self, message: Message) -> Context:
-        self._operations += 1
         extensions = message.payload.get("extensions")
         carried = self._remote(extensions) if isinstance(extensions, dict) else None
-        operation = self._handling = SocketOperation(
-            self._telemetry,
-            self.fuse,
+        operation = self._operations.begin(
+            message,
             self._parentage(carried or self._carried),
-            self.id,
-            message.id,
-            message.payload,
-            self._abandoned,
+            restarts=self._vocabulary.restarts,
         )
-        self._link(operation)
-        self._alive.add(operation)
-        holder = self._by_id.get(operation.id)
-        if holder is not None and self._vocabulary.restarts:
-            self._end(holder, EndReason.CLIENT_COMPLETED)
-            operation.replaces = True
-        if holder is None or self._vocabulary.restarts:
-            self._by_id[operation.id] = operation
-        operation.span.message(message.type)
+        self._link(operation.span)
         return operation.context
-
-    def _stop(self, message: Message) -> None:
-        operation = self._by_id.get(message.id)
-        if operation is None:
-            self.span.message(message.type)
-        else:
-            operation.span.message(message.type)
-            self._end(operation, EndReason.CLIENT_COMPLETED)
-
-    def _last_message_sent(self, operation: SocketOperation, message_type: MessageType) -> None:
-        if message_type.meaning is Meaning.ERROR:
-            # While `subscribe` is being handled, it is the limit of the host that speaks.
-            rejected = operation is self._handling and self._in_reader()
-            self._end(operation, EndReason.REJECTED if rejected else EndReason.ERROR)
-            return
-        # A sent `complete` does not mean completed: the host sends it from its handlers, too.
-        cause = sys.exception()
-        if cause is None:
-            self._end(operation, EndReason.COMPLETED)
-        elif isinstance(cause, Exception):
-            error_type = _bounds.exception_type(cause)
-            self._end(operation, EndReason.FAILED, error_type=error_type)
-
-    def _abandoned(self, operation: SocketOperation) -> None:
-        """Note that the task of a live operation died."""
-        if not (self._dead or self._decided):
-            self._end(operation, EndReason.FAILED)
-
-    def _end(
-        self,
-        operation: SocketOperation,
-        reason: EndReason,
-        *,
-        verdict: Verdict | None = None,
-        error_type: str | None = None,
-    ) -> None:
-        self._alive.discard(operation)
-        if self._by_id.get(operation.id) is operation:
-            del self._by_id[operation.id]
-        operation.end(reason, verdict=verdict, error_type=error_type)
-
-    def _sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
-        """Return the live operation that sends `message`, if one does."""
-        operation = self._by_id.get(message.get("id"))
-        if operation is None or not operation.replaces:
-            return operation
-        # The id had an owner before, who may still be sending: only the task's context can tell.
-        current = current_operation()
-        if isinstance(current, SocketOperation) and current.id == operation.id:
-            operation = current
-        return operation if operation.end_reason is None else None
 
     def _parentage(self, carried: Context | None) -> Parentage:
         return within_connection(self._telemetry.config, self.context, carried)
@@ -274,18 +200,16 @@ class Connection:
             return None
         return remote_context(carrier, self.context, self.fuse)
 
-    def _link(self, child: ConnectionInit | SocketOperation) -> None:
+    def _link(self, child: SpanRecorder) -> None:
         if self._telemetry.config.trace_shape == "linked":
-            self.span.link(child.span)
+            self.span.link(child)
 
     # --- The close ---------------------------------------------------------------------------
 
     def close_sent(self, frame: CloseFrame) -> None:
         """Note a close frame of the server, as it is written."""
         self.facts.frame_sent(frame)
-        handling = self._handling
-        if handling is not None and frame.code in REJECTING_CODES and self._in_reader():
-            self._end(handling, EndReason.REJECTED)
+        self._operations.close_sent(frame.code)
         self._decide()
 
     def close_received(self, frame: CloseFrame) -> None:
@@ -312,7 +236,7 @@ class Connection:
                 _semconv.CLOSE_CODE: code if isinstance(code, int) else None,
             },
         )
-        self._telemetry.metrics.frame_failed(_bounds.exception_type(error))
+        self._telemetry.metrics.tally.frame_failed(_bounds.exception_type(error))
         self._decide()
 
     def stream_ended(self, error: BaseException | None) -> None:
@@ -373,23 +297,11 @@ class Connection:
         self.facts.malformed = self._is_malformed(exception)
         self._settle_unread()
         judged = self._decide()
-        refused = self._handling
-        if refused is not None and self._by_id.get(refused.id) is not refused:
-            # The host failed while it refused a duplicate id.
-            self._end(refused, EndReason.REJECTED)
-        interrupted = len(self._alive)
-        for operation in list(self._alive):
-            self._end(operation, EndReason.CONNECTION_CLOSED, verdict=judged)
-        self._telemetry.metrics.closed(
-            judged,
-            self._traffic,
-            time.monotonic() - self._started,
-            fuse=self.fuse,
-            context=self.context,
-        )
-        closing = self._closing(judged)
-        log_close(judged, {_semconv.CONNECTION_ID: self.id, **closing})
-        self.span.set(closing)
+        interrupted = self._operations.connection_closed(judged)
+        self._measure(judged)
+        verdict_attributes = self._verdict_attributes(judged)
+        log_close(judged, {_semconv.CONNECTION_ID: self.id, **verdict_attributes})
+        self.span.set(verdict_attributes)
         self.span.set(self._forensics(interrupted))
         if judged.error_type is not None:
             self.span.fail(judged.error_type, f"closed abnormally: {judged.outcome.value}")
@@ -404,7 +316,29 @@ class Connection:
         # Too many digits are a ValueError, too many brackets a RecursionError.
         return self._unread and isinstance(exception, ValueError | RecursionError)
 
-    def _closing(self, judged: Verdict) -> dict[str, AttributeValue | None]:
+    def _measure(self, judged: Verdict) -> None:
+        self._telemetry.metrics.tally.closed(judged, self._traffic)
+        self._telemetry.metrics.record(
+            _semconv.METRIC_CONNECTION_DURATION,
+            time.monotonic() - self._started,
+            {
+                _semconv.SUBPROTOCOL: None if self._traffic is None else self._traffic.subprotocol,
+                _semconv.CLOSE_CODE: judged.code_label,
+                _semconv.CLOSE_INITIATOR: judged.initiator.value,
+                _semconv.CLOSE_OUTCOME: judged.outcome.value,
+                _semconv.CLOSE_FAULT: judged.fault.value,
+                _semconv.ERROR_TYPE: judged.error_type,
+            },
+            self.fuse,
+            self.context,
+        )
+
+    @property
+    def _closing(self) -> bool:
+        """Whether the connection is on its way down."""
+        return self._dead or self._decided
+
+    def _verdict_attributes(self, judged: Verdict) -> dict[str, AttributeValue | None]:
         facts = self.facts
         return {
             _semconv.HTTP_STATUS_CODE: facts.status,
@@ -426,7 +360,7 @@ class Connection:
         return {
             _semconv.MESSAGES_RECEIVED: counts["receive"],
             _semconv.MESSAGES_SENT: counts["transmit"],
-            _semconv.OPERATIONS: self._operations,
+            _semconv.OPERATIONS: self._operations.begun,
             _semconv.OPERATIONS_INTERRUPTED: interrupted,
             _semconv.ACKNOWLEDGED: self._acknowledged,
             _semconv.IDLE_TIME: None if last is None else time.monotonic() - last,

@@ -24,10 +24,11 @@ from strawberry_ws_otel import _bounds, _semconv
 from strawberry_ws_otel._config import OTelConfig
 from strawberry_ws_otel._errors import error_attributes, error_type
 from strawberry_ws_otel._failsafe import Fuse
-from strawberry_ws_otel._operation import Operation, SocketOperation, current_operation
+from strawberry_ws_otel._operation import Operation, current_operation
 from strawberry_ws_otel._propagation import of_request
 from strawberry_ws_otel._scope import Scope, current_scope
 from strawberry_ws_otel._telemetry import Telemetry
+from strawberry_ws_otel._ws_operation import SocketOperation
 
 
 class _Recorder(SchemaExtension):

@@ -37,7 +37,13 @@ class ConnectionInit:
             return
         self._ended = True
         duration = time.monotonic() - self._started
-        self._metrics.init_ended(duration, error_type, fuse=self._fuse, context=self.context)
+        self._metrics.record(
+            _semconv.METRIC_INIT_DURATION,
+            duration,
+            {_semconv.ERROR_TYPE: error_type},
+            self._fuse,
+            self.context,
+        )
         if error_type is not None:
             self.span.fail(error_type)
         self.span.end()

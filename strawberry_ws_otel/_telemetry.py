@@ -14,4 +14,4 @@ class Telemetry:
         self.config = config
         self.spans = Spans(config)
         self.metrics = metrics_of(config.meter_provider)
-        self.metrics.declare_ordinary(config.normal_outcomes)
+        self.metrics.tally.declare_ordinary(config.normal_outcomes)

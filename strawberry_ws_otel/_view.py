@@ -198,6 +198,8 @@ def _refusal(response: object, raised: BaseException | None) -> int | None:
         return raised.status
     if isinstance(raised, HTTPException):
         return raised.status_code
+    if isinstance(raised, TimeoutError):
+        return web.HTTPGatewayTimeout.status_code
     if isinstance(raised, Exception):
         return web.HTTPInternalServerError.status_code
     return response.status if isinstance(response, web.StreamResponse) else None

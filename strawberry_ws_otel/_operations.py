@@ -1,0 +1,151 @@
+"""The operations of one connection: which are alive, and whose a message is."""
+
+import sys
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+from strawberry_ws_otel import _bounds
+from strawberry_ws_otel._close import REJECTING_CODES, Verdict
+from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._operation import current_operation
+from strawberry_ws_otel._propagation import Parentage
+from strawberry_ws_otel._protocol import Meaning, Message, MessageType
+from strawberry_ws_otel._telemetry import Telemetry
+from strawberry_ws_otel._ws_operation import EndReason, SocketOperation
+
+
+class Operations:
+    """The books of one connection's operations: each one begun is ended once."""
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        fuse: Fuse,
+        connection_id: str,
+        *,
+        in_reader: Callable[[], bool],
+        closing: Callable[[], bool],
+    ) -> None:
+        """Open the books.
+
+        Args:
+            telemetry: where operations are recorded.
+            fuse: what keeps our failures from the host.
+            connection_id: ours, on each operation.
+            in_reader: whether the caller is the task that reads the socket.
+            closing: whether the connection is on its way down, and operations with it.
+        """
+        self.begun = 0
+        self._telemetry = telemetry
+        self._fuse = fuse
+        self._connection_id = connection_id
+        self._in_reader = in_reader
+        self._closing = closing
+        self._by_id: dict[Hashable, SocketOperation] = {}
+        self._alive: set[SocketOperation] = set()
+        self._handling: SocketOperation | None = None
+        """The operation whose first message the host is handling."""
+
+    def begin(self, message: Message, parentage: Parentage, *, restarts: bool) -> SocketOperation:
+        """Begin the operation that `message` asks for.
+
+        Args:
+            message: its first one.
+            parentage: where its span starts.
+            restarts: whether it ends a live one of the same id; else it is the new one that the
+                host refuses.
+        """
+        self.begun += 1
+        operation = self._handling = SocketOperation(
+            self._telemetry,
+            self._fuse,
+            parentage,
+            self._connection_id,
+            message.id,
+            message.payload,
+            self._abandoned,
+        )
+        self._alive.add(operation)
+        holder = self._by_id.get(operation.id)
+        if holder is not None and restarts:
+            self._end(holder, EndReason.CLIENT_COMPLETED)
+            operation.replaces = True
+        if holder is None or restarts:
+            self._by_id[operation.id] = operation
+        operation.span.message(message.type)
+        return operation
+
+    def handled(self) -> None:
+        """Note that the host has handled a message."""
+        operation, self._handling = self._handling, None
+        if operation is not None and operation.end_reason is None and self._unaccepted(operation):
+            # The host took an id that we believed in use: its last message is still on its way.
+            operation.replaces = True
+            self._by_id[operation.id] = operation
+
+    def stop(self, message: Message) -> bool:
+        """End the operation that the client stops; return whether it was alive."""
+        operation = self._by_id.get(message.id)
+        if operation is None:
+            return False
+        operation.span.message(message.type)
+        self._end(operation, EndReason.CLIENT_COMPLETED)
+        return True
+
+    def sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
+        """Return the live operation that sends `message`, if one does."""
+        operation = self._by_id.get(message.get("id"))
+        if operation is None or not operation.replaces:
+            return operation
+        # The id had an owner before, who may still be sending: only the task's context can tell.
+        current = current_operation()
+        if isinstance(current, SocketOperation) and current.id == operation.id:
+            operation = current
+        return operation if operation.end_reason is None else None
+
+    def last_message_sent(self, operation: SocketOperation, message_type: MessageType) -> None:
+        """Note an `error` or a `complete`; called in the exception state of its sender."""
+        operation.span.message(message_type)
+        if message_type.meaning is Meaning.ERROR:
+            # While `subscribe` is being handled, it is the limit of the host that speaks.
+            rejected = operation is self._handling and self._in_reader()
+            self._end(operation, EndReason.REJECTED if rejected else EndReason.ERROR)
+            return
+        # A sent `complete` does not mean completed: the host sends it from its handlers, too.
+        cause = sys.exception()
+        if cause is None:
+            self._end(operation, EndReason.COMPLETED)
+        elif isinstance(cause, Exception):
+            operation.failure = _bounds.exception_type(cause)
+            self._end(operation, EndReason.FAILED)
+
+    def close_sent(self, code: int) -> None:
+        """Note a close of the server: some refuse the operation that is being handled."""
+        if self._handling is not None and code in REJECTING_CODES and self._in_reader():
+            self._end(self._handling, EndReason.REJECTED)
+
+    def connection_closed(self, verdict: Verdict) -> int:
+        """End all that are alive; return how many were."""
+        if self._handling is not None and self._unaccepted(self._handling):
+            # The host failed while it refused a duplicate id.
+            self._end(self._handling, EndReason.REJECTED)
+        interrupted = list(self._alive)
+        for operation in interrupted:
+            self._end(operation, EndReason.CONNECTION_CLOSED, verdict)
+        return len(interrupted)
+
+    def _abandoned(self, operation: SocketOperation) -> None:
+        """Note that the task of a live operation died."""
+        if not self._closing():
+            self._end(operation, EndReason.FAILED)
+
+    def _unaccepted(self, operation: SocketOperation) -> bool:
+        return self._by_id.get(operation.id) is not operation
+
+    def _end(
+        self, operation: SocketOperation, reason: EndReason, verdict: Verdict | None = None
+    ) -> None:
+        self._alive.discard(operation)
+        if self._by_id.get(operation.id) is operation:
+            del self._by_id[operation.id]
+        operation.end(reason, verdict)

@@ -1,0 +1,160 @@
+"""What is counted, as plain integers: what is alive, and the totals of what is not any more.
+
+A counter of the API costs as much as a good part of what the host itself spends on a message. So
+whatever happens for every message is an integer in the `Traffic` of its connection or in the
+`Subscription` of its operation, and is summed up when metrics are collected, in a thread of the
+reader's: whoever dies moves to the totals under a lock.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Collection
+from typing import Final
+
+from strawberry_ws_otel._close import FAULTS, Fault, Outcome, Verdict
+from strawberry_ws_otel._protocol import MessageType
+from strawberry_ws_otel._semconv import OTHER
+
+_MAX_ERROR_TYPES: Final = 100
+"""Distinct values of `error.type`; every further one is `_OTHER`."""
+
+
+class Traffic:
+    """What one open connection has carried so far."""
+
+    __slots__ = ("bytes_received", "bytes_sent", "messages", "subprotocol")
+
+    def __init__(self, subprotocol: str | None) -> None:
+        self.subprotocol = subprotocol
+        self.messages: dict[MessageType, int] = {}
+        self.bytes_received = 0
+        self.bytes_sent = 0
+
+
+class Subscription:
+    """What one live subscription has delivered so far."""
+
+    __slots__ = ("events",)
+
+    def __init__(self) -> None:
+        self.events = 0
+        """Events without an error."""
+
+
+class Tally:
+    """The counts of everything that is recorded into one meter provider."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[Traffic] = set()
+        self._live: set[Subscription] = set()
+        self._subprotocols: set[str | None] = set()
+        self._messages: Counter[MessageType] = Counter()
+        self._bytes: Counter[tuple[str | None, str]] = Counter()
+        self._closes = Counter(dict.fromkeys(FAULTS.items(), 0))
+        self._frame_errors: Counter[str] = Counter()
+        self._events: Counter[str | None] = Counter({None: 0})
+        self._error_types: set[str] = set()
+
+    def declare_ordinary(self, outcomes: Collection[str | int]) -> None:
+        """Count the outcomes that an operator declared ordinary from 0 on as well."""
+        with self._lock:
+            self._closes.update({(o, Fault.NONE): 0 for o in Outcome if o in outcomes})
+
+    def opened(self, subprotocol: str | None) -> Traffic:
+        """Count an upgraded connection, and return what it counts in until it is closed."""
+        traffic = Traffic(subprotocol)
+        with self._lock:
+            self._subprotocols.add(subprotocol)
+            self._open.add(traffic)
+        return traffic
+
+    def closed(self, verdict: Verdict, traffic: Traffic | None) -> None:
+        """Count the end of a connection, or, without traffic, of a refused handshake."""
+        with self._lock:
+            self._closes[verdict.outcome, verdict.fault] += 1
+            if traffic is not None:
+                self._open.discard(traffic)
+                self._messages.update(traffic.messages)
+                self._bytes[traffic.subprotocol, "receive"] += traffic.bytes_received
+                self._bytes[traffic.subprotocol, "transmit"] += traffic.bytes_sent
+
+    def frame_failed(self, error_type: str) -> None:
+        """Count an ERROR frame."""
+        with self._lock:
+            self._frame_errors[self.bounded(error_type)] += 1
+
+    def subscribed(self) -> Subscription:
+        """Count a live subscription, and return what it counts in until it is over."""
+        subscription = Subscription()
+        with self._lock:
+            self._live.add(subscription)
+        return subscription
+
+    def event_failed(self, error_type: str) -> None:
+        """Count a subscription event with an error."""
+        with self._lock:
+            self._events[self.bounded(error_type)] += 1
+
+    def unsubscribed(self, subscription: Subscription) -> None:
+        """Count the end of a subscription."""
+        with self._lock:
+            self._live.discard(subscription)
+            self._events[None] += subscription.events
+
+    def bounded(self, error_type: str) -> str:
+        """Return `error_type` if it is one of the first 100 distinct ones, else `_OTHER`."""
+        if error_type not in self._error_types:
+            if len(self._error_types) >= _MAX_ERROR_TYPES:
+                return OTHER
+            self._error_types.add(error_type)
+        return error_type
+
+    # --- Sums, for readers of any thread -----------------------------------------------------
+
+    def connections(self) -> dict[str | None, int]:
+        """Return the open connections of every subprotocol that was ever seen."""
+        with self._lock:
+            counts = Counter(dict.fromkeys(self._subprotocols, 0))
+            counts.update(traffic.subprotocol for traffic in self._open)
+        return counts
+
+    def subscriptions(self) -> int:
+        """Return the number of live subscriptions."""
+        return len(self._live)
+
+    def closes(self) -> dict[tuple[Outcome, Fault], int]:
+        """Return the ended connections, every outcome from 0 on."""
+        with self._lock:
+            return dict(self._closes)
+
+    def frame_errors(self) -> dict[str, int]:
+        """Return the ERROR frames by `error.type`."""
+        with self._lock:
+            return dict(self._frame_errors)
+
+    def messages(self) -> dict[MessageType, int]:
+        """Return the messages by type."""
+        with self._lock:
+            counts = self._messages.copy()
+            carried = [traffic.messages for traffic in self._open]
+        for messages in carried:
+            # A copy: the event loop's thread goes on counting.
+            counts.update(messages.copy())
+        return counts
+
+    def bytes(self) -> dict[tuple[str | None, str], int]:
+        """Return the bytes by subprotocol and direction."""
+        with self._lock:
+            counts = self._bytes.copy()
+            for traffic in self._open:
+                counts[traffic.subprotocol, "receive"] += traffic.bytes_received
+                counts[traffic.subprotocol, "transmit"] += traffic.bytes_sent
+        return counts
+
+    def events(self) -> dict[str | None, int]:
+        """Return the subscription events, those with an error by `error.type`."""
+        with self._lock:
+            counts = self._events.copy()
+            counts[None] += sum(subscription.events for subscription in self._live)
+        return counts

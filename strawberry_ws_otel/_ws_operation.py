@@ -1,0 +1,131 @@
+"""The state of one operation over a WebSocket, from its first message to its one end reason."""
+
+import asyncio
+from collections.abc import Callable, Hashable, Mapping
+from enum import StrEnum
+from typing import Final
+
+from strawberry_ws_otel import _bounds, _semconv
+from strawberry_ws_otel._close import Verdict
+from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._operation import Attributes, Operation
+from strawberry_ws_otel._propagation import Parentage
+from strawberry_ws_otel._protocol import MessageType
+from strawberry_ws_otel._telemetry import Telemetry
+
+
+class EndReason(StrEnum):
+    """Why an operation over a WebSocket ended."""
+
+    COMPLETED = "completed"
+    """Its source ended."""
+    CLIENT_COMPLETED = "client_completed"
+    """The client sent `complete` or `stop`, or a legacy `start` with the same id."""
+    ERROR = "error"
+    """An `error` message was sent."""
+    REJECTED = "rejected"
+    """The host refused it: limit, not acknowledged, duplicate id."""
+    CONNECTION_CLOSED = "connection_closed"
+    """It died with its connection."""
+    FAILED = "failed"
+    """An exception ended its task."""
+
+
+_FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
+
+
+class SocketOperation(Operation):
+    """An operation over a WebSocket: it has an id, a connection, and one end reason."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
+        self,
+        telemetry: Telemetry,
+        fuse: Fuse,
+        parentage: Parentage,
+        connection_id: str,
+        id_: Hashable,
+        payload: Mapping[str, object],
+        abandoned: Callable[["SocketOperation"], None],
+    ) -> None:
+        self.id = id_
+        """The id as it came, a key of the host's."""
+        self._abandoned = abandoned
+        self._connection_id = connection_id
+        self._client_id = _bounds.bounded(id_, _bounds.ID)
+        name = payload.get("operationName")
+        super().__init__(
+            telemetry,
+            fuse,
+            parentage,
+            {
+                _semconv.CONNECTION_ID: connection_id,
+                _semconv.OPERATION_ID: self._client_id,
+                _semconv.OPERATION_NAME: _bounds.bounded(name, _bounds.NAME)
+                if isinstance(name, str)
+                else None,
+            },
+        )
+        self.replaces = False
+        """Whether its id was taken over from an operation whose task may still be sending."""
+        self.end_reason: EndReason | None = None
+        self.failure: str | None = None
+        """Class of the exception that its task ended with, or could not send a message for."""
+        self._results = 0
+        self._first_result: float | None = None
+        self.document(payload.get("query"))
+
+    def _described(self, operation_type: str) -> Attributes:
+        if operation_type != "subscription":
+            return {}
+        return {_semconv.SUBSCRIPTION_ID: f"{self._connection_id}-{self._client_id}"}
+
+    def result_sent(self, message_type: MessageType) -> None:
+        """Count a result that went out."""
+        if self._results == 0:
+            self._first_result = self.duration
+        self._results += 1
+        self.delivered()
+        self.span.message(message_type)
+
+    def task_done(self, task: asyncio.Task[object]) -> None:
+        """Tell the connection that the task died by itself while the operation was alive.
+
+        The host tells nobody when a legacy operation's task dies. A task that it cancelled is
+        another matter: the client stopped the operation, or the connection goes down.
+        """
+        with self.fuse:
+            # The exception stays with the task: to ask for it is to tell asyncio that somebody did.
+            if self.end_reason is None and not task.cancelling():
+                self._abandoned(self)
+
+    def end(self, reason: EndReason, verdict: Verdict | None = None) -> None:
+        """End the operation; only the first call counts, since a `complete` of each side may race.
+
+        Args:
+            reason: why it ended.
+            verdict: over the close that ended it, for `CONNECTION_CLOSED`.
+        """
+        if self.end_reason is not None:
+            return
+        self.end_reason = reason
+        error_type = description = None
+        if reason in _FAILURES:
+            error_type = self.failure or reason.value
+        elif verdict is not None and verdict.abnormal:
+            error_type = verdict.outcome.value
+            description = f"interrupted by an abnormal close: {verdict.outcome.value}"
+        self._measure(
+            _semconv.METRIC_OPERATION_DURATION,
+            {_semconv.OPERATION_TYPE: self.type, _semconv.END_REASON: reason.value},
+        )
+        self.finish(
+            error_type,
+            description,
+            {
+                _semconv.END_REASON: reason.value,
+                _semconv.RESULTS: self._results,
+                _semconv.TIME_TO_FIRST_RESULT: self._first_result,
+                _semconv.CLOSE_OUTCOME: verdict.outcome.value if verdict else None,
+                _semconv.CLOSE_CODE: verdict.code if verdict else None,
+            },
+        )
