@@ -23,6 +23,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         **kwargs: Any,
     ) -> None:
         super().__init__(view, request, ws, *args, **kwargs)  # type: ignore[call-arg]  # the next class's
+        self._send_json = super().send_json  # type: ignore[safe-super]  # once, not per message
         socket = current_socket()
         self._recorded = None if socket is None else socket.connection
         if socket is not None:
@@ -50,15 +51,18 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         """Send a message, and tell the connection when it has been sent."""
         connection = self._recorded
         try:
-            await super().send_json(message)  # type: ignore[safe-super]
+            await self._send_json(message)
         except Exception as error:
             if connection is not None:
                 with connection.fuse:
                     connection.not_sent(message, error)
             raise
         if connection is not None:
-            with connection.fuse:
+            # The hot path: a `with` costs as much as what it would guard.
+            try:
                 connection.sent(message)
+            except Exception as error:  # noqa: BLE001  # the fuse's
+                connection.fuse.blow(error)
 
 
 def recording(adapter_class: Any) -> type[RecordingAdapter]:  # noqa: ANN401  # checked here

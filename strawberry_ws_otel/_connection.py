@@ -28,6 +28,9 @@ from strawberry_ws_otel._telemetry import Telemetry
 
 _KEY: Final = create_key("strawberry_ws_otel.connection")
 
+_RESULT: Final = Meaning.RESULT
+"""What nearly every message is; members of an enum are slow to look up."""
+
 _SYNTAX_ERROR: Final = "Syntax Error"
 """How the reason of a 4400 for a syntax error begins; the rest quotes the document."""
 
@@ -74,7 +77,8 @@ class Connection:
         )
         """The context in which the host serves the connection."""
         self._vocabulary = vocabulary(None)
-        self._traffic: Traffic | None = None
+        self.traffic = Traffic(None)
+        """What the connection has carried; the edge counts what it sends."""
         self._init: ConnectionInit | None = None
         self._carried: Context | None = None
         self._acknowledged = False
@@ -90,10 +94,10 @@ class Connection:
 
     def opened(self, subprotocol: str | None) -> None:
         """Note that the upgrade was sent; only the first call counts."""
-        if self._traffic is None:
+        if not self.facts.upgraded:
             self.facts.upgraded = True
             self._vocabulary = vocabulary(subprotocol)
-            self._traffic = self._telemetry.metrics.tally.opened(subprotocol)
+            self.traffic = self._telemetry.metrics.tally.opened(subprotocol)
             self.span.set({_semconv.SUBPROTOCOL: subprotocol})
 
     # --- Messages ----------------------------------------------------------------------------
@@ -103,13 +107,7 @@ class Connection:
         self._last_received = time.monotonic()
         self._settle_unread()
         self._unread = True
-        if self._traffic is not None:
-            self._traffic.bytes_received += size
-
-    def frame_sent(self, size: int) -> None:
-        """Note that a data frame of `size` bytes went out."""
-        if self._traffic is not None:
-            self._traffic.bytes_sent += size
+        self.traffic.bytes_received += size
 
     def received(self, value: object) -> Context:
         """Note a message, any JSON value, and return the context in which to handle it."""
@@ -134,14 +132,19 @@ class Connection:
 
     def sent(self, message: Mapping[str, Any]) -> None:
         """Note a message that went out; called where the host sends it, in its exception state."""
-        name = message.get("type")
         vocabulary_ = self._vocabulary
-        message_type = vocabulary_.sent.get(name, vocabulary_.unspeakable)
-        self._count(message_type)
-        match message_type.meaning:
-            case Meaning.RESULT if operation := self._operations.sender(message):
+        message_type = vocabulary_.sent.get(message.get("type"), vocabulary_.unspeakable)
+        messages = self.traffic.messages
+        messages[message_type] = messages.get(message_type, 0) + 1
+        if message_type.meaning is _RESULT:
+            operation = self._operations.sender(message)
+            if operation is not None:
                 operation.result_sent(message_type)
                 return
+        self._sent_rarely(message, message_type)
+
+    def _sent_rarely(self, message: Mapping[str, Any], message_type: MessageType) -> None:
+        match message_type.meaning:
             case Meaning.ERROR | Meaning.COMPLETE if operation := self._operations.sender(message):
                 self._operations.last_message_sent(operation, message_type)
                 return
@@ -160,9 +163,8 @@ class Connection:
             operation.failure = _bounds.exception_type(error)
 
     def _count(self, message_type: MessageType) -> None:
-        if self._traffic is not None:
-            messages = self._traffic.messages
-            messages[message_type] = messages.get(message_type, 0) + 1
+        messages = self.traffic.messages
+        messages[message_type] = messages.get(message_type, 0) + 1
 
     def _settle_unread(self) -> None:
         if self._unread:
@@ -317,12 +319,13 @@ class Connection:
         return self._unread and isinstance(exception, ValueError | RecursionError)
 
     def _measure(self, judged: Verdict) -> None:
-        self._telemetry.metrics.tally.closed(judged, self._traffic)
+        traffic = self.traffic if self.facts.upgraded else None
+        self._telemetry.metrics.tally.closed(judged, traffic)
         self._telemetry.metrics.record(
             _semconv.METRIC_CONNECTION_DURATION,
             time.monotonic() - self._started,
             {
-                _semconv.SUBPROTOCOL: None if self._traffic is None else self._traffic.subprotocol,
+                _semconv.SUBPROTOCOL: self.traffic.subprotocol,
                 _semconv.CLOSE_CODE: judged.code_label,
                 _semconv.CLOSE_INITIATOR: judged.initiator.value,
                 _semconv.CLOSE_OUTCOME: judged.outcome.value,
@@ -354,7 +357,7 @@ class Connection:
 
     def _forensics(self, interrupted: int) -> dict[str, AttributeValue | None]:
         counts = {"receive": 0, "transmit": 0}
-        for message_type, count in (self._traffic.messages if self._traffic else {}).items():
+        for message_type, count in self.traffic.messages.items():
             counts[message_type.direction] += count
         last = self._last_received
         return {

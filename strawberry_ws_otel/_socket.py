@@ -148,8 +148,7 @@ class RecordedSocket:
         except ConnectionError:
             self.connection.send_failed()
             raise
-        with self.connection.fuse:
-            self.connection.frame_sent(utf8_size(data))
+        self.connection.traffic.bytes_sent += utf8_size(data)
 
     async def send_bytes(self, data: bytes, *args: Any, **kwargs: Any) -> None:
         """Send bytes, and tell the connection of their size."""
@@ -158,8 +157,7 @@ class RecordedSocket:
         except ConnectionError:
             self.connection.send_failed()
             raise
-        with self.connection.fuse:
-            self.connection.frame_sent(utf8_size(data))
+        self.connection.traffic.bytes_sent += utf8_size(data)
 
     # --- What they learn ---------------------------------------------------------------------
 

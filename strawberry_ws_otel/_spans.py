@@ -123,7 +123,7 @@ class SpanRecorder:
         if self._ordinals is None:
             self._ordinals = {}
         ordinal = self._ordinals[message_type] = self._ordinals.get(message_type, 0) + 1
-        if is_kept(ordinal, self._first):
+        if ordinal <= self._first or is_kept(ordinal, self._first):
             self.event(
                 message_type.event,
                 {

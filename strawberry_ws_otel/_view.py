@@ -129,6 +129,8 @@ class OTelViewMixin:
                 if not connection.facts.upgraded and connection.facts.transport_up:
                     connection.facts.status = _refusal(response, raised)
             with connection.fuse:
+                # An exception leaves the host in the context of the message that it handled.
+                attach(connection.context)
                 connection.ended(raised)
             del raised
 

@@ -81,11 +81,12 @@ class SocketOperation(Operation):
 
     def result_sent(self, message_type: MessageType) -> None:
         """Count a result that went out."""
-        if self._results == 0:
+        if self._first_result is None:
             self._first_result = self.duration
         self._results += 1
         self.delivered()
-        self.span.message(message_type)
+        if self.span.recording:
+            self.span.message(message_type)
 
     def task_done(self, task: asyncio.Task[object]) -> None:
         """Tell the connection that the task died by itself while the operation was alive.
