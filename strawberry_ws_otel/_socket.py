@@ -107,8 +107,7 @@ class RecordedSocket:
         if ws is None:
             return
         self.connection.socket_failed(ws.exception())
-        ends_open = exception is None and not ws.closed and self.transport.writable
-        if ends_open and facts.frame_error is None and facts.first is None:
+        if exception is None and not ws.closed and self.transport.writable:
             # aiohttp will close it, when our shadows are gone.
             facts.frame_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))
 
