@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -21,17 +20,19 @@ class CancellationWatch(Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         inner = self._coroutine.__await__()
-        resume = partial(inner.send, None)
+        value: Any = None
+        error: BaseException | None = None
         while True:
             try:
-                awaited = resume()
+                awaited = inner.send(value) if error is None else inner.throw(error)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]  # that is how coroutines return
+            finally:
+                # An error that leaves would otherwise be kept by a frame of its own traceback.
+                value = error = None
             try:
                 value = yield awaited
-            except BaseException as error:  # noqa: BLE001  # it belongs to the coroutine
-                if isinstance(error, asyncio.CancelledError):
+            except BaseException as thrown:  # noqa: BLE001  # it belongs to the coroutine
+                if isinstance(thrown, asyncio.CancelledError):
                     self._cancelled()
-                resume = partial(inner.throw, error)
-            else:
-                resume = partial(inner.send, value)
+                error = thrown

@@ -308,8 +308,10 @@ class Connection:
         if judged.error_type is not None:
             self.span.fail(judged.error_type, f"closed abnormally: {judged.outcome.value}")
         self.span.end()
-        # Its traceback would keep the frames of the handler alive.
-        self.facts.exception = None
+        # Tracebacks keep frames of the host, and the context keeps this: nothing is to wait for
+        # the garbage collector because of us.
+        self.facts.exception = self.facts.frame_error = None
+        self.context = Context()
 
     def _is_malformed(self, exception: BaseException | None) -> bool:
         """Whether the message at hand is why `exception` left: unreadable, or not well formed."""
@@ -351,6 +353,7 @@ class Connection:
             _semconv.CLOSE_CLEAN: judged.clean,
             _semconv.CLOSE_OUTCOME: judged.outcome.value,
             _semconv.CLOSE_FAULT: judged.fault.value,
+            _semconv.ERROR_TYPE: judged.error_type,
             _semconv.CLOSE_CODE_SENT: facts.sent.code if facts.sent else None,
             _semconv.CLOSE_CODE_RECEIVED: facts.received.code if facts.received else None,
         }

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum, auto
+from operator import is_
 from typing import Any, ClassVar, Self
 
 from graphql import GraphQLError
@@ -42,7 +43,7 @@ class _Recorder(SchemaExtension):
         super().__init__(*args, **kwargs)
         self._fuse = Fuse()
         self._operation: Operation | None = None
-        self._seen_errors: list[GraphQLError] | None = None
+        self._seen_errors: list[GraphQLError] = []
         self._executing = False
         with self._fuse:
             operation = current_operation()
@@ -76,8 +77,7 @@ class _Recorder(SchemaExtension):
     def _note_errors(self) -> None:
         with self._fuse:
             errors = self.execution_context.pre_execution_errors
-            # Strawberry leaves the errors of a result in place while it makes the next one.
-            if not errors or errors is self._seen_errors or self._operation is None:
+            if not errors or self._operation is None or self._were_seen(errors):
                 return
             self._seen_errors = errors
             self._describe()
@@ -87,6 +87,15 @@ class _Recorder(SchemaExtension):
                 len(errors),
                 (error_attributes(error, config, executing=executing) for error in errors),
             )
+
+    def _were_seen(self, errors: list[GraphQLError]) -> bool:
+        """Whether these very errors were noted.
+
+        Strawberry leaves those of a result in place while it makes the next one, and shows those
+        from before execution twice.
+        """
+        seen = self._seen_errors
+        return len(errors) == len(seen) and all(map(is_, errors, seen))
 
     @classmethod
     def _own_telemetry(cls) -> Telemetry:
@@ -175,10 +184,10 @@ class _Whole(_Phases):
         if self._operation is None:
             return
         self._note_errors()
-        self._operation.finish(None if raised is None else _bounds.exception_type(raised))
         # A stream may be closed by another task, whose context was never ours.
         if self._previous is not None and get_current() is self._operation.context:
             attach(self._previous)
+        self._operation.finish(None if raised is None else _bounds.exception_type(raised))
 
 
 class _Need(Enum):

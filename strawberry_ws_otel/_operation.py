@@ -108,7 +108,7 @@ class Operation:
 
     def phase(self, name: str) -> SpanRecorder | None:
         """Start the span of a phase, if phases get spans and anybody looks."""
-        if not (self.span.recording and self.config.phase_spans):
+        if self._ended or not (self.span.recording and self.config.phase_spans):
             return None
         return self._telemetry.spans.start(
             name, self.fuse, context=self.context, attributes={}, kind=SpanKind.INTERNAL
@@ -163,6 +163,8 @@ class Operation:
         if error_type is not None:
             self.span.fail(error_type, description)
         self.span.end()
+        # It holds the operation: nothing is to wait for the garbage collector because of us.
+        self.context = Context()
 
     def _measure(self, name: str, attributes: Attributes) -> None:
         self._telemetry.metrics.record(name, self.duration, attributes, self.fuse, self.context)

@@ -46,7 +46,8 @@ def remote_context(carrier: Mapping[Any, Any], base: Context, fuse: Fuse) -> Con
     """Return `base` with the span and baggage that `carrier` brings; None if it brings no span."""
     lowered: dict[str, list[str]] = {}
     for key, value in islice(carrier.items(), _MAX_ENTRIES):
-        if isinstance(key, str) and isinstance(value, str):
+        # Propagation fields are ASCII; a propagator may trip over what cannot be encoded.
+        if isinstance(key, str) and isinstance(value, str) and value.isascii():
             lowered.setdefault(key.lower(), []).append(value)
     if not lowered:
         return None

@@ -76,6 +76,7 @@ class RecordedSocket:
         if self._ws is not None:
             return
         self._ws = ws
+        self._covered = {name: vars(ws)[name] for name in _SHADOWED if name in vars(ws)}
         self.connection.opened(ws.ws_protocol)
         self._receive, self._close = ws.receive, ws.close
         self._send_str, self._send_bytes = ws.send_str, ws.send_bytes
@@ -84,9 +85,14 @@ class RecordedSocket:
 
     def release(self) -> None:
         """Uncover the originals, unless somebody has laid shadows of their own over ours."""
-        for name in _SHADOWED if self._ws is not None else ():
-            if vars(self._ws).get(name) == getattr(self, name):
-                delattr(self._ws, name)
+        if self._ws is None:
+            return
+        attributes = vars(self._ws)
+        for name in _SHADOWED:
+            if attributes.get(name) == getattr(self, name):
+                del attributes[name]
+                # What the application had laid there before us.
+                attributes.update({name: self._covered[name]} if name in self._covered else {})
 
     def cancelled(self) -> None:
         """Note whether the transport is up, as a cancellation is delivered to the handler.

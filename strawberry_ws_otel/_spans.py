@@ -195,6 +195,8 @@ class Spans:
         kind: SpanKind = SpanKind.SERVER,
     ) -> SpanRecorder:
         """Start a span below the one in `context`; samplers see `attributes` and `links`."""
+        span: Span = INVALID_SPAN
+        recording = False
         with fuse:
             span = self._tracer.start_span(
                 name,
@@ -203,8 +205,8 @@ class Spans:
                 attributes=_present(attributes),
                 links=[Link(link) for link in links],
             )
-            return SpanRecorder(span, fuse, recording=span.is_recording(), first=self._first)
-        return SpanRecorder(INVALID_SPAN, fuse, recording=False, first=0)
+            recording = span.is_recording()
+        return SpanRecorder(span, fuse, recording=recording, first=self._first)
 
 
 def _present(attributes: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
