@@ -25,7 +25,7 @@ def log_close(verdict: Verdict, attributes: Mapping[str, AttributeValue | None])
         return
     _logger.log(
         logging.ERROR if verdict.fault is Fault.SERVER else logging.WARNING,
-        "GraphQL WebSocket closed abnormally: %s (code %s, fault %s, closed first by %s)",
+        "GraphQL WebSocket closed abnormally: %s (code %s, fault %s, initiator %s)",
         verdict.outcome.value,
         verdict.code,
         verdict.fault.value,

@@ -1,0 +1,1 @@
+"""A price ticker, the clients that visit it, and what the telemetry says about each of them."""

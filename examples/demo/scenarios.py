@@ -1,0 +1,130 @@
+"""The table of all visits: who comes, and what the telemetry must say about it afterwards."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from strawberry.aiohttp.views import GraphQLView
+
+from examples.demo import clients, trouble
+from examples.demo.conversation import Verdict
+from examples.demo.visitor import Visitor
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One client and the verdict that its connection deserves."""
+
+    key: str
+    title: str
+    visit: Callable[[Visitor], Awaitable[None]]
+    expected: Verdict
+
+    @property
+    def user_agent(self) -> str:
+        """The name under which the client introduces itself."""
+        return f"demo/{self.key}"
+
+
+HEARTBEAT: Final = Scenario(
+    "heartbeat",
+    "A missed heartbeat",
+    trouble.missed_heartbeat,
+    Verdict("heartbeat_timeout", 1006, "none", ("completed", "completed", "connection_closed")),
+)
+
+FOREIGN_ORIGIN: Final = (
+    [
+        Scenario(
+            "foreign-origin",
+            "A foreign origin",
+            trouble.foreign_origin,
+            Verdict("handshake_rejected", None, "none"),
+        )
+    ]
+    if hasattr(GraphQLView, "is_websocket_origin_allowed")
+    else []
+)
+"""Older versions of Strawberry let a page of any site in."""
+
+VISITS: Final = (
+    Scenario(
+        "subscription",
+        "A good subscription",
+        clients.subscription,
+        Verdict("normal", 1000, "client", ("completed",)),
+    ),
+    Scenario(
+        "legacy",
+        "A good subscription, legacy",
+        clients.legacy_subscription,
+        Verdict("normal", 1000, "server", ("client_completed",)),
+    ),
+    Scenario(
+        "query-and-mutation",
+        "A query and a mutation",
+        clients.query_and_mutation,
+        Verdict("normal", 1000, "client", ("completed", "completed")),
+    ),
+    Scenario(
+        "validation-error",
+        "A validation error",
+        clients.validation_error,
+        Verdict("normal", 1000, "client", ("error",)),
+    ),
+    Scenario(
+        "resolver-error",
+        "A resolver error mid-stream",
+        clients.resolver_error,
+        Verdict("normal", 1000, "client", ("completed",)),
+    ),
+    Scenario(
+        "rejected-login",
+        "A rejected login",
+        trouble.rejected_login,
+        Verdict("forbidden", 4403, "server"),
+    ),
+    Scenario(
+        "no-init",
+        "No connection_init in time",
+        trouble.no_init,
+        Verdict("init_timeout", 4408, "server"),
+    ),
+    *FOREIGN_ORIGIN,
+    Scenario(
+        "vanished",
+        "A client that vanishes",
+        trouble.vanished,
+        Verdict("connection_lost", 1006, "none", ("connection_closed",)),
+    ),
+    Scenario(
+        "oversized",
+        "An oversized message",
+        trouble.oversized_message,
+        Verdict("invalid_frame", 1009, "server", ("connection_closed",)),
+    ),
+    HEARTBEAT,
+    Scenario(
+        "exception",
+        "An exception in the handler",
+        trouble.handler_exception,
+        Verdict("server_error", 1006, "none"),
+    ),
+    Scenario(
+        "compression",
+        "Undecodable compressed data",
+        trouble.undecodable_data,
+        Verdict("invalid_frame", 1000, "server"),
+    ),
+)
+"""All at the same time."""
+
+LAST_VISIT: Final = Scenario(
+    "shutdown",
+    "A graceful server shutdown",
+    trouble.server_shutdown,
+    Verdict("server_shutdown", 1001, "server", ("connection_closed",)),
+)
+"""When the others have gone: this one sees the server stop."""
+
+SCENARIOS: Final = (*VISITS, LAST_VISIT)

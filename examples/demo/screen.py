@@ -1,0 +1,108 @@
+"""Everything that the demo says on the terminal, or to a file or a log in its stead."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
+
+from examples.demo.conversation import Conversation
+from examples.demo.names import CONNECTION_ID
+from examples.demo.picture import WIDTH, picture
+from examples.demo.scenarios import SCENARIOS, Scenario
+from examples.demo.telemetry import ENDPOINT_VARIABLE, SERVICE, Collector
+
+LEGEND: Final = "→ from the client   ← to the client   ✗ error   ■ close   ↳ a linked trace"
+
+
+def open_console() -> Console:
+    """Write to the terminal, or plainly and as wide as ever to anything else."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    width = None if sys.stdout.isatty() and Console().width < WIDTH else WIDTH
+    return Console(width=width, highlight=False, emoji=False, markup=False)
+
+
+@dataclass(frozen=True)
+class Visits:
+    """The line for everyone who is back, and who of them had trouble of their own."""
+
+    console: Console
+    bar: Progress
+    task: TaskID
+    started: float = field(default_factory=time.monotonic)
+    troubled: list[str] = field(default_factory=list)
+
+    def report(self, scenario: Scenario, trouble: str | None) -> None:
+        """Say that a client is back, and what went wrong on its side, if anything did."""
+        took = f"{time.monotonic() - self.started:5.2f} s  "
+        sign = Text("✗ ", "bold red") if trouble else Text("✓ ", "green")
+        line = Text.assemble((took, "dim"), sign, scenario.title, f"  {trouble or ''}")
+        self.console.print(line)
+        self.bar.advance(self.task)
+        if trouble:
+            self.troubled.append(scenario.title)
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Visits]:
+    """Show how many clients are still out, where the terminal can."""
+    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(
+        *columns, console=console, transient=True, disable=not sys.stdout.isatty()
+    ) as bar:
+        task = bar.add_task("clients are visiting the price ticker", total=len(SCENARIOS))
+        yield Visits(console, bar, task)
+
+
+def show_conversations(
+    console: Console, conversations: Mapping[str, Conversation], log: Mapping[int, str]
+) -> None:
+    """Draw every conversation, in the order of the scenarios."""
+    console.print(Padding(Text(LEGEND, "dim"), (1, 0)))
+    for number, scenario in enumerate(SCENARIOS, 1):
+        if conversation := conversations.get(scenario.user_agent):
+            console.print(picture(conversation, f"{number} {scenario.title}", log))
+
+
+def show_log(console: Console, unexpected: Sequence[str]) -> None:
+    """Show what was logged although no client provoked it."""
+    if unexpected:
+        console.print(Text("Also logged, and not expected:", "bold red"))
+        for line in unexpected:
+            console.print(Text(line))
+
+
+def show_collector(console: Console, collector: Collector | None, example: object) -> None:
+    """Say where else the traces are, and how to find them there."""
+    if collector is None:
+        console.print(f"With {ENDPOINT_VARIABLE} set, the traces go to a collector as well.")
+    elif collector.lost:
+        console.print(
+            f"The collector at {collector.endpoint} did not take {collector.lost} spans: it could"
+            " not be reached, or it refused them. What is shown here is complete all the same."
+        )
+    else:
+        console.print(
+            f"{collector.delivered} spans were delivered to {collector.endpoint}, where they are"
+            f" found by\n  service   {SERVICE}\n  tag       {CONNECTION_ID}={example}\n"
+            f'  TraceQL   {{ span.{CONNECTION_ID} = "{example}" }}\n'
+            "The id is in the head of each conversation; it finds all linked traces of one."
+        )
+
+
+def show_conclusion(console: Console, surprises: Sequence[str]) -> None:
+    """Say in one line how it went."""
+    if surprises:
+        what = ", ".join(dict.fromkeys(surprises))
+        console.print(Text(f"Not as expected: {what}.", "bold red"))
+    else:
+        conclusion = f"All {len(SCENARIOS)} connections closed with the verdict they deserve."
+        console.print(Text(conclusion, "bold green"))

@@ -1,0 +1,131 @@
+"""The ticker's server: its view with login and heartbeat, and an orderly shutdown."""
+
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from weakref import WeakSet
+
+from aiohttp import WSCloseCode, web
+from strawberry.aiohttp.views import GraphQLView
+from strawberry.exceptions import ConnectionRejectionError
+
+from examples.demo.names import USER_ID
+from examples.demo.schema import Context, schema
+from strawberry_ws_otel import OTelViewMixin, connection_span
+
+HOST: Final = "127.0.0.1"
+PATH: Final = "/graphql"
+HEARTBEAT: Final = 1.5
+"""Seconds between two PINGs; half of it is the time that a client has for its PONG."""
+
+INIT_TIMEOUT: Final = 1.0
+MAX_MESSAGE_SIZE: Final = 64 * 1024
+
+USERS: Final = {"token-of-ada": "ada", "token-of-grace": "grace"}
+LOST_TOKEN: Final = "token-of-a-lost-session"  # noqa: S105 - the only secret of a demo is none
+
+SOCKETS: Final = web.AppKey("sockets", WeakSet[web.WebSocketResponse])
+
+
+class StoreDownError(Exception):
+    """The store that knows whose token it is did not answer."""
+
+
+def user_of(token: object) -> str | None:
+    """Tell whose token it is: a user's, or nobody's when there is none and a guest is here."""
+    if token == LOST_TOKEN:
+        raise StoreDownError("the session store did not answer")
+    if token is None:
+        return None
+    if token not in USERS:
+        raise ConnectionRejectionError({"reason": "unknown token"})
+    return USERS[str(token)]
+
+
+class TickerView(OTelViewMixin, GraphQLView[Context, None]):
+    """A view with its own login and its own sockets; the mixin needs to know of neither."""
+
+    async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
+        """Log the client in, and say on the span of its connection who it is."""
+        params = context.get("connection_params")
+        user = user_of(params.get("token") if isinstance(params, dict) else None)
+        context["user"] = user
+        connection_span().set_attribute(USER_ID, user or "guest")
+        return {"user": user}
+
+    async def create_websocket_response(
+        self, request: web.Request, subprotocol: str | None
+    ) -> web.WebSocketResponse:
+        """Give each client a heartbeat and a bound, and remember its socket for the shutdown."""
+        socket = web.WebSocketResponse(
+            protocols=[subprotocol] if subprotocol else [],
+            heartbeat=HEARTBEAT,
+            max_msg_size=MAX_MESSAGE_SIZE,
+        )
+        await socket.prepare(request)
+        request.app[SOCKETS].add(socket)
+        return socket
+
+
+async def say_goodbye(app: web.Application) -> None:
+    """Tell every client that is still here that the server goes away."""
+    sockets = app[SOCKETS]
+    for socket in list(sockets):
+        await socket.close(code=WSCloseCode.GOING_AWAY, message=b"Server shutdown")
+
+
+def create_app() -> web.Application:
+    """Serve the ticker at `PATH`: queries and GraphiQL over HTTP, everything over a WebSocket."""
+    app = web.Application()
+    sockets: WeakSet[web.WebSocketResponse] = WeakSet()
+    app[SOCKETS] = sockets
+    app.on_shutdown.append(say_goodbye)
+    view = TickerView(schema=schema, connection_init_wait_timeout=timedelta(seconds=INIT_TIMEOUT))
+    app.router.add_route("*", PATH, view)
+    return app
+
+
+class PortError(Exception):
+    """The server cannot listen on the port that it was given."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that listens; `stop` ends it in an orderly way, also twice."""
+
+    runner: web.AppRunner
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://{HOST}:{self.port}{PATH}"
+
+    async def stop(self) -> None:
+        """Say goodbye to the clients and wait for their handlers."""
+        await self.runner.cleanup()
+
+
+@asynccontextmanager
+async def serving(port: int) -> AsyncIterator[Server]:
+    """Listen on a port, or on any free one for 0."""
+    runner = web.AppRunner(create_app(), access_log=None, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, HOST, port).start()
+        except OSError as error:
+            raise PortError(f"Port {port} of {HOST} cannot be used: {reason_of(error)}.") from error
+        yield Server(runner, runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def reason_of(error: OSError) -> str:
+    """Say why a port cannot be had."""
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there, choose another one with --port"
+    return error.strerror or str(error)

@@ -1,0 +1,114 @@
+"""Two tables: how every connection closed, and what the metrics counted meanwhile."""
+
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from opentelemetry.sdk.metrics.export import (
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+)
+from rich import box
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from examples.demo import names
+from examples.demo.conversation import Conversation
+from examples.demo.events import SECOND, duration
+from examples.demo.picture import style_of_outcome
+from examples.demo.scenarios import SCENARIOS, Scenario
+
+AS_EXPECTED, UNEXPECTED = Text("✓", "bold green"), Text("✗", "bold red")
+
+Point: TypeAlias = NumberDataPoint | HistogramDataPoint
+
+
+def new_table(title: str, *columns: str) -> Table:
+    """Begin a table in the demo's look."""
+    table = Table(
+        title=title,
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+        expand=True,
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def is_expected(scenario: Scenario, conversation: Conversation | None) -> bool:
+    """Tell whether the telemetry says of a visit what was to be said."""
+    return conversation is not None and conversation.verdict == scenario.expected
+
+
+def closes(conversations: Mapping[str, Conversation]) -> Table:
+    """Show how each connection ended, and whether that is the truth."""
+    columns = ("", "client", "outcome", "code", "initiator", "fault", "its operations", "")
+    table = new_table("Closes", *columns)
+    for number, scenario in enumerate(SCENARIOS, 1):
+        conversation = conversations.get(scenario.user_agent)
+        if conversation is None:
+            table.add_row(str(number), scenario.title, "no span at all", *[""] * 4, UNEXPECTED)
+            continue
+        verdict = conversation.verdict
+        table.add_row(
+            str(number),
+            scenario.title,
+            Text(verdict.outcome, style_of_outcome(conversation)),
+            str(verdict.code or "-"),
+            verdict.initiator,
+            str(conversation.get(names.CLOSE_FAULT)),
+            "\n".join(verdict.endings) or "-",
+            AS_EXPECTED if is_expected(scenario, conversation) else UNEXPECTED,
+        )
+    return table
+
+
+def value_of(point: Point) -> str:
+    """Write what one series holds; the histograms are all of durations in seconds."""
+    if isinstance(point, NumberDataPoint):
+        return f"{point.value:,}"
+    mean, most = (int(seconds * SECOND) for seconds in (point.sum / point.count, point.max))
+    return f"{point.count} x {duration(mean)}" + (f", at most {duration(most)}" * (point.count > 1))
+
+
+def label_of(point: Point) -> str:
+    """Write the attributes of one series, their values only: the names would not fit."""
+    attributes: Mapping[str, object] = point.attributes or {}
+    return " · ".join(str(attributes[key]) for key in sorted(attributes)) or "-"
+
+
+def series(metric: Metric) -> Iterator[tuple[str, str]]:
+    """Yield the label and the value of each series; of the closes, those that happened."""
+    points = [
+        point
+        for point in metric.data.data_points
+        if isinstance(point, NumberDataPoint | HistogramDataPoint)
+    ]
+    shown = [
+        point
+        for point in points
+        if metric.name != names.METRIC_CLOSES or getattr(point, "value", False)
+    ]
+    for point in sorted(shown, key=label_of):
+        yield label_of(point), value_of(point)
+    if len(shown) < len(points):
+        yield f"({len(points) - len(shown)} other outcomes)", "0"
+
+
+def metrics(data: MetricsData | None) -> Table:
+    """Show every series that the library reported."""
+    table = new_table("Metrics", "instrument, and below it its series", "value")
+    for resource in data.resource_metrics if data else []:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics if scope.scope.name == names.SCOPE else []:
+                table.add_row(Text(f"{metric.name}  {metric.unit}", "bold"))
+                for label, value in series(metric):
+                    table.add_row(Padding(label, (0, 0, 0, 4)), value)
+    return table

@@ -1,0 +1,68 @@
+"""Sets up the SDK: spans and metrics stay in memory, and go to a collector if there is one."""
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+SERVICE: Final = "price-ticker"
+ENDPOINT_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+EXPORT_TIMEOUT: Final = 3
+"""Seconds that a collector has for one batch: a demo must end, whether it answers or not."""
+
+
+class Collector(SpanExporter):
+    """An OTLP exporter that can tell afterwards how it went."""
+
+    def __init__(self, endpoint: str) -> None:
+        """Export to the endpoint, which the OTLP exporter reads from the environment itself."""
+        self.endpoint = endpoint
+        self.delivered = 0
+        self.lost = 0
+        self._exporter: SpanExporter = OTLPSpanExporter(timeout=EXPORT_TIMEOUT)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Pass the spans on, and count them."""
+        try:
+            result = self._exporter.export(spans)
+        except OSError:
+            result = SpanExportResult.FAILURE
+        if result is SpanExportResult.SUCCESS:
+            self.delivered += len(spans)
+        else:
+            self.lost += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        """Let go of the connection."""
+        self._exporter.shutdown()
+
+
+class Telemetry:
+    """The providers of this process, both global, as an application sets them up."""
+
+    def __init__(self, processor: SpanProcessor, reader: MetricReader) -> None:
+        """Send every span to the processor and every metric to the reader."""
+        resource = Resource.create({SERVICE_NAME: SERVICE})
+        self._tracers = TracerProvider(sampler=ALWAYS_ON, resource=resource)
+        self._tracers.add_span_processor(processor)
+        self.collector: Collector | None = None
+        if endpoint := os.environ.get(ENDPOINT_VARIABLE):
+            self.collector = Collector(endpoint)
+            self._tracers.add_span_processor(BatchSpanProcessor(self.collector))
+        self._meters = MeterProvider(metric_readers=[reader], resource=resource)
+        trace.set_tracer_provider(self._tracers)
+        metrics.set_meter_provider(self._meters)
+
+    def shut_down(self) -> None:
+        """Export what is left; nothing is recorded from here on."""
+        self._tracers.shutdown()
+        self._meters.shutdown()

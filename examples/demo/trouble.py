@@ -1,0 +1,93 @@
+"""Clients in trouble, or making it: each ends its connection in another way."""
+
+import asyncio
+import json
+from typing import Final
+
+from aiohttp import WSServerHandshakeError
+
+from examples.demo.clients import ENDLESS_PRICES, PRICES_WITH_GAP, QUOTE
+from examples.demo.server import LOST_TOKEN, MAX_MESSAGE_SIZE
+from examples.demo.visitor import Visitor, init, subscribe, until, until_closed
+from examples.demo.wire import COMPRESSED, COMPRESSION
+
+FOREIGN_ORIGIN: Final = "https://elsewhere.example"
+
+
+async def rejected_login(visitor: Visitor) -> None:
+    """Log in with a token that nobody issued."""
+    async with visitor.socket() as socket:
+        await socket.send_json(init(token="forged"))  # noqa: S106 - a demo has no secrets
+        await until_closed(socket)
+
+
+async def no_init(visitor: Visitor) -> None:
+    """Connect and never say hello."""
+    async with visitor.socket() as socket:
+        await until_closed(socket)
+
+
+async def foreign_origin(visitor: Visitor) -> None:
+    """Knock as a page of another site would; there is no upgrade."""
+    try:
+        async with visitor.socket(origin=FOREIGN_ORIGIN):
+            pass
+    except WSServerHandshakeError:
+        return
+
+
+async def vanished(visitor: Visitor) -> None:
+    """Follow a price, and be gone in the middle of it."""
+    client = await visitor.raw()
+    client.send(init())
+    await client.receive("connection_ack")
+    client.send(subscribe("1", ENDLESS_PRICES))
+    for _ in range(3):
+        await client.receive("next")
+    client.vanish()
+
+
+async def oversized_message(visitor: Visitor) -> None:
+    """Follow a price, then send more than the server will take."""
+    async with visitor.logged_in() as socket:
+        await socket.send_json(subscribe("1", ENDLESS_PRICES))
+        await until(socket, "next", times=2)
+        await socket.send_str(json.dumps(subscribe("2", "#" * MAX_MESSAGE_SIZE)))
+        await until_closed(socket)
+
+
+async def missed_heartbeat(visitor: Visitor) -> None:
+    """Ask and follow like anybody else, then answer no PING, as behind a dead link."""
+    client = await visitor.raw()
+    client.send(init())
+    await client.receive("connection_ack")
+    client.send(subscribe("quote", QUOTE))
+    client.send(subscribe("gap", PRICES_WITH_GAP))
+    client.send(subscribe("prices", ENDLESS_PRICES))
+    await client.read_to_end()
+
+
+async def handler_exception(visitor: Visitor) -> None:
+    """Log in while the server cannot tell whose token it is, and fails."""
+    async with visitor.socket() as socket:
+        await socket.send_json(init(token=LOST_TOKEN))
+        await until_closed(socket)
+
+
+async def undecodable_data(visitor: Visitor) -> None:
+    """Agree on compression, then send what no decompressor can read."""
+    client = await visitor.raw(COMPRESSION)
+    client.send(init())
+    await client.receive_text()
+    client.send_text(b"\xff" * 16, flags=COMPRESSED)
+    await client.read_to_end()
+
+
+async def server_shutdown(visitor: Visitor) -> None:
+    """Follow a price until the server itself takes leave."""
+    async with visitor.logged_in() as socket:
+        await socket.send_json(subscribe("1", ENDLESS_PRICES))
+        await until(socket, "next", times=3)
+        stopping = asyncio.ensure_future(visitor.stop_server())
+        await until_closed(socket)
+        await stopping

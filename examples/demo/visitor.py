@@ -1,0 +1,76 @@
+"""What every scenario is given: where the server is, and the words of both subprotocols."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
+
+from examples.demo.wire import RawClient
+
+TRANSPORT_WS: Final = "graphql-transport-ws"
+LEGACY_WS: Final = "graphql-ws"
+TOKEN: Final = "token-of-ada"  # noqa: S105 - the only secret of a demo is none
+
+Message = dict[str, object]
+
+
+def init(token: str = TOKEN) -> Message:
+    """Log in, in the words of either subprotocol."""
+    return {"type": "connection_init", "payload": {"token": token}}
+
+
+def subscribe(id_: str, query: str) -> Message:
+    """Ask for an operation in the words of graphql-transport-ws."""
+    return {"id": id_, "type": "subscribe", "payload": {"query": query}}
+
+
+async def until(socket: ClientWebSocketResponse, kind: str, times: int = 1) -> None:
+    """Read until so many messages of that type have come."""
+    while times:
+        message = await socket.receive_json()
+        times -= message["type"] == kind
+
+
+async def until_closed(socket: ClientWebSocketResponse) -> int | None:
+    """Read whatever comes until the server closes; return its code."""
+    async for message in socket:
+        if message.type is WSMsgType.ERROR:
+            break
+    return socket.close_code
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """One client: its name is its user agent, by which its conversation is found again."""
+
+    name: str
+    port: int
+    url: str
+    session: ClientSession
+    stop_server: Callable[[], Awaitable[None]]
+
+    @asynccontextmanager
+    async def socket(
+        self, protocol: str = TRANSPORT_WS, origin: str | None = None
+    ) -> AsyncIterator[ClientWebSocketResponse]:
+        """Open a WebSocket and say nothing yet; close it with 1000 at the end."""
+        async with self.session.ws_connect(
+            self.url, protocols=[protocol], origin=origin, headers={"User-Agent": self.name}
+        ) as socket:
+            yield socket
+
+    @asynccontextmanager
+    async def logged_in(
+        self, protocol: str = TRANSPORT_WS
+    ) -> AsyncIterator[ClientWebSocketResponse]:
+        """Open a WebSocket and log in."""
+        async with self.socket(protocol) as socket:
+            await socket.send_json(init())
+            await until(socket, "connection_ack")
+            yield socket
+
+    async def raw(self, extensions: str = "") -> RawClient:
+        """Open a WebSocket on a bare socket and say nothing yet."""
+        return await RawClient.connect(self.port, self.name, extensions)
