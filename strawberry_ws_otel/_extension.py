@@ -75,9 +75,11 @@ class _Recorder(SchemaExtension):
         self._executing = not self.execution_context.pre_execution_errors
 
     def _note_errors(self) -> None:
+        errors = self.execution_context.pre_execution_errors
+        if not errors:  # Called for every result.
+            return
         with self._fuse:
-            errors = self.execution_context.pre_execution_errors
-            if not errors or self._operation is None or self._were_seen(errors):
+            if self._operation is None or self._were_seen(errors):
                 return
             self._seen_errors = errors
             self._describe()
