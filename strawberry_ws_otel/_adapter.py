@@ -44,8 +44,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
                     attach(connection.received(message))
                 yield message
                 with connection.fuse:
-                    connection.handled()
-                    attach(connection.context)
+                    attach(connection.handled())
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message, and tell the connection when it has been sent."""

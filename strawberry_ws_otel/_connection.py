@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context, create_key, get_value, set_value
+from opentelemetry.context import Context, create_key, get_current, get_value, set_value
 from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
@@ -91,10 +91,11 @@ class Connection:
         """Whether a data frame came of which no message has been made (yet)."""
         self._dead = False
         self._decided = False
+        self._ended = False
 
     def opened(self, subprotocol: str | None) -> None:
         """Note that the upgrade was sent; only the first call counts."""
-        if not self.facts.upgraded:
+        if not (self.facts.upgraded or self._ended):
             self.facts.upgraded = True
             self._vocabulary = vocabulary(subprotocol)
             self.traffic = self._telemetry.metrics.tally.opened(subprotocol)
@@ -111,6 +112,8 @@ class Connection:
 
     def received(self, value: object) -> Context:
         """Note a message, any JSON value, and return the context in which to handle it."""
+        if self._ended:
+            return get_current()
         self._unread = False
         self._message = message = self._vocabulary.read(value)
         self._count(message.type)
@@ -125,15 +128,15 @@ class Connection:
                 self.span.message(message.type)
         return self.context
 
-    def handled(self) -> None:
-        """Note that the host has handled the message and asks for the next one."""
+    def handled(self) -> Context:
+        """Note that the host has handled the message, and return the context in which to go on."""
         self._message = None
         self._operations.handled()
+        return get_current() if self._ended else self.context
 
     def sent(self, message: Mapping[str, Any]) -> None:
         """Note a message that went out; called where the host sends it, in its exception state."""
-        vocabulary_ = self._vocabulary
-        message_type = vocabulary_.sent.get(message.get("type"), vocabulary_.unspeakable)
+        message_type = self._vocabulary.speak(message)
         messages = self.traffic.messages
         messages[message_type] = messages.get(message_type, 0) + 1
         if message_type.meaning is _RESULT:
@@ -195,7 +198,7 @@ class Connection:
         return operation.context
 
     def _parentage(self, carried: Context | None) -> Parentage:
-        return within_connection(self._telemetry.config, self.context, carried)
+        return within_connection(self._telemetry.config, self.context, carried, self.fuse)
 
     def _remote(self, carrier: Mapping[str, Any]) -> Context | None:
         if self._telemetry.config.remote_context == "ignore":
@@ -277,8 +280,9 @@ class Connection:
                         _semconv.CLOSE_OUTCOME: judged.outcome.value,
                     },
                 )
-            if self._init is not None:
-                self._init.end(judged.error_type)
+        if self._init is not None:
+            # Even one that crossed a close frame which had been decided upon before it came.
+            self._init.end(judged.error_type)
         return judged
 
     def _reason(self, judged: Verdict) -> str | None:
@@ -295,6 +299,7 @@ class Connection:
         Args:
             exception: what left the view.
         """
+        self._ended = True
         self.facts.exception = exception
         self.facts.malformed = self._is_malformed(exception)
         self._settle_unread()

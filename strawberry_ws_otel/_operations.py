@@ -94,7 +94,10 @@ class Operations:
 
     def sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
         """Return the live operation that sends `message`, if one does."""
-        operation = self._by_id.get(message.get("id"))
+        try:
+            operation = self._by_id.get(message.get("id"))
+        except TypeError:  # A list for an id: no operation of ours, whoever sends it.
+            return None
         if operation is None or not operation.replaces:
             return operation
         # The id had an owner before, who may still be sending: only the task's context can tell.

@@ -53,14 +53,16 @@ def remote_context(carrier: Mapping[Any, Any], base: Context, fuse: Fuse) -> Con
         return None
     with fuse:
         context = propagate.extract(lowered, detached(base), _GETTER)
-        if span_context(context).is_valid:
+        if span_context(context, fuse).is_valid:
             return context
     return None
 
 
-def span_context(context: Context) -> SpanContext:
+def span_context(context: Context, fuse: Fuse) -> SpanContext:
     """Return what identifies the span in `context`, the invalid one where there is none."""
-    return trace.get_current_span(context).get_span_context()
+    with fuse:
+        return trace.get_current_span(context).get_span_context()
+    return INVALID_SPAN.get_span_context()
 
 
 def detached(context: Context) -> Context:
@@ -75,18 +77,18 @@ def of_request(
 
     The current span, say that of the server's instrumentation, comes before the headers.
     """
-    if config.remote_context == "ignore" or span_context(current).is_valid:
+    if config.remote_context == "ignore" or span_context(current, fuse).is_valid:
         return Parentage(current)
     remote = remote_context(headers, current, fuse)
     if remote is None:
         return Parentage(current)
     if config.remote_context == "parent":
         return Parentage(remote)
-    return Parentage(current, (span_context(remote),))
+    return Parentage(current, (span_context(remote, fuse),))
 
 
 def within_connection(
-    config: OTelConfig, connection: Context, carried: Context | None
+    config: OTelConfig, connection: Context, carried: Context | None, fuse: Fuse
 ) -> Parentage:
     """Return the parentage of a connection's init or operation.
 
@@ -94,12 +96,13 @@ def within_connection(
         config: says what a remote context is to us, and what stands in for it.
         connection: the context whose span is the connection's.
         carried: the remote context that the first carrier which has one brought.
+        fuse: what keeps our failures from the host.
     """
-    links: tuple[SpanContext, ...] = (span_context(connection),)
+    links: tuple[SpanContext, ...] = (span_context(connection, fuse),)
     if carried is not None and config.remote_context == "parent":
         return Parentage(carried, links)
     if carried is not None and config.remote_context == "link":
-        links = (*links, span_context(carried))
+        links = (*links, span_context(carried, fuse))
     if config.trace_shape == "nested":
         return Parentage(connection, links[1:])
     return Parentage(detached(connection), links)

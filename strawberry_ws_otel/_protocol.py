@@ -154,6 +154,13 @@ class Vocabulary:
         message_type = self.received.get(name) if isinstance(name, str) else None
         return Message(message_type or self.unreadable, id_ if _is_hashable(id_) else NO_ID, value)
 
+    def speak(self, message: Mapping[str, Any]) -> MessageType:
+        """Return the type of a message that was sent, the application's own ones included."""
+        try:
+            return self.sent.get(message.get("type"), self.unspeakable)
+        except TypeError:
+            return self.unspeakable
+
 
 def _types(subprotocol: str | None, direction: Direction) -> dict[str, MessageType]:
     words = _VOCABULARY.get((subprotocol or "", direction), {})
