@@ -1,8 +1,10 @@
 """The recording layer over a view's WebSocket adapter: it sees parsed messages."""
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 from aiohttp import web
 from opentelemetry.context import attach
@@ -23,7 +25,10 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         **kwargs: Any,
     ) -> None:
         super().__init__(view, request, ws, *args, **kwargs)  # type: ignore[call-arg]  # the next class's
-        self._send_json = super().send_json  # type: ignore[safe-super]  # once, not per message
+        self.record(ws)
+
+    def record(self, ws: web.WebSocketResponse) -> None:
+        """Record `ws` from now on, if it belongs to a connection."""
         socket = current_socket()
         self._recorded = None if socket is None else socket.connection
         if socket is not None:
@@ -50,7 +55,13 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         """Send a message, and tell the connection when it has been sent."""
         connection = self._recorded
         try:
-            await self._send_json(message)
+            await super().send_json(message)  # type: ignore[safe-super]
+        except asyncio.CancelledError:
+            # aiohttp writes a frame before it waits for the buffer to drain.
+            if connection is not None:
+                with connection.fuse:
+                    connection.sent(message)
+            raise
         except Exception as error:
             if connection is not None:
                 with connection.fuse:
@@ -64,18 +75,39 @@ class RecordingAdapter(AsyncWebSocketAdapter):
                 connection.fuse.blow(error)
 
 
-def recording(adapter_class: Any) -> type[RecordingAdapter]:  # noqa: ANN401  # checked here
-    """Return `adapter_class` with the recording layer over it.
+def recording(adapter: Any) -> Any:  # noqa: ANN401  # a class, or what makes instances of one
+    """Return `websocket_adapter_class` with the recording layer over what it makes.
 
     Raises:
-        TypeError: it is no class, so that there is nothing to derive from.
+        TypeError: it makes no adapters.
     """
-    if not (isinstance(adapter_class, type) and issubclass(adapter_class, AsyncWebSocketAdapter)):
+    if isinstance(adapter, type) and issubclass(adapter, AsyncWebSocketAdapter):
+        return adapter if issubclass(adapter, RecordingAdapter) else _derived(adapter)
+    if isinstance(adapter, partial) and adapter.func is _make:
+        return adapter
+    if isinstance(adapter, type) or not callable(adapter):
         raise TypeError(
-            "websocket_adapter_class must be a subclass of AsyncWebSocketAdapter to be recorded,"
-            f" not {adapter_class!r}"
+            "websocket_adapter_class must be a subclass of AsyncWebSocketAdapter, or a callable"
+            f" that makes one, not {adapter!r}"
         )
-    if issubclass(adapter_class, RecordingAdapter):
-        return adapter_class
+    return partial(_make, adapter, cache(_derived))
+
+
+def _derived(adapter_class: type) -> type[RecordingAdapter]:
     names = {"__module__": adapter_class.__module__, "__qualname__": adapter_class.__qualname__}
     return type(adapter_class.__name__, (RecordingAdapter, adapter_class), names)
+
+
+def _make(
+    factory: Callable[..., AsyncWebSocketAdapter],
+    derived: Callable[[type], type[RecordingAdapter]],
+    view: AsyncBaseHTTPView[Any, Any, Any, Any, Any, Any, Any],
+    request: web.Request,
+    ws: web.WebSocketResponse,
+) -> AsyncWebSocketAdapter:
+    """Make an adapter as the application does, and lay the recording layer over it afterwards."""
+    adapter = factory(view, request, ws)
+    if not isinstance(adapter, RecordingAdapter):
+        adapter.__class__ = derived(type(adapter))
+        cast("RecordingAdapter", adapter).record(ws)
+    return adapter

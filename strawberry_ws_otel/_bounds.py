@@ -4,7 +4,10 @@ Everything that a stranger sends is cut before it is recorded. Lone surrogates, 
 and UTF-8 cannot, are replaced: one of them would make an exporter drop a whole batch.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 ID: Final = 128
 """Characters of an id."""
@@ -28,6 +31,11 @@ def bounded(value: object, limit: int) -> str:
 def bounded_reason(reason: str) -> str:
     """Return a close reason of at most 123 bytes of UTF-8, cut between characters."""
     return reason[:REASON].encode("utf-8", "replace")[:REASON].decode("utf-8", "ignore")
+
+
+def present(attributes: Mapping[str, T | None]) -> dict[str, T]:
+    """Return those attributes that have a value: the SDK warns of the others."""
+    return {key: value for key, value in attributes.items() if value is not None}
 
 
 def exception_type(error: BaseException) -> str:

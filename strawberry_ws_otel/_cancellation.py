@@ -14,14 +14,28 @@ class CancellationWatch(Generic[T]):
     can tell a server that shuts down from a peer that is gone.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], cancelled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        cancelled: Callable[[], None],
+        went_on: Callable[[], None],
+    ) -> None:
+        """Watch `coroutine`.
+
+        Args:
+            coroutine: what is awaited.
+            cancelled: called when a `CancelledError` is about to be thrown into it.
+            went_on: called when it is resumed as usual after that.
+        """
         self._coroutine = coroutine
         self._cancelled = cancelled
+        self._went_on = went_on
 
     def __await__(self) -> Generator[Any, Any, T]:
         inner = self._coroutine.__await__()
         value: Any = None
         error: BaseException | None = None
+        noted = False
         while True:
             try:
                 awaited = inner.send(value) if error is None else inner.throw(error)
@@ -34,5 +48,9 @@ class CancellationWatch(Generic[T]):
                 value = yield awaited
             except BaseException as thrown:  # noqa: BLE001  # it belongs to the coroutine
                 if isinstance(thrown, asyncio.CancelledError):
+                    noted = True
                     self._cancelled()
                 error = thrown
+            else:
+                if noted:
+                    self._went_on()

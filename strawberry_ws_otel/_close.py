@@ -164,6 +164,13 @@ REJECTING_CODES: Final = frozenset({CloseCode.UNAUTHORIZED, CloseCode.SUBSCRIBER
 _CANCELLATIONS: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
+def outcomes_of(code: int) -> frozenset[Outcome]:
+    """Return the outcomes that a close with `code` can have, by whichever side."""
+    tables = (_SENT, _SENT_AFTER_REFUSAL, _RECEIVED)
+    named = frozenset(table[code] for table in tables if code in table)
+    return named or frozenset({_by_code(code, {})})
+
+
 class CloseFrame(NamedTuple):
     """A close frame: its code (1005 for a frame without one) and its reason."""
 
@@ -188,7 +195,9 @@ class Facts:
     exception: BaseException | None = None
     """What left the view."""
     malformed: bool = False
-    """The exception left while a message was handled that is not well formed."""
+    """The exception left while a message, or a handshake, was handled that is not well formed."""
+    cancelled: bool = True
+    """Whether a `CancelledError` is the handler's own, not that of something it awaited."""
     transport_up: bool = True
     """Whether the transport was alive when the handler was cancelled or the view raised."""
     refused: bool = False
@@ -298,13 +307,14 @@ def _by_frame_error(error: BaseException) -> Outcome:
 
 def _by_exception(facts: Facts, exception: BaseException) -> tuple[Outcome, BaseException | None]:
     """Judge an exception that left the view before any close frame."""
-    if isinstance(exception, _CANCELLATIONS):
+    if isinstance(exception, _CANCELLATIONS) and facts.cancelled:
         up = facts.transport_up
         return Outcome.SERVER_SHUTDOWN if up else Outcome.CONNECTION_LOST, None
     if isinstance(exception, ConnectionError) and not facts.transport_up:
         return Outcome.CONNECTION_LOST, exception
     if facts.malformed:
-        return Outcome.INVALID_MESSAGE, exception
+        malformed = Outcome.INVALID_MESSAGE if facts.upgraded else Outcome.HANDSHAKE_REJECTED
+        return malformed, exception
     if facts.status is not None and not facts.upgraded:
         return _by_status(facts.status), exception
     return Outcome.SERVER_ERROR, exception

@@ -14,7 +14,7 @@ RemoteContext = Literal["parent", "link", "ignore"]
 ErrorMessages = Literal["execution", "all", "none"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OTelConfig:
     """What is recorded, and where it goes. Every option has a default; wrong values raise.
 

@@ -82,14 +82,11 @@ class Connection:
         self._init: ConnectionInit | None = None
         self._carried: Context | None = None
         self._acknowledged = False
-        self._operations = Operations(
-            telemetry, fuse, self.id, in_reader=in_reader, closing=lambda: self._closing
-        )
+        self._operations = Operations(telemetry, fuse, self.id, in_reader)
         self._message: Message | None = None
         """The message that the host is handling."""
         self._unread = False
         """Whether a data frame came of which no message has been made (yet)."""
-        self._dead = False
         self._decided = False
         self._ended = False
 
@@ -179,22 +176,18 @@ class Connection:
 
     def _begin_init(self, message: Message) -> Context:
         self._carried = self._remote(message.payload)
-        self._init = ConnectionInit(
-            self._telemetry, self.fuse, self._parentage(self._carried), self.id
-        )
-        self._link(self._init.span)
+        parentage = self._parentage(self._carried)
+        self._init = ConnectionInit(self._telemetry, self.fuse, parentage, self.id)
+        self._link(self._init.span, parentage)
         self.span.message(message.type)
         return self._init.context
 
     def _begin(self, message: Message) -> Context:
         extensions = message.payload.get("extensions")
         carried = self._remote(extensions) if isinstance(extensions, dict) else None
-        operation = self._operations.begin(
-            message,
-            self._parentage(carried or self._carried),
-            restarts=self._vocabulary.restarts,
-        )
-        self._link(operation.span)
+        parentage = self._parentage(carried or self._carried)
+        operation = self._operations.begin(message, parentage, restarts=self._vocabulary.restarts)
+        self._link(operation.span, parentage)
         return operation.context
 
     def _parentage(self, carried: Context | None) -> Parentage:
@@ -205,8 +198,8 @@ class Connection:
             return None
         return remote_context(carrier, self.context, self.fuse)
 
-    def _link(self, child: SpanRecorder) -> None:
-        if self._telemetry.config.trace_shape == "linked":
+    def _link(self, child: SpanRecorder, parentage: Parentage) -> None:
+        if parentage.apart:
             self.span.link(child)
 
     # --- The close ---------------------------------------------------------------------------
@@ -263,13 +256,13 @@ class Connection:
 
     def send_failed(self) -> None:
         """Note that the transport refused a frame: the socket is dead, though nobody read so."""
-        self._dead = True
+        self._operations.dying = True
 
     def _decide(self) -> Verdict:
         """Judge the facts so far; the first time, say so on the spans that wait for it."""
         judged = verdict(self.facts, self._telemetry.config.normal_outcomes)
         if not self._decided:
-            self._decided = True
+            self._decided = self._operations.dying = True
             if self.facts.upgraded:
                 self.span.event(
                     _semconv.EVENT_WEBSOCKET_CLOSE,
@@ -301,13 +294,12 @@ class Connection:
         """
         self._ended = True
         self.facts.exception = exception
-        self.facts.malformed = self._is_malformed(exception)
+        self.facts.malformed = self.facts.malformed or self._is_malformed(exception)
         self._settle_unread()
         judged = self._decide()
         interrupted = self._operations.connection_closed(judged)
         self._measure(judged)
         verdict_attributes = self._verdict_attributes(judged)
-        log_close(judged, {_semconv.CONNECTION_ID: self.id, **verdict_attributes})
         self.span.set(verdict_attributes)
         self.span.set(self._forensics(interrupted))
         if judged.error_type is not None:
@@ -315,8 +307,10 @@ class Connection:
         self.span.end()
         # Tracebacks keep frames of the host, and the context keeps this: nothing is to wait for
         # the garbage collector because of us.
-        self.facts.exception = self.facts.frame_error = None
+        self.facts.exception = self.facts.frame_error = self._carried = None
         self.context = Context()
+        # Last, since a log handler may raise.
+        log_close(judged, {_semconv.CONNECTION_ID: self.id, **verdict_attributes})
 
     def _is_malformed(self, exception: BaseException | None) -> bool:
         """Whether the message at hand is why `exception` left: unreadable, or not well formed."""
@@ -342,11 +336,6 @@ class Connection:
             self.fuse,
             self.context,
         )
-
-    @property
-    def _closing(self) -> bool:
-        """Whether the connection is on its way down."""
-        return self._dead or self._decided
 
     def _verdict_attributes(self, judged: Verdict) -> dict[str, AttributeValue | None]:
         facts = self.facts

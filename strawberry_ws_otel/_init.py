@@ -47,3 +47,5 @@ class ConnectionInit:
         if error_type is not None:
             self.span.fail(error_type)
         self.span.end()
+        # It holds the connection: nothing is to wait for the garbage collector because of us.
+        self.context = Context()

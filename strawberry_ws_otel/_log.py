@@ -7,6 +7,7 @@ from typing import Final
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _semconv
+from strawberry_ws_otel._bounds import present
 from strawberry_ws_otel._close import Fault, Outcome, Verdict
 
 _logger = logging.getLogger(_semconv.SCOPE)
@@ -30,5 +31,5 @@ def log_close(verdict: Verdict, attributes: Mapping[str, AttributeValue | None])
         verdict.code,
         verdict.fault.value,
         verdict.initiator.value,
-        extra={name: value for name, value in attributes.items() if value is not None},
+        extra=present(attributes),
     )

@@ -5,6 +5,7 @@ recorded at that moment, into a histogram. A second instrument of one name would
 SDK and its counts lost: hence one `Metrics` for each meter provider, however many views there are.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -15,6 +16,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _semconv
+from strawberry_ws_otel._bounds import present
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._tally import Tally
 from strawberry_ws_otel._version import __version__
@@ -117,7 +119,7 @@ class Metrics:
         self, read: Callable[[Tally], _Readings]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         tally = self.tally
-        return lambda _options: [Observation(n, _present(attrs)) for n, attrs in read(tally)]
+        return lambda _options: [Observation(n, present(attrs)) for n, attrs in read(tally)]
 
     def record(
         self, name: str, seconds: float, attributes: _Attributes, fuse: Fuse, context: Context
@@ -129,11 +131,7 @@ class Metrics:
         histogram = self._histograms.get(name)
         if histogram is not None:
             with fuse:
-                histogram.record(seconds, _present(attributes), context)
-
-
-def _present(attributes: _Attributes) -> dict[str, AttributeValue]:
-    return {key: value for key, value in attributes.items() if value is not None}
+                histogram.record(seconds, present(attributes), context)
 
 
 class _Registry:
@@ -142,15 +140,17 @@ class _Registry:
     def __init__(self) -> None:
         self._metrics: WeakKeyDictionary[MeterProvider, Metrics] = WeakKeyDictionary()
         self._global: Metrics | None = None
+        self._lock = threading.Lock()
 
     def get(self, provider: MeterProvider | None) -> Metrics:
         """Return the metrics of `provider`; the global one may be passed explicitly."""
         current = metrics.get_meter_provider()
-        if provider is None or provider is current:
-            return self._of_global(current)
-        if provider not in self._metrics:
-            self._metrics[provider] = Metrics(provider)
-        return self._metrics[provider]
+        with self._lock:
+            if provider is None or provider is current:
+                return self._of_global(current)
+            if provider not in self._metrics:
+                self._metrics[provider] = Metrics(provider)
+            return self._metrics[provider]
 
     def _of_global(self, current: MeterProvider) -> Metrics:
         # Instruments made through the API's proxy before a provider was set are that provider's.

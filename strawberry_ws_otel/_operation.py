@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from itertools import islice
-from typing import Final
+from typing import ClassVar, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context, create_key, get_value, set_value
@@ -29,6 +29,9 @@ Attributes = Mapping[str, AttributeValue | None]
 
 class Operation:
     """What one operation is, its events and errors, its span and its metrics."""
+
+    _is_request: ClassVar[bool] = True
+    """Whether it is a request even if nobody learns its type."""
 
     def __init__(
         self,
@@ -153,7 +156,7 @@ class Operation:
         error_type = self._error_type or error_type
         if self._subscription is not None:
             self._telemetry.metrics.tally.unsubscribed(self._subscription)
-        elif self.type is not None:
+        elif self.type is not None or self._is_request:
             self._measure(
                 _semconv.METRIC_REQUEST_DURATION,
                 {_semconv.OPERATION_TYPE: self.type, _semconv.ERROR_TYPE: error_type},

@@ -22,9 +22,7 @@ class Operations:
         telemetry: Telemetry,
         fuse: Fuse,
         connection_id: str,
-        *,
         in_reader: Callable[[], bool],
-        closing: Callable[[], bool],
     ) -> None:
         """Open the books.
 
@@ -33,16 +31,18 @@ class Operations:
             fuse: what keeps our failures from the host.
             connection_id: ours, on each operation.
             in_reader: whether the caller is the task that reads the socket.
-            closing: whether the connection is on its way down, and operations with it.
         """
         self.begun = 0
+        self.dying = False
+        """Whether the connection is on its way down, and what dies now dies with it."""
         self._telemetry = telemetry
         self._fuse = fuse
         self._connection_id = connection_id
         self._in_reader = in_reader
-        self._closing = closing
         self._by_id: dict[Hashable, SocketOperation] = {}
         self._alive: set[SocketOperation] = set()
+        self._winding_down: set[SocketOperation] = set()
+        """Those that the client stopped and whose task has not ended yet."""
         self._handling: SocketOperation | None = None
         """The operation whose first message the host is handling."""
 
@@ -63,13 +63,15 @@ class Operations:
             self._connection_id,
             message.id,
             message.payload,
-            self._abandoned,
+            self._task_done,
         )
         self._alive.add(operation)
         holder = self._by_id.get(operation.id)
         if holder is not None and restarts:
             self._end(holder, EndReason.CLIENT_COMPLETED)
-            operation.replaces = True
+        operation.replaces = holder is not None or any(
+            stopped.id == operation.id for stopped in self._winding_down
+        )
         if holder is None or restarts:
             self._by_id[operation.id] = operation
         operation.span.message(message.type)
@@ -90,6 +92,8 @@ class Operations:
             return False
         operation.span.message(message.type)
         self._end(operation, EndReason.CLIENT_COMPLETED)
+        if operation.claimed:
+            self._winding_down.add(operation)
         return True
 
     def sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
@@ -137,9 +141,9 @@ class Operations:
             self._end(operation, EndReason.CONNECTION_CLOSED, verdict)
         return len(interrupted)
 
-    def _abandoned(self, operation: SocketOperation) -> None:
-        """Note that the task of a live operation died."""
-        if not self._closing():
+    def _task_done(self, operation: SocketOperation, *, died: bool) -> None:
+        self._winding_down.discard(operation)
+        if died and operation.end_reason is None and not self.dying:
             self._end(operation, EndReason.FAILED)
 
     def _unaccepted(self, operation: SocketOperation) -> bool:

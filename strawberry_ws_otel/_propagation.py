@@ -27,6 +27,8 @@ class Parentage(NamedTuple):
 
     context: Context
     links: tuple[SpanContext, ...] = ()
+    apart: bool = False
+    """Whether it is apart from the connection's trace, and so linked with it both ways."""
 
 
 class _AnyCase(Getter[Mapping[str, list[str]]]):
@@ -100,9 +102,9 @@ def within_connection(
     """
     links: tuple[SpanContext, ...] = (span_context(connection, fuse),)
     if carried is not None and config.remote_context == "parent":
-        return Parentage(carried, links)
+        return Parentage(carried, links, apart=True)
     if carried is not None and config.remote_context == "link":
         links = (*links, span_context(carried, fuse))
     if config.trace_shape == "nested":
         return Parentage(connection, links[1:])
-    return Parentage(detached(connection), links)
+    return Parentage(detached(connection), links, apart=True)

@@ -17,6 +17,9 @@ from strawberry_ws_otel._connection import Connection
 
 _KEY: Final = create_key("strawberry_ws_otel.socket")
 
+_CODES: Final = range(1 << 16)
+"""What fits into a close frame; aiohttp raises for anything else."""
+
 _SHADOWED: Final = ("receive", "close", "send_str", "send_bytes")
 
 
@@ -26,6 +29,12 @@ class Transport:
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
         self._socket = request.get_extra_info("socket")
+        server = getattr(request.protocol, "_manager", None)
+        self.loss_cancels: bool = getattr(server, "handler_cancellation", True)
+        """Whether aiohttp cancels the handler of a lost peer; if not, it is the server's own doing.
+
+        aiohttp has no public way to ask; where the private one is gone, the transport decides.
+        """
 
     @property
     def alive(self) -> bool:
@@ -98,18 +107,27 @@ class RecordedSocket:
         """Note whether the transport is up, as a cancellation is delivered to the handler.
 
         Only the first one counts: the next are those of the handler's own tasks, which it awaits
-        as it cleans up. A handler that goes on to `receive()` was not cancelled after all.
+        as it cleans up.
         """
         if self._alive_when_cancelled is None:
             self._alive_when_cancelled = self.transport.alive
+
+    def went_on(self) -> None:
+        """Note that the handler goes on: the cancellation was a timeout's, say, and taken back."""
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            self._alive_when_cancelled = None
 
     def settle(self, exception: BaseException | None) -> None:
         """Note, at the end of the handler, what only the socket knows of the end."""
         ws, facts = self._ws, self.connection.facts
         if isinstance(exception, ConnectionError):
-            facts.transport_up = self.transport.alive
+            facts.transport_up = self.transport.writable
         elif self._alive_when_cancelled is not None:
-            facts.transport_up = self._alive_when_cancelled
+            facts.transport_up = self._alive_when_cancelled or not self.transport.loss_cancels
+        if isinstance(exception, asyncio.CancelledError):
+            task = asyncio.current_task()
+            facts.cancelled = task is None or task.cancelling() > 0
         if ws is None:
             return
         self.connection.socket_failed(ws.exception())
@@ -121,12 +139,16 @@ class RecordedSocket:
 
     async def receive(self, *args: Any, **kwargs: Any) -> WSMessage:
         """Receive a message, and tell the connection of its frame."""
-        self._answer = self._alive_when_cancelled = None
+        if self._reader is not None:
+            # aiohttp refuses a second reader.
+            return await self._receive(*args, **kwargs)
+        self._answer = None
         self._reader = asyncio.current_task()
         try:
             message: WSMessage = await self._receive(*args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             with self.connection.fuse:
+                self.connection.socket_failed(error)
                 self._settle_answer()
             raise
         finally:
@@ -150,8 +172,8 @@ class RecordedSocket:
         """Send text, and tell the connection of its size."""
         try:
             await self._send_str(data, *args, **kwargs)
-        except ConnectionError:
-            self.connection.send_failed()
+        except BaseException as error:
+            self._send_failed(data, error)
             raise
         self.connection.traffic.bytes_sent += utf8_size(data)
 
@@ -159,8 +181,8 @@ class RecordedSocket:
         """Send bytes, and tell the connection of their size."""
         try:
             await self._send_bytes(data, *args, **kwargs)
-        except ConnectionError:
-            self.connection.send_failed()
+        except BaseException as error:
+            self._send_failed(data, error)
             raise
         self.connection.traffic.bytes_sent += utf8_size(data)
 
@@ -180,13 +202,25 @@ class RecordedSocket:
             case WSMsgType.CLOSED:
                 connection.stream_ended(self._socket.exception())
 
+    def _send_failed(self, data: str | bytes, error: BaseException) -> None:
+        if isinstance(error, ConnectionError):
+            self.connection.send_failed()
+        elif isinstance(error, asyncio.CancelledError):
+            # aiohttp writes a frame before it waits for the buffer to drain.
+            self.connection.traffic.bytes_sent += utf8_size(data)
+
     def _closing(
-        self, *, code: int = CloseCode.NORMAL_CLOSURE, message: bytes = b"", drain: bool = True
+        self,
+        *,
+        code: int = CloseCode.NORMAL_CLOSURE,
+        message: bytes | str = b"",
+        drain: bool = True,
     ) -> bool:
         """Note a call of `close()` before it is awaited; return whether it will read the echo."""
         ws = self._socket
-        written = not ws.closed and self.transport.writable
-        frame = CloseFrame(int(code), message.decode("utf-8", "replace"))
+        written = not ws.closed and self.transport.writable and code in _CODES
+        reason = message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")
+        frame = CloseFrame(int(code), reason)
         if self._reader is asyncio.current_task():
             self._answer = _Answer(frame, not drain, ws.close_code) if written else None
             return False

@@ -13,6 +13,7 @@ from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanContext, SpanKind,
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from strawberry_ws_otel import _semconv
+from strawberry_ws_otel._bounds import present
 from strawberry_ws_otel._config import OTelConfig
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._protocol import MessageType
@@ -136,13 +137,13 @@ class SpanRecorder:
         """Add an event; attributes without a value are left out."""
         if self._on:
             with self._fuse:
-                self.span.add_event(name, _present(attributes))
+                self.span.add_event(name, present(attributes))
 
     def set(self, attributes: Mapping[str, AttributeValue | None]) -> None:
         """Set attributes; those without a value are left out."""
         if self._on:
             with self._fuse:
-                self.span.set_attributes(_present(attributes))
+                self.span.set_attributes(present(attributes))
 
     def rename(self, name: str) -> None:
         """Give the span its final name."""
@@ -202,12 +203,8 @@ class Spans:
                 name,
                 context=context,
                 kind=kind,
-                attributes=_present(attributes),
+                attributes=present(attributes),
                 links=[Link(link) for link in links],
             )
             recording = span.is_recording()
         return SpanRecorder(span, fuse, recording=recording, first=self._first)
-
-
-def _present(attributes: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
-    return {key: value for key, value in attributes.items() if value is not None}

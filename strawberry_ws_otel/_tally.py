@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Final
 
-from strawberry_ws_otel._close import FAULTS, Fault, Outcome, Verdict
+from strawberry_ws_otel._close import FAULTS, Fault, Outcome, Verdict, outcomes_of
 from strawberry_ws_otel._protocol import MessageType
 from strawberry_ws_otel._semconv import OTHER
 
@@ -58,8 +58,10 @@ class Tally:
 
     def declare_ordinary(self, outcomes: Collection[str | int]) -> None:
         """Count the outcomes that an operator declared ordinary from 0 on as well."""
+        codes = [item for item in outcomes if isinstance(item, int)]
+        declared = set(outcomes).union(*map(outcomes_of, codes))
         with self._lock:
-            self._closes.update({(o, Fault.NONE): 0 for o in Outcome if o in outcomes})
+            self._closes.update({(o, Fault.NONE): 0 for o in Outcome if o in declared})
 
     def opened(self, subprotocol: str | None) -> Traffic:
         """Count an upgraded connection, and return what it counts in until it is closed."""

@@ -1,6 +1,8 @@
 """`OTelViewMixin`: the life of a connection around the host's `run`."""
 
 import asyncio
+import weakref
+from enum import Enum, auto
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -32,8 +34,9 @@ class OTelViewMixin:
             otel_config = OTelConfig(capture_document=True)  # optional
 
     Raises:
-        TypeError: at class creation, if the mixin stands behind `GraphQLView` or `otel_config` is
-            no `OTelConfig`; at instantiation, if there is no `GraphQLView`.
+        TypeError: at class creation, if the mixin stands behind `GraphQLView`, `otel_config` is no
+            `OTelConfig` or `websocket_adapter_class` makes no adapters; at instantiation, if
+            there is no `GraphQLView`.
     """
 
     otel_config: ClassVar[OTelConfig] = OTelConfig()
@@ -56,16 +59,17 @@ class OTelViewMixin:
                 )
             cls.websocket_adapter_class = recording(cls.websocket_adapter_class)  # type: ignore[assignment]
 
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make the view, and its instruments with it: gauges exist before the first request."""
         if not issubclass(cls, GraphQLView):
             raise TypeError(
                 f"{cls.__qualname__} is no GraphQLView: derive it from OTelViewMixin and, after"
                 " it, strawberry.aiohttp.views.GraphQLView"
             )
-        view = super().__new__(cls)
+        make = super().__new__
+        view = make(cls) if make is object.__new__ else make(cls, *args, **kwargs)
         with Fuse():
-            view._telemetry()
+            view._telemetry()  # noqa: SLF001  # our own class
         return view
 
     async def create_websocket_response(
@@ -90,8 +94,10 @@ class OTelViewMixin:
         with fuse:
             scope = Scope(self._telemetry(), request.headers)
             context = scope.within(before)
-            if _is_handshake(request):
+            handshake = _handshake(request)
+            if handshake is not _Handshake.NONE:
                 socket = _begin(scope.telemetry, fuse, request, context)
+                socket.connection.facts.malformed = handshake is _Handshake.MALFORMED
                 context = socket.connection.context
             attach(context)
         try:
@@ -116,6 +122,7 @@ class OTelViewMixin:
             response = await CancellationWatch(
                 super().run(*args, **kwargs),  # type: ignore[misc]
                 socket.cancelled,
+                socket.went_on,
             )
         except BaseException as exception:
             raised = exception
@@ -141,27 +148,39 @@ class OTelViewMixin:
         return self._otel
 
 
-def _is_handshake(request: web.Request) -> bool:
-    """Whether aiohttp would upgrade the request, asked so that it logs nothing."""
+class _Handshake(Enum):
+    """What a request is to aiohttp, which decides about the upgrade."""
+
+    NONE = auto()
+    WELL_FORMED = auto()
+    MALFORMED = auto()
+    """aiohttp trips over it: a key that is no ASCII."""
+
+
+def _handshake(request: web.Request) -> _Handshake:
+    """Ask aiohttp whether it would upgrade the request, in a way that logs nothing."""
     headers = request.headers
     if headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
-        return False
+        return _Handshake.NONE
     offered = headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
     ws = web.WebSocketResponse(protocols=[name.strip() for name in offered])
-    return ws.can_prepare(request).ok
+    try:
+        return _Handshake.WELL_FORMED if ws.can_prepare(request).ok else _Handshake.NONE
+    except ValueError:
+        return _Handshake.MALFORMED
 
 
 def _begin(
     telemetry: Telemetry, fuse: Fuse, request: web.Request, context: Context
 ) -> RecordedSocket:
     """Begin the connection of a handshake in `context`."""
-    reader = asyncio.current_task()
+    reader = weakref.ref(asyncio.current_task())
     connection = Connection(
         telemetry,
         fuse,
         of_request(telemetry.config, context, request.headers, fuse),
         _attributes(request),
-        in_reader=lambda: asyncio.current_task() is reader,
+        in_reader=lambda: asyncio.current_task() is reader(),
     )
     socket = RecordedSocket(connection, Transport(request))
     connection.context = socket.within(connection.context)
@@ -186,7 +205,8 @@ def _attributes(request: web.Request) -> dict[str, AttributeValue | None]:
 def _server(request: web.Request) -> tuple[str | None, int | None]:
     """Return the host and port that the client asked for, as far as they can be read."""
     try:
-        parts = urlsplit(f"//{request.host}")
+        # Not `request.host`: without the header, older versions of aiohttp ask the resolver.
+        parts = urlsplit(f"//{request.headers.get(hdrs.HOST, '')}")
         host, port = parts.hostname, parts.port
     except ValueError:
         return None, None

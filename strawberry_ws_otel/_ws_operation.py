@@ -1,9 +1,9 @@
 """The state of one operation over a WebSocket, from its first message to its one end reason."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from strawberry_ws_otel import _bounds, _semconv
 from strawberry_ws_otel._close import Verdict
@@ -34,8 +34,17 @@ class EndReason(StrEnum):
 _FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
 
 
+class TaskDone(Protocol):
+    """Who is told when the task of an operation is done."""
+
+    def __call__(self, operation: "SocketOperation", *, died: bool) -> None:
+        """Note it, and whether the task died without having been cancelled."""
+
+
 class SocketOperation(Operation):
     """An operation over a WebSocket: it has an id, a connection, and one end reason."""
+
+    _is_request = False
 
     def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
         self,
@@ -45,11 +54,11 @@ class SocketOperation(Operation):
         connection_id: str,
         id_: Hashable,
         payload: Mapping[str, object],
-        abandoned: Callable[["SocketOperation"], None],
+        task_done: "TaskDone",
     ) -> None:
         self.id = id_
         """The id as it came, a key of the host's."""
-        self._abandoned = abandoned
+        self._task_done = task_done
         self._connection_id = connection_id
         self._client_id = _bounds.bounded(id_, _bounds.ID)
         name = payload.get("operationName")
@@ -89,15 +98,14 @@ class SocketOperation(Operation):
             self.span.message(message_type)
 
     def task_done(self, task: asyncio.Task[object]) -> None:
-        """Tell the connection that the task died by itself while the operation was alive.
+        """Tell the connection that the task is done, and whether it died by itself.
 
         The host tells nobody when a legacy operation's task dies. A task that it cancelled is
         another matter: the client stopped the operation, or the connection goes down.
         """
         with self.fuse:
             # The exception stays with the task: to ask for it is to tell asyncio that somebody did.
-            if self.end_reason is None and not task.cancelling():
-                self._abandoned(self)
+            self._task_done(self, died=not task.cancelling())
 
     def end(self, reason: EndReason, verdict: Verdict | None = None) -> None:
         """End the operation; only the first call counts, since a `complete` of each side may race.
