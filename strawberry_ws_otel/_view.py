@@ -57,7 +57,7 @@ class OTelViewMixin:
                     f"{cls.__qualname__} would not be recorded: the mixin must stand before the"
                     f" view, class {cls.__name__}(OTelViewMixin, GraphQLView)"
                 )
-            cls.websocket_adapter_class = recording(cls.websocket_adapter_class)  # type: ignore[assignment]
+            cls.websocket_adapter_class = recording(cls.websocket_adapter_class)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make the view, and its instruments with it: gauges exist before the first request."""
