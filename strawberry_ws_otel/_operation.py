@@ -111,7 +111,7 @@ class Operation:
 
     def phase(self, name: str) -> SpanRecorder | None:
         """Start the span of a phase, if phases get spans and anybody looks."""
-        if self._ended or not (self.span.recording and self.config.phase_spans):
+        if not (self.span.recording and self.config.phase_spans):
             return None
         return self._telemetry.spans.start(
             name, self.fuse, context=self.context, attributes={}, kind=SpanKind.INTERNAL

@@ -167,6 +167,7 @@ class SpanRecorder:
 
     def end(self) -> None:
         """End the span; only the first call counts."""
+        self.recording = False
         with self._fuse:
             self.span.end()
 

@@ -1,0 +1,28 @@
+"""The clock of the library, in the hands of a test; the event loop keeps its own."""
+
+import sys
+import time
+
+import pytest
+
+
+class Clock:
+    """A clock that stands still unless it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def stop_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Put a clock in the place of `time`, wherever the library looks at it."""
+    clock = Clock()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("strawberry_ws_otel.") and vars(module).get("time") is time:
+            monkeypatch.setattr(module, "time", clock)
+    return clock

@@ -1,0 +1,84 @@
+"""Fixtures of the whole suite, and the rule that the library never fails in silence."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.telemetry import CountingIds, Telemetry
+
+Result = TypeVar("Result")
+Run = Callable[[Coroutine[Any, Any, Result]], Result]
+LIBRARY = "strawberry_ws_otel"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "internal_error: the library may log errors of its own in this test"
+    )
+
+
+class LogKeeper(logging.Handler):
+    """A handler that keeps its records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def closes(self) -> list[logging.LogRecord]:
+        """The records about abnormal closes."""
+        return [record for record in self.records if not is_internal(record)]
+
+
+def is_internal(record: logging.LogRecord) -> bool:
+    """Whether a record says that the library itself failed."""
+    return record.module == "_failsafe"
+
+
+@pytest.fixture(autouse=True)
+def library_log(request: pytest.FixtureRequest) -> Iterator[LogKeeper]:
+    """What the library logs. An internal error fails the test, unless it is about that."""
+    keeper, logger = LogKeeper(), logging.getLogger(LIBRARY)
+    logger.addHandler(keeper)
+    try:
+        yield keeper
+    finally:
+        logger.removeHandler(keeper)
+    if request.node.get_closest_marker("internal_error") is None:
+        internal = [record for record in keeper.records if is_internal(record)]
+        assert not internal, "".join(map(logging.Formatter().format, internal))
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    """Providers with exporters in memory."""
+    telemetry = Telemetry()
+    yield telemetry
+    telemetry.shutdown()
+
+
+@pytest.fixture
+def numbered_telemetry() -> Iterator[Telemetry]:
+    """The same with ids that count."""
+    telemetry = Telemetry(ids=CountingIds())
+    yield telemetry
+    telemetry.shutdown()
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest) -> Run[Any]:
+    """Run a coroutine on a loop of its own: asyncio's, or the one a test asks for by parameter."""
+    name = getattr(request, "param", "asyncio")
+    factory = pytest.importorskip("uvloop").new_event_loop if name == "uvloop" else None
+
+    def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(coroutine)
+
+    return run

@@ -1,0 +1,84 @@
+"""A program for tests: it sets the global providers when its argument says, and reports.
+
+What it prints is one JSON object: what was counted, the spans, and what OpenTelemetry logged.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from typing import Any
+
+from opentelemetry import metrics, trace
+
+from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
+from tests.conftest import LogKeeper
+from tests.hosting import hosting, part
+from tests.recorded import View
+from tests.scenarios.steps import subscribe
+from tests.schema import TICKS, make_schema
+from tests.telemetry import Telemetry
+
+TELEMETRY = Telemetry()
+
+
+def set_providers() -> None:
+    trace.set_tracer_provider(TELEMETRY.tracer_provider)
+    metrics.set_meter_provider(TELEMETRY.meter_provider)
+
+
+def view(**options: Any) -> View:
+    class Recorded(OTelViewMixin, View):
+        otel_config = OTelConfig(**options)
+
+    return Recorded(schema=make_schema(OTelExtension))
+
+
+def implicit() -> View:
+    """A view that names no provider."""
+    return view()
+
+
+def explicit() -> View:
+    """A view that is given the global providers, whatever they are now."""
+    return view(
+        tracer_provider=trace.get_tracer_provider(), meter_provider=metrics.get_meter_provider()
+    )
+
+
+STEPS = {
+    "set later": [implicit, set_providers],
+    "explicit and implicit": [set_providers, explicit, implicit],
+    "implicit and explicit": [set_providers, implicit, explicit],
+    "set between": [implicit, set_providers, explicit],
+    "explicit before it is set": [explicit, set_providers, implicit],
+}
+
+
+async def converse(each: View) -> None:
+    async with hosting(each) as host:
+        client = await host.acknowledged()
+        client.json(subscribe(client, "a", TICKS, variables={"to": 2}))
+        await client.message("complete")
+        await part(client)
+
+
+def main() -> None:
+    log = LogKeeper()
+    logging.getLogger().addHandler(log)
+    views = [made for step in STEPS[sys.argv[1]] if (made := step()) is not None]
+    for each in views:
+        asyncio.run(converse(each))
+    report = {
+        "closes": TELEMETRY.total("websocket.server.closes"),
+        "active": TELEMETRY.total("websocket.server.active_connections"),
+        "lives": TELEMETRY.total("websocket.server.connection.duration"),
+        "events": TELEMETRY.total("graphql.server.subscription.event_count"),
+        "spans": sorted(span.name for span in TELEMETRY.spans()),
+        "log": [record.getMessage() for record in log.records],
+    }
+    sys.stdout.write(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

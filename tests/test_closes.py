@@ -1,0 +1,84 @@
+"""For every way in which a connection can end, the telemetry tells the truth."""
+
+from typing import Any
+
+import pytest
+
+from strawberry_ws_otel._semconv import METRIC_CLOSES, SPAN_CONNECTION
+from tests.arms import CASES, REPRESENTATIVE, Case, converse, traced
+from tests.conftest import LogKeeper, Run
+from tests.scenarios.model import FAULTS, Scenario, refused
+from tests.scenarios.steps import TRANSPORT, handshake
+from tests.telemetry import Telemetry
+from tests.truth import (
+    assert_connection_span,
+    assert_errors,
+    assert_identity,
+    assert_log,
+    assert_metrics,
+    assert_operations,
+    assert_traffic,
+    assert_whole,
+    assert_wire,
+)
+
+
+def hold(case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper) -> None:
+    """Play a case and hold everything that is said about it against the truth."""
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    scenario, client = case.scenario, run(converse(case, arm)).client
+    assert_wire(client, scenario.verdict)
+    assert_connection_span(telemetry, scenario)
+    assert_operations(telemetry, scenario)
+    assert_identity(telemetry, case)
+    assert_metrics(telemetry, case)
+    assert_traffic(telemetry, client, scenario)
+    assert_errors(telemetry, scenario.verdict)
+    assert_log(library_log, scenario.verdict)
+    assert_whole(telemetry)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_truth_about_every_close(
+    case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    hold(case, run, telemetry, library_log)
+
+
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
+def test_the_same_truth_on_uvloop(
+    case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    hold(case, run, telemetry, library_log)
+
+
+NO_HANDSHAKES = {
+    "no upgrade": {"Upgrade": "h2c"},
+    "another version": {"Sec-WebSocket-Version": "5"},
+    "a short key": {"Sec-WebSocket-Key": "c2hvcnQ="},
+    "no key": {"Sec-WebSocket-Key": ""},
+}
+
+
+@pytest.mark.parametrize("name", NO_HANDSHAKES)
+def test_a_request_that_is_no_handshake_is_no_connection(
+    name: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    scenario = Scenario(
+        name=name,
+        talk=handshake,
+        verdict=refused("handshake_rejected", 400),
+        headers=NO_HANDSHAKES[name],
+    )
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    played = run(converse(Case(scenario, TRANSPORT, handler_cancellation=False), arm))
+    assert played.client.status == 400
+    assert not telemetry.spans(SPAN_CONNECTION)
+    assert telemetry.total(METRIC_CLOSES) == 0
+    assert not library_log.records
+
+
+def test_the_table_names_every_outcome_and_no_scenario_twice() -> None:
+    assert len(set(map(str, CASES))) == len(CASES)
+    assert {case.scenario.verdict.outcome for case in CASES} == set(FAULTS)

@@ -1,0 +1,190 @@
+"""Every option has a default, and a wrong value says what would be right."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from opentelemetry import metrics, trace
+
+from strawberry_ws_otel import OTelConfig
+from strawberry_ws_otel._close import Outcome
+
+DEFAULTS: dict[str, object] = {
+    "tracer_provider": None,
+    "meter_provider": None,
+    "message_events": 8,
+    "phase_spans": True,
+    "trace_shape": "linked",
+    "remote_context": "parent",
+    "normal_outcomes": frozenset(),
+    "capture_document": False,
+    "error_messages": "execution",
+    "name_spans_after_operation": False,
+}
+FLAGS = ["phase_spans", "capture_document", "name_spans_after_operation"]
+CHOICES = {
+    "trace_shape": ["linked", "nested"],
+    "remote_context": ["parent", "link", "ignore"],
+    "error_messages": ["execution", "all", "none"],
+}
+PROVIDERS = {"tracer_provider": "TracerProvider", "meter_provider": "MeterProvider"}
+
+
+def config(**options: Any) -> OTelConfig:
+    return OTelConfig(**options)
+
+
+def message_of(error: type[Exception], **options: Any) -> str:
+    with pytest.raises(error) as raised:
+        config(**options)
+    assert type(raised.value) is error
+    return str(raised.value)
+
+
+def test_every_option_has_its_default() -> None:
+    assert dataclasses.asdict(config()) == DEFAULTS
+
+
+def test_options_go_by_keyword_only() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        OTelConfig(None)  # type: ignore[call-arg]
+
+
+def test_an_unknown_option_is_refused() -> None:
+    assert "segments" in message_of(TypeError, segments=5)
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_an_option_cannot_be_changed(name: str) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(config(), name, None)
+
+
+def test_equal_options_make_equal_configurations() -> None:
+    one, other = config(normal_outcomes=["other"]), config(normal_outcomes={"other"})
+    assert one == other
+    assert hash(one) == hash(other)
+
+
+def test_providers_are_taken_as_they_are() -> None:
+    tracers, meters = trace.NoOpTracerProvider(), metrics.NoOpMeterProvider()
+    made = config(tracer_provider=tracers, meter_provider=meters)
+    assert made.tracer_provider is tracers
+    assert made.meter_provider is meters
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("value", ["global", 5, object(), trace.NoOpTracer(), dict])
+def test_what_is_no_provider_is_refused(name: str, value: object) -> None:
+    assert (
+        message_of(TypeError, **{name: value})
+        == f"{name} must be a {PROVIDERS[name]} or None for the global one, not {value!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "provider"),
+    [
+        ("tracer_provider", metrics.NoOpMeterProvider()),
+        ("meter_provider", trace.NoOpTracerProvider()),
+    ],
+)
+def test_one_kind_of_provider_is_not_taken_for_the_other(name: str, provider: object) -> None:
+    assert message_of(TypeError, **{name: provider}).startswith(f"{name} must be a")
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 10**9])
+def test_a_count_is_0_or_more(count: int) -> None:
+    assert config(message_events=count).message_events == count
+
+
+@pytest.mark.parametrize("value", [None, "8", 8.0, True, False, [8]])
+def test_a_count_that_is_no_whole_number_is_refused(value: object) -> None:
+    assert (
+        message_of(TypeError, message_events=value)
+        == f"message_events must be a whole number, not {value!r}"
+    )
+
+
+def test_a_negative_count_is_refused_and_told_what_0_means() -> None:
+    assert (
+        message_of(ValueError, message_events=-1)
+        == "message_events must be 0 or more, not -1; 0 turns message events off"
+    )
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("value", [True, False])
+def test_a_flag_is_true_or_false(name: str, *, value: bool) -> None:
+    assert getattr(config(**{name: value}), name) is value
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("value", [None, 0, 1, "yes", []])
+def test_a_flag_that_is_neither_is_refused(name: str, value: object) -> None:
+    assert message_of(TypeError, **{name: value}) == f"{name} must be True or False, not {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name in CHOICES for value in CHOICES[name]]
+)
+def test_each_choice_is_taken(name: str, value: str) -> None:
+    assert getattr(config(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("value", ["", "Linked", "nest", "yes"])
+def test_an_unknown_choice_is_refused_and_told_the_known_ones(name: str, value: str) -> None:
+    known = ", ".join(map(repr, CHOICES[name]))
+    assert (
+        message_of(ValueError, **{name: value}) == f"{name} must be one of {known}, not {value!r}"
+    )
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("value", [None, 5, True, ["linked"], {}])
+def test_a_choice_of_the_wrong_type_is_refused_and_told_the_known_ones(
+    name: str, value: object
+) -> None:
+    known = ", ".join(map(repr, CHOICES[name]))
+    assert message_of(TypeError, **{name: value}) == f"{name} must be one of {known}, not {value!r}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (),
+        {"connection_lost", 4100},
+        {Outcome.CONNECTION_LOST, 4100},
+        ["connection_lost", 4100],
+        (1000, 4999, "server_error"),
+        frozenset(Outcome),
+        set(map(str, Outcome)),
+        {Outcome.OTHER: "a mapping is a collection of its keys"},
+    ],
+)
+def test_outcomes_and_codes_may_be_ordinary_in_any_collection(value: Any) -> None:
+    assert config(normal_outcomes=value).normal_outcomes == frozenset(value)
+
+
+def test_an_outcome_and_its_name_are_the_same_ordinary() -> None:
+    assert "other" in config(normal_outcomes={Outcome.OTHER}).normal_outcomes
+    assert Outcome.OTHER in config(normal_outcomes={"other"}).normal_outcomes
+
+
+@pytest.mark.parametrize("value", [None, 4100, "connection_lost", iter([4100]), True, object()])
+def test_what_is_no_collection_of_outcomes_is_refused_and_told_an_example(value: object) -> None:
+    assert message_of(TypeError, normal_outcomes=value) == (
+        "normal_outcomes must be a set of outcomes and close codes, such as"
+        f" {{'connection_lost', 4100}}, not {value!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    "item", ["lost", "", "4100", 999, 5000, -1, 0, True, 4100.0, None, ("other",), [4100]]
+)
+def test_an_unknown_outcome_is_refused_and_told_the_known_ones(item: object) -> None:
+    message = message_of(ValueError, normal_outcomes=["other", item])
+    assert message.endswith(f"; {item!r} is neither")
+    assert "1000 to 4999" in message
+    assert all(outcome in message for outcome in Outcome)

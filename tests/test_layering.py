@@ -1,0 +1,280 @@
+"""Who may import whom: a core that knows no transport, edges around it, and one direction."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import strawberry_ws_otel
+from strawberry_ws_otel import _semconv
+
+PACKAGE: Final = "strawberry_ws_otel"
+ROOT: Final = Path(strawberry_ws_otel.__file__).parent
+
+OTEL: Final = frozenset({"opentelemetry"})
+SCHEMA: Final = OTEL | {"strawberry", "graphql"}
+SOCKET: Final = OTEL | {"aiohttp"}
+TRANSPORT: Final = OTEL | {"strawberry", "aiohttp"}
+NOTHING: Final = frozenset[str]()
+
+LAYERS: Final[tuple[dict[str, frozenset[str]], ...]] = (
+    # Each module, and the packages beside the standard library that it may import. Within the
+    # library it may import those of the layers above it.
+    {"_version": NOTHING, "_semconv": NOTHING},
+    {"_bounds": NOTHING, "_protocol": NOTHING},
+    {"_close": NOTHING, "_failsafe": NOTHING, "_cancellation": NOTHING},
+    {"_config": OTEL, "_log": OTEL, "_tally": NOTHING},
+    {"_spans": OTEL, "_metrics": OTEL, "_propagation": OTEL},
+    {"_telemetry": NOTHING},
+    {"_operation": OTEL, "_init": OTEL, "_scope": OTEL},
+    {"_ws_operation": OTEL},
+    {"_operations": OTEL},
+    {"_connection": OTEL},
+    {"_errors": SCHEMA, "_socket": SOCKET},
+    {"_extension": SCHEMA, "_adapter": TRANSPORT},
+    {"_view": TRANSPORT},
+    {"__init__": NOTHING},
+)
+MODULES: Final = {name: packages for layer in LAYERS for name, packages in layer.items()}
+STDLIB_ONLY: Final = {"_protocol", "_close", "_semconv", "_bounds"}
+FORBIDDEN: Final = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.instrumentation")
+
+
+def tree_of(module: str) -> ast.Module:
+    return ast.parse((ROOT / f"{module}.py").read_text())
+
+
+def imports_of(module: str) -> set[str]:
+    """The dotted names of all that a module imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def own_imports_of(module: str) -> set[str]:
+    """The modules of the library that a module imports."""
+    return {name.split(".")[1] for name in imports_of(module) if name.startswith(f"{PACKAGE}.")}
+
+
+def packages_of(module: str) -> set[str]:
+    """The packages beside the standard library, and the library itself, that a module imports."""
+    packages = {name.partition(".")[0] for name in imports_of(module)}
+    return packages - sys.stdlib_module_names - {PACKAGE}
+
+
+def above(module: str) -> set[str]:
+    """The modules of the layers above that of a module."""
+    found: set[str] = set()
+    for layer in LAYERS:
+        if module in layer:
+            return found
+        found.update(layer)
+    raise AssertionError(module)
+
+
+def test_every_module_has_its_layer() -> None:
+    assert set(MODULES) == {path.stem for path in ROOT.glob("*.py")}
+    assert len(MODULES) == sum(map(len, LAYERS))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_the_packages_that_it_may(module: str) -> None:
+    assert packages_of(module) <= MODULES[module]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_in_one_direction(module: str) -> None:
+    assert own_imports_of(module) <= above(module)
+
+
+@pytest.mark.parametrize("module", STDLIB_ONLY)
+def test_the_core_knows_the_standard_library_and_itself(module: str) -> None:
+    assert packages_of(module) == set()
+    assert own_imports_of(module) <= STDLIB_ONLY
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_sdk_and_exporters_are_the_choice_of_the_application(module: str) -> None:
+    assert not [name for name in imports_of(module) if name.startswith(FORBIDDEN)]
+
+
+def test_only_the_edges_know_the_host() -> None:
+    known = {package: set[str]() for package in ("strawberry", "graphql", "aiohttp")}
+    for module in MODULES:
+        for package in packages_of(module) & set(known):
+            known[package].add(module)
+    assert known == {
+        "strawberry": {"_extension", "_adapter", "_view"},
+        "graphql": {"_errors", "_extension"},
+        "aiohttp": {"_socket", "_adapter", "_view"},
+    }
+
+
+def test_the_door_has_four_names_and_a_version() -> None:
+    assert set(strawberry_ws_otel.__all__) == {
+        "OTelConfig",
+        "OTelExtension",
+        "OTelViewMixin",
+        "connection_span",
+        "__version__",
+    }
+
+
+# --- Module state ----------------------------------------------------------------------------
+
+ALIASES: Final = {"TypeVar", "Literal", "Mapping", "Iterable"}
+"""What an assignment makes that is a name of a type."""
+
+MUTATORS: Final = {
+    "add",
+    "append",
+    "clear",
+    "discard",
+    "extend",
+    "insert",
+    "pop",
+    "popitem",
+    "remove",
+    "setdefault",
+    "sort",
+    "update",
+}
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One name that a module assigns at its top."""
+
+    module: str
+    name: str
+    final: bool
+    value: ast.expr | None
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+    @property
+    def is_type(self) -> bool:
+        root = self.value
+        while isinstance(root, ast.Subscript | ast.Call):
+            root = root.value if isinstance(root, ast.Subscript) else root.func
+        return isinstance(root, ast.Name) and root.id in ALIASES
+
+    @property
+    def is_logger(self) -> bool:
+        return self.value is not None and ast.unparse(self.value).startswith("logging.getLogger(")
+
+
+def assignments() -> Iterator[Assignment]:
+    for module in MODULES:
+        for node in tree_of(module).body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                final = ast.unparse(node.annotation).startswith("Final")
+                yield Assignment(module, node.target.id, final, node.value)
+            elif isinstance(node, ast.Assign):
+                for target in node.targets:
+                    if isinstance(target, ast.Name):
+                        yield Assignment(module, target.id, final=False, value=node.value)
+
+
+ASSIGNMENTS: Final = list(assignments())
+
+
+@pytest.mark.parametrize("assignment", ASSIGNMENTS, ids=str)
+def test_what_a_module_assigns_is_final(assignment: Assignment) -> None:
+    dunder = assignment.name.startswith("__")
+    assert assignment.final or assignment.is_type or assignment.is_logger or dunder
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_rebinds_a_global(module: str) -> None:
+    assert not [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Global)]
+
+
+def mutated(tree: ast.Module) -> Iterator[str]:
+    """The names of what is changed in place anywhere: by item, by attribute or by a method."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(
+            node.ctx, ast.Store | ast.Del
+        ):
+            yield ast.unparse(node.value)
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in MUTATORS
+        ):
+            yield ast.unparse(node.func.value)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_changes_what_it_assigned(module: str) -> None:
+    own = {assignment.name for assignment in ASSIGNMENTS if assignment.module == module}
+    assert own.isdisjoint(mutated(tree_of(module)))
+
+
+STATELESS: Final = {"_propagation._GETTER", "_protocol._VOCABULARIES"}
+"""What holds objects of our own that never change."""
+
+
+def makes_objects(value: ast.expr | None) -> bool:
+    """Whether a class of ours is called in an expression."""
+    return value is not None and any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id.strip("_")[0].isupper()
+        for node in ast.walk(value)
+    )
+
+
+def test_the_registry_of_instruments_is_the_only_state_of_a_module() -> None:
+    made = {
+        str(assignment)
+        for assignment in ASSIGNMENTS
+        if not assignment.is_type and makes_objects(assignment.value)
+    }
+    assert made - STATELESS == {"_metrics.metrics_of"}
+
+
+# --- Names -----------------------------------------------------------------------------------
+
+LOOKS_LIKE_A_NAME: Final = re.compile(r"(websocket|graphql)\.[a-z].*|GraphQL( [A-Z]\w+)+")
+NAMES: Final = {
+    value
+    for name, value in vars(_semconv).items()
+    if name.isupper() and name != "SCOPE" and isinstance(value, str)
+}
+
+
+def docstrings(tree: ast.Module) -> set[int]:
+    """The strings, by their identity, that stand as statements."""
+    return {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+
+
+def literals(module: str) -> Iterator[str]:
+    tree = tree_of(module)
+    documentation = docstrings(tree)
+    for node in ast.walk(tree):
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and id(node) not in documentation:
+            yield ast.literal_eval(node)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "_semconv"])
+def test_names_of_the_telemetry_stand_in_one_module(module: str) -> None:
+    found = set(literals(module))
+    assert found.isdisjoint(NAMES)
+    assert not [literal for literal in found if LOOKS_LIKE_A_NAME.fullmatch(literal)]

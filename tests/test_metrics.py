@@ -1,0 +1,269 @@
+"""Instruments exist once for each meter provider, and observe one tally."""
+
+import gc
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from strawberry_ws_otel._close import CloseFrame, Facts, verdict
+from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._metrics import Metrics, _Registry, metrics_of
+from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
+from tests.conftest import LogKeeper
+from tests.doubles import PIPES, PipeError
+from tests.telemetry import Telemetry, labels
+
+ROOT = Path(__file__).parent.parent
+LONG = [0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400]
+SHORT = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+
+GAUGES = {
+    "websocket.server.active_connections": "{connection}",
+    "graphql.server.subscription.active": "{subscription}",
+}
+COUNTERS = {
+    "websocket.server.closes": "{close}",
+    "websocket.server.messages": "{message}",
+    "websocket.server.io": "By",
+    "websocket.server.errors": "{error}",
+    "graphql.server.subscription.event_count": "{event}",
+}
+HISTOGRAMS = {
+    "websocket.server.connection.duration": LONG,
+    "graphql.ws.operation.duration": LONG,
+    "graphql.ws.connection_init.duration": SHORT,
+    "graphql.server.request.duration": SHORT,
+}
+MODERN = vocabulary(GRAPHQL_TRANSPORT_WS)
+
+
+def live(made: Metrics) -> None:
+    """Something of everything happens."""
+    tally = made.tally
+    traffic, subscription = tally.opened(GRAPHQL_TRANSPORT_WS), tally.subscribed()
+    traffic.messages[MODERN.sent["next"]] = 2
+    traffic.bytes_sent, subscription.events = 10, 2
+    tally.opened(None)
+    tally.frame_failed("TimeoutError")
+    tally.event_failed("ValueError")
+    facts = Facts(upgraded=True)
+    facts.frame_received(CloseFrame(1000))
+    tally.closed(verdict(facts), None)
+    for name in HISTOGRAMS:
+        made.record(name, 0.5, {"error.type": None, "kept": "yes"}, Fuse(), Context())
+
+
+def test_what_is_tallied_is_observed_without_empty_attributes(telemetry: Telemetry) -> None:
+    live(Metrics(telemetry.meter_provider))
+    observed = telemetry.metrics()
+    closes = observed.pop("websocket.server.closes")
+    assert len(closes) == 18
+    assert {labels_: count for labels_, count in closes.items() if count} == {
+        labels({"websocket.close.outcome": "normal", "websocket.close.fault": "none"}): 1
+    }
+    subprotocol = {"websocket.subprotocol": "graphql-transport-ws"}
+    sent, received = {"network.io.direction": "transmit"}, {"network.io.direction": "receive"}
+    assert observed == {
+        "websocket.server.active_connections": {labels(subprotocol): 1, labels({}): 1},
+        "graphql.server.subscription.active": {labels({}): 1},
+        "websocket.server.messages": {
+            labels({**subprotocol, **sent, "graphql.ws.message.type": "next"}): 2
+        },
+        "websocket.server.io": {
+            labels({**subprotocol, **sent}): 10,
+            labels({**subprotocol, **received}): 0,
+            labels(sent): 0,
+            labels(received): 0,
+        },
+        "websocket.server.errors": {labels({"error.type": "TimeoutError"}): 1},
+        "graphql.server.subscription.event_count": {
+            labels({}): 2,
+            labels({"error.type": "ValueError"}): 1,
+        },
+        **{name: {labels({"kept": "yes"}): 1} for name in HISTOGRAMS},
+    }
+
+
+def instruments(telemetry: Telemetry) -> dict[str, Any]:
+    data = telemetry.reader.get_metrics_data()
+    assert data is not None
+    (scope,) = data.resource_metrics[0].scope_metrics
+    assert (scope.scope.name, scope.scope.version) == ("strawberry_ws_otel", "0.1.0")
+    return {metric.name: metric for metric in scope.metrics}
+
+
+def test_instruments_have_their_kinds_units_and_buckets(telemetry: Telemetry) -> None:
+    live(Metrics(telemetry.meter_provider))
+    found = instruments(telemetry)
+    assert set(found) == {*GAUGES, *COUNTERS, *HISTOGRAMS}
+    for name, unit in (GAUGES | COUNTERS).items():
+        assert (found[name].unit, found[name].data.is_monotonic) == (unit, name in COUNTERS)
+    for name, buckets in HISTOGRAMS.items():
+        point = found[name].data.data_points[0]
+        assert (found[name].unit, list(point.explicit_bounds)) == ("s", buckets)
+
+
+def test_a_duration_leads_to_the_trace_in_whose_context_it_is_recorded(
+    telemetry: Telemetry,
+) -> None:
+    span = NonRecordingSpan(SpanContext(5, 7, is_remote=False, trace_flags=TraceFlags(1)))
+    Metrics(telemetry.meter_provider).record(
+        "graphql.ws.operation.duration",
+        2.5,
+        {},
+        Fuse(),
+        trace.set_span_in_context(span, Context()),
+    )
+    (point,) = telemetry.points("graphql.ws.operation.duration")
+    assert [(one.trace_id, one.span_id, one.value) for one in point.exemplars] == [(5, 7, 2.5)]
+
+
+def test_only_the_first_hundred_error_types_label_a_duration(telemetry: Telemetry) -> None:
+    made = Metrics(telemetry.meter_provider)
+    for n in range(150):
+        made.record(
+            "graphql.server.request.duration", 1, {"error.type": f"E{n}"}, Fuse(), Context()
+        )
+    counts = telemetry.metrics()["graphql.server.request.duration"]
+    assert len(counts) == 101
+    assert counts[labels({"error.type": "_OTHER"})] == 50
+
+
+# --- One for each provider -------------------------------------------------------------------
+
+
+def test_a_provider_has_one_set_of_instruments(telemetry: Telemetry) -> None:
+    assert metrics_of(telemetry.meter_provider) is metrics_of(telemetry.meter_provider)
+
+
+def test_two_providers_have_two() -> None:
+    one, other = NoOpMeterProvider(), NoOpMeterProvider()
+    assert metrics_of(one) is not metrics_of(other)
+    assert metrics_of(one).tally is not metrics_of(other).tally
+
+
+def test_the_global_provider_may_be_named_or_not() -> None:
+    assert metrics_of(None) is metrics_of(metrics.get_meter_provider())
+    assert metrics_of(None) is metrics_of(None)
+
+
+@pytest.mark.parametrize("named_first", [True, False])
+def test_the_global_provider_may_be_named_first_or_later(*, named_first: bool) -> None:
+    registry, provider = _Registry(), metrics.get_meter_provider()
+    order = [provider, None] if named_first else [None, provider]
+    one, other = (registry.get(name) for name in order)
+    assert one is other
+
+
+def test_a_provider_is_not_kept_alive() -> None:
+    registry, provider = _Registry(), MeterProvider([InMemoryMetricReader()])
+    made = registry.get(provider)
+    live(made)
+    provider.shutdown()
+    gone, instruments_gone = weakref.ref(provider), weakref.ref(made)
+    del provider, made
+    gc.collect()
+    assert gone() is None
+    assert instruments_gone() is None
+
+
+SET_LATER = """
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from strawberry_ws_otel._metrics import metrics_of
+
+before = metrics_of(None)
+before.tally.opened("graphql-ws")
+reader = InMemoryMetricReader()
+provider = MeterProvider([reader], shutdown_on_exit=False)
+metrics.set_meter_provider(provider)
+assert metrics_of(None) is metrics_of(provider) is before
+metrics_of(provider).tally.opened("graphql-ws")
+for scope in reader.get_metrics_data().resource_metrics[0].scope_metrics:
+    for metric in scope.metrics:
+        if metric.name == "websocket.server.active_connections":
+            print(sum(point.value for point in metric.data.data_points))
+"""
+
+
+def test_a_global_provider_that_is_set_later_sees_what_was_counted_before() -> None:
+    ran = subprocess.run(  # noqa: S603  # the program stands above
+        [sys.executable, "-W", "error", "-c", SET_LATER],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        text=True,
+    )
+    assert (ran.stdout, ran.stderr) == ("2\n", "")
+
+
+# --- Broken pieces ---------------------------------------------------------------------------
+
+
+@pytest.mark.internal_error
+@pytest.mark.parametrize("name", PIPES)
+def test_a_broken_pipe_never_raises_and_counts_are_kept(name: str) -> None:
+    made = Metrics(PIPES[name]().meter_provider)
+    live(made)
+    assert made.tally.connections() == {GRAPHQL_TRANSPORT_WS: 1, None: 1}
+
+
+@pytest.mark.internal_error
+@pytest.mark.parametrize("name", ["no meter", "no instruments"])
+def test_a_meter_that_raises_is_logged_once(name: str, library_log: LogKeeper) -> None:
+    live(Metrics(PIPES[name]().meter_provider))
+    assert len(library_log.records) == 1
+
+
+@pytest.mark.internal_error
+def test_a_histogram_that_raises_blows_the_fuse_of_whoever_records(
+    library_log: LogKeeper,
+) -> None:
+    made, fuse = Metrics(PIPES["instruments that take nothing"]().meter_provider), Fuse()
+    for _ in range(2):
+        made.record("graphql.ws.operation.duration", 1, {}, fuse, Context())
+    assert fuse.blown
+    assert len(library_log.records) == 1
+
+
+class HalfMeter(NoOpMeter):
+    """A meter of the SDK's that has no histograms."""
+
+    def __init__(self, meter: metrics.Meter) -> None:
+        super().__init__("half")
+        self._meter = meter
+
+    def create_observable_counter(self, *arguments: Any, **keywords: Any) -> Any:
+        return self._meter.create_observable_counter(*arguments, **keywords)
+
+    def create_observable_up_down_counter(self, *arguments: Any, **keywords: Any) -> Any:
+        return self._meter.create_observable_up_down_counter(*arguments, **keywords)
+
+    def create_histogram(self, *arguments: Any, **keywords: Any) -> Any:
+        raise PipeError
+
+
+class HalfProvider(NoOpMeterProvider):
+    def __init__(self, provider: MeterProvider) -> None:
+        self._provider = provider
+
+    def get_meter(self, *arguments: Any, **keywords: Any) -> metrics.Meter:
+        return HalfMeter(self._provider.get_meter(*arguments, **keywords))
+
+
+@pytest.mark.internal_error
+def test_without_histograms_gauges_and_closes_count_all_the_same(telemetry: Telemetry) -> None:
+    live(Metrics(HalfProvider(telemetry.meter_provider)))
+    assert telemetry.total("websocket.server.closes") == 1
+    assert telemetry.total("websocket.server.active_connections") == 2

@@ -1,0 +1,312 @@
+"""Counts are integers of what is alive and of what was, and readers of any thread see both."""
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strawberry_ws_otel._close import FAULTS, CloseFrame, Facts, Fault, Outcome, Verdict, verdict
+from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS, vocabulary
+from strawberry_ws_otel._tally import Subscription, Tally, Traffic
+from tests.strategies import PROPERTY
+
+MODERN, LEGACY = vocabulary(GRAPHQL_TRANSPORT_WS), vocabulary(GRAPHQL_WS)
+NEXT, PING, DATA = MODERN.sent["next"], MODERN.received["ping"], LEGACY.sent["data"]
+
+
+def normal() -> Verdict:
+    facts = Facts(upgraded=True)
+    facts.frame_received(CloseFrame(1000))
+    return verdict(facts)
+
+
+def lost(*ordinary: str) -> Verdict:
+    return verdict(Facts(upgraded=True, lost=True), ordinary)
+
+
+def carry(traffic: Traffic, **messages: int) -> None:
+    known = {"next": NEXT, "ping": PING, "data": DATA}
+    traffic.messages.update({known[name]: count for name, count in messages.items()})
+
+
+ZEROS = dict.fromkeys(FAULTS.items(), 0)
+
+
+def sums(tally: Tally) -> dict[str, Any]:
+    return {
+        "connections": tally.connections(),
+        "subscriptions": tally.subscriptions(),
+        "closes": {key: count for key, count in tally.closes().items() if count},
+        "frame_errors": tally.frame_errors(),
+        "messages": tally.messages(),
+        "bytes": tally.bytes(),
+        "events": tally.events(),
+    }
+
+
+def test_a_new_tally_knows_nothing_but_the_outcomes_and_the_events_from_0_on() -> None:
+    tally = Tally()
+    assert sums(tally) == {
+        "connections": {},
+        "subscriptions": 0,
+        "closes": {},
+        "frame_errors": {},
+        "messages": {},
+        "bytes": {},
+        "events": {None: 0},
+    }
+    assert tally.closes() == ZEROS
+
+
+def test_what_is_alive_is_counted() -> None:
+    tally = Tally()
+    one, other, third = (
+        tally.opened(name) for name in (GRAPHQL_TRANSPORT_WS, GRAPHQL_TRANSPORT_WS, GRAPHQL_WS)
+    )
+    carry(one, next=2, ping=1)
+    carry(other, next=3)
+    carry(third, data=4)
+    one.bytes_received, other.bytes_received, third.bytes_sent = 10, 20, 30
+    tally.subscribed().events = 5
+    assert sums(tally) == {
+        "connections": {GRAPHQL_TRANSPORT_WS: 2, GRAPHQL_WS: 1},
+        "subscriptions": 1,
+        "closes": {},
+        "frame_errors": {},
+        "messages": {NEXT: 5, PING: 1, DATA: 4},
+        "bytes": {
+            (GRAPHQL_TRANSPORT_WS, "receive"): 30,
+            (GRAPHQL_TRANSPORT_WS, "transmit"): 0,
+            (GRAPHQL_WS, "receive"): 0,
+            (GRAPHQL_WS, "transmit"): 30,
+        },
+        "events": {None: 5},
+    }
+
+
+def test_what_is_over_is_counted_still_and_gauges_are_0() -> None:
+    tally = Tally()
+    traffic, subscription = tally.opened(GRAPHQL_WS), tally.subscribed()
+    carry(traffic, data=4)
+    traffic.bytes_sent, subscription.events = 30, 5
+    tally.unsubscribed(subscription)
+    tally.closed(normal(), traffic)
+    assert sums(tally) == {
+        "connections": {GRAPHQL_WS: 0},
+        "subscriptions": 0,
+        "closes": {(Outcome.NORMAL, Fault.NONE): 1},
+        "frame_errors": {},
+        "messages": {DATA: 4},
+        "bytes": {(GRAPHQL_WS, "receive"): 0, (GRAPHQL_WS, "transmit"): 30},
+        "events": {None: 5},
+    }
+
+
+def test_a_refused_handshake_is_a_close_and_never_was_a_connection() -> None:
+    tally = Tally()
+    tally.closed(verdict(Facts(status=403)), None)
+    assert tally.closes() == {**ZEROS, (Outcome.HANDSHAKE_REJECTED, Fault.CLIENT): 1}
+    assert not tally.connections()
+
+
+def test_a_connection_without_a_subprotocol_is_one() -> None:
+    tally = Tally()
+    tally.opened(None)
+    assert tally.connections() == {None: 1}
+
+
+def test_an_outcome_that_is_ordinary_is_counted_as_such_from_0_on() -> None:
+    tally = Tally()
+    tally.declare_ordinary({"connection_lost", Outcome.OTHER, 4100})
+    ordinary = Outcome.CONNECTION_LOST, Outcome.OTHER, Outcome.APPLICATION_CODE
+    assert tally.closes() == {**ZEROS, **{(outcome, Fault.NONE): 0 for outcome in ordinary}}
+
+
+def test_a_declaration_that_comes_late_loses_no_count() -> None:
+    tally = Tally()
+    tally.closed(lost("connection_lost"), None)
+    tally.closed(lost(), None)
+    tally.declare_ordinary({"connection_lost"})
+    assert {key: count for key, count in tally.closes().items() if count} == {
+        (Outcome.CONNECTION_LOST, Fault.NONE): 1,
+        (Outcome.CONNECTION_LOST, Fault.NETWORK): 1,
+    }
+
+
+def test_events_with_an_error_are_counted_by_its_class() -> None:
+    tally = Tally()
+    subscription = tally.subscribed()
+    subscription.events = 2
+    for error_type in ("ValueError", "KeyError", "ValueError"):
+        tally.event_failed(error_type)
+    assert tally.events() == {None: 2, "ValueError": 2, "KeyError": 1}
+
+
+def test_error_frames_are_counted_by_their_class() -> None:
+    tally = Tally()
+    for error_type in ("TimeoutError", "zlib.error", "TimeoutError"):
+        tally.frame_failed(error_type)
+    assert tally.frame_errors() == {"TimeoutError": 2, "zlib.error": 1}
+
+
+Count = Callable[[Tally, str], object]
+
+
+@pytest.mark.parametrize(
+    ("count", "read"),
+    [(Tally.frame_failed, Tally.frame_errors), (Tally.event_failed, Tally.events)],
+)
+def test_only_the_first_hundred_classes_have_a_count_of_their_own(
+    count: Count, read: Callable[[Tally], dict[str | None, int]]
+) -> None:
+    tally = Tally()
+    for n in [*range(150), *range(150)]:
+        count(tally, f"Error{n}")
+    counts = {name: number for name, number in read(tally).items() if name is not None}
+    assert counts == {**{f"Error{n}": 2 for n in range(100)}, "_OTHER": 100}
+
+
+def test_the_hundred_are_shared_by_all_that_is_labelled_so() -> None:
+    tally = Tally()
+    assert [tally.bounded(f"Error{n}") for n in range(100)] == [f"Error{n}" for n in range(100)]
+    tally.frame_failed("Error100")
+    tally.event_failed("Error5")
+    assert tally.frame_errors() == {"_OTHER": 1}
+    assert tally.events() == {None: 0, "Error5": 1}
+
+
+def test_sums_are_copies() -> None:
+    tally = Tally()
+    traffic = tally.opened(GRAPHQL_WS)
+    before = sums(tally)
+    for value in before.values():
+        if isinstance(value, dict):
+            value.clear()
+    carry(traffic, data=1)
+    assert tally.messages() == {DATA: 1}
+    assert tally.connections() == {GRAPHQL_WS: 1}
+
+
+lives = st.lists(
+    st.tuples(
+        st.sampled_from([GRAPHQL_TRANSPORT_WS, GRAPHQL_WS, None]),
+        st.dictionaries(st.sampled_from([NEXT, PING, DATA]), st.integers(1, 9)),
+        st.booleans(),
+    )
+)
+
+
+@PROPERTY
+@given(lives=lives)
+def test_no_sum_depends_on_who_is_still_alive(
+    lives: list[tuple[str | None, dict[Any, int], bool]],
+) -> None:
+    tally, expected = Tally(), Counter[Any]()
+    for subprotocol, messages, over in lives:
+        traffic = tally.opened(subprotocol)
+        traffic.messages.update(messages)
+        expected.update(messages)
+        if over:
+            tally.closed(normal(), traffic)
+    assert tally.messages() == expected
+    assert sum(tally.connections().values()) == sum(not over for *_, over in lives)
+    assert sum(tally.closes().values()) == sum(over for *_, over in lives)
+
+
+# --- Threads ---------------------------------------------------------------------------------
+
+ROUNDS = 1000
+
+
+@pytest.fixture
+def switching() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@contextmanager
+def reading(read: Callable[[], dict[Any, Any]], watched: Any) -> Iterator[list[int]]:
+    """Another thread reads one sum again and again, for as long as this lasts."""
+    readings: list[int] = []
+    over = threading.Event()
+
+    def read_on() -> None:
+        while not over.is_set():
+            readings.append(read().get(watched, 0))
+        readings.append(read().get(watched, 0))
+
+    thread = threading.Thread(target=read_on)
+    thread.start()
+    try:
+        yield readings
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_reader_in_a_thread_never_sees_messages_decrease(switching: None) -> None:
+    tally = Tally()
+    with reading(tally.messages, NEXT) as readings:
+        for _ in range(ROUNDS):
+            traffic = tally.opened(GRAPHQL_TRANSPORT_WS)
+            for n in range(1, 4):
+                traffic.messages[NEXT] = n
+                traffic.messages[PING] = n
+            tally.closed(normal(), traffic)
+    assert readings == sorted(readings)
+    assert readings[-1] == 3 * ROUNDS
+
+
+def test_a_reader_in_a_thread_never_sees_bytes_decrease(switching: None) -> None:
+    tally, key = Tally(), (GRAPHQL_TRANSPORT_WS, "transmit")
+    with reading(tally.bytes, key) as readings:
+        for _ in range(ROUNDS):
+            traffic = tally.opened(GRAPHQL_TRANSPORT_WS)
+            traffic.bytes_sent += 5
+            traffic.bytes_sent += 5
+            tally.closed(normal(), traffic)
+    assert readings == sorted(readings)
+    assert readings[-1] == 10 * ROUNDS
+
+
+def deliver(subscription: Subscription, tally: Tally) -> None:
+    for _ in range(3):
+        subscription.events += 1
+    tally.unsubscribed(subscription)
+
+
+def test_a_reader_in_a_thread_never_sees_events_decrease(switching: None) -> None:
+    tally = Tally()
+    with reading(tally.events, None) as readings:
+        for _ in range(ROUNDS):
+            deliver(tally.subscribed(), tally)
+    assert readings == sorted(readings)
+    assert readings[-1] == 3 * ROUNDS
+
+
+def test_closes_of_many_threads_add_up(switching: None) -> None:
+    tally = Tally()
+
+    def live_and_die() -> None:
+        for _ in range(500):
+            traffic = tally.opened(GRAPHQL_WS)
+            carry(traffic, data=1)
+            tally.closed(normal(), traffic)
+
+    threads = [threading.Thread(target=live_and_die) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tally.closes()[Outcome.NORMAL, Fault.NONE] == 2000
+    assert tally.messages() == {DATA: 2000}
+    assert tally.connections() == {GRAPHQL_WS: 0}
