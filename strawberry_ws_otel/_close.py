@@ -310,7 +310,8 @@ def _by_exception(facts: Facts, exception: BaseException) -> tuple[Outcome, Base
     if isinstance(exception, _CANCELLATIONS) and facts.cancelled:
         up = facts.transport_up
         return Outcome.SERVER_SHUTDOWN if up else Outcome.CONNECTION_LOST, None
-    if isinstance(exception, ConnectionError) and not facts.transport_up:
+    # Before the upgrade aiohttp trips over a lost transport with whatever exception comes.
+    if not facts.transport_up and (isinstance(exception, ConnectionError) or not facts.upgraded):
         return Outcome.CONNECTION_LOST, exception
     if facts.malformed:
         malformed = Outcome.INVALID_MESSAGE if facts.upgraded else Outcome.HANDSHAKE_REJECTED

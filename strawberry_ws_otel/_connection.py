@@ -314,8 +314,11 @@ class Connection:
 
     def _is_malformed(self, exception: BaseException | None) -> bool:
         """Whether the message at hand is why `exception` left: unreadable, or not well formed."""
-        if self._message is not None:
-            return not self._message.well_formed
+        message = self._message
+        if message is not None:
+            # Older versions of Strawberry look up whatever id a legacy client stops.
+            stray = message.type.meaning is Meaning.STOP and isinstance(exception, KeyError)
+            return stray or not message.well_formed
         # Too many digits are a ValueError, too many brackets a RecursionError.
         return self._unread and isinstance(exception, ValueError | RecursionError)
 

@@ -121,7 +121,7 @@ class RecordedSocket:
     def settle(self, exception: BaseException | None) -> None:
         """Note, at the end of the handler, what only the socket knows of the end."""
         ws, facts = self._ws, self.connection.facts
-        if isinstance(exception, ConnectionError):
+        if isinstance(exception, Exception):
             facts.transport_up = self.transport.writable
         elif self._alive_when_cancelled is not None:
             facts.transport_up = self._alive_when_cancelled or not self.transport.loss_cancels

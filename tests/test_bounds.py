@@ -12,6 +12,7 @@ from strawberry_ws_otel._bounds import (
     bounded_reason,
     exception_message,
     exception_type,
+    present,
     utf8_size,
 )
 from tests.strategies import PROPERTY, any_json, any_text
@@ -105,6 +106,11 @@ def test_any_reason_fits_a_control_frame(reason: str) -> None:
 @given(reason=st.text(min_size=20))
 def test_a_reason_is_cut_between_characters(reason: str) -> None:
     assert reason.startswith(bounded_reason(reason))
+
+
+def test_what_has_no_value_is_left_out() -> None:
+    attributes = {"a": 0, "b": None, "c": "", "d": False}
+    assert present(attributes) == {"a": 0, "c": "", "d": False}
 
 
 def local_error() -> Exception:

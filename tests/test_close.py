@@ -21,6 +21,7 @@ from strawberry_ws_otel._close import (
     Initiator,
     Outcome,
     Verdict,
+    outcomes_of,
     verdict,
 )
 from tests.strategies import PROPERTY, any_text
@@ -284,6 +285,14 @@ ROWS = [
         status=403,
         exception=FOREIGN_ORIGIN,
     ),
+    without_upgrade(
+        "a malformed handshake makes the view raise",
+        Outcome.HANDSHAKE_REJECTED,
+        "ValueError",
+        exception=ValueError(),
+        malformed=True,
+        status=500,
+    ),
     # client_terminated, client_error
     *client_closes(Outcome.CLIENT_TERMINATED, 4499, 4005, 1011),
     *client_closes(Outcome.CLIENT_ERROR, 1002, 1003, 1007, 1009, 1010, 4004, 4504),
@@ -292,6 +301,13 @@ ROWS = [
     *server_closes(Outcome.SERVER_ERROR, 4500, refused=True),
     without_frame(
         "an exception leaves the view", Outcome.SERVER_ERROR, "KeyError", exception=KeyError()
+    ),
+    without_frame(
+        "something that the view awaited was cancelled",
+        Outcome.SERVER_ERROR,
+        "asyncio.exceptions.CancelledError",
+        exception=asyncio.CancelledError(),
+        cancelled=False,
     ),
     without_frame(
         "a connection of the application's own is lost",
@@ -392,6 +408,21 @@ def test_the_codes_that_may_label_are_few() -> None:
     assert len(NAMED_CODES) < 40
 
 
+@pytest.mark.parametrize(
+    ("code", "outcomes"),
+    [
+        (1000, {Outcome.NORMAL, Outcome.INVALID_MESSAGE}),
+        (1011, {Outcome.SERVER_ERROR, Outcome.FORBIDDEN, Outcome.CLIENT_TERMINATED}),
+        (4100, {Outcome.APPLICATION_CODE}),
+        (4400, {Outcome.INVALID_MESSAGE, Outcome.APPLICATION_CODE}),
+        (1006, {Outcome.CONNECTION_LOST, Outcome.HEARTBEAT_TIMEOUT, Outcome.SERVER_ERROR}),
+        (1008, {Outcome.OTHER}),
+    ],
+)
+def test_a_code_can_have_the_outcomes_of_either_side(code: int, outcomes: set[Outcome]) -> None:
+    assert outcomes <= outcomes_of(code)
+
+
 # --- Frames ----------------------------------------------------------------------------------
 
 
@@ -440,7 +471,7 @@ EXCEPTIONS: Final[tuple[BaseException, ...]] = (
     RecursionError(),
     MemoryError(),
 )
-NOT_THE_SERVERS: Final = (
+CANCELLATIONS: Final = (
     asyncio.CancelledError,
     GeneratorExit,
     KeyboardInterrupt,
@@ -461,6 +492,7 @@ others = st.builds(
     lost=st.booleans(),
     exception=exceptions,
     malformed=st.booleans(),
+    cancelled=st.booleans(),
     transport_up=st.booleans(),
     refused=st.booleans(),
 )
@@ -502,13 +534,21 @@ def test_any_facts_have_the_code_and_reason_of_the_first_frame(facts: Facts) -> 
 
 @PROPERTY
 @given(facts=any_facts())
+def test_the_outcome_is_one_of_those_that_its_code_can_have(facts: Facts) -> None:
+    judged = verdict(facts)
+    assert judged.code is None or judged.outcome in outcomes_of(judged.code)
+
+
+@PROPERTY
+@given(facts=any_facts())
 def test_the_label_of_any_code_is_bounded(facts: Facts) -> None:
     assert verdict(facts).code_label in {None, "_OTHER", *(str(int(code)) for code in CloseCode)}
 
 
 def has_a_cause_in_the_server(facts: Facts) -> bool:
     """Whether anything that happened can only be the server's own doing."""
-    raised = facts.exception is not None and not isinstance(facts.exception, NOT_THE_SERVERS)
+    cancelled = facts.cancelled and isinstance(facts.exception, CANCELLATIONS)
+    raised = facts.exception is not None and not cancelled
     closed = facts.sent is not None and facts.sent.code in {1011, 4500}
     return closed or (raised and not facts.malformed) or (facts.status or 0) // 100 == 5
 

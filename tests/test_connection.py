@@ -20,7 +20,7 @@ from tests.clock import Clock, stop_clock
 from tests.conftest import LogKeeper
 from tests.doubles import PIPES
 from tests.recorded import config
-from tests.talk import BOTH, QUERY, START, STOP, Talk, operation_in
+from tests.talk import BOTH, QUERY, RESULT, START, STOP, Talk, operation_in
 from tests.telemetry import Telemetry, attributes_of, events_of, labels
 
 ID = "0123456789abcdef"
@@ -546,6 +546,27 @@ def test_an_id_that_the_host_held_to_be_free_changes_hands(telemetry: Telemetry)
     talk.says("complete", id="a", within=second)
     talk.is_closed()
     assert reasons(telemetry) == ["completed", "completed"]
+    assert [
+        attributes_of(span)["graphql.ws.results"] for span in telemetry.spans("GraphQL Operation")
+    ] == [0, 1]
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_what_a_stopped_operation_still_sends_is_not_taken_for_the_next_one_of_its_id(
+    protocol: str, telemetry: Telemetry
+) -> None:
+    talk = connect(telemetry, protocol)
+    first = talk.starts()
+    operation_in(first).claim()
+    talk.handles({"type": STOP[protocol], "id": "a"})
+    second = talk.starts()
+    talk.says(RESULT[protocol], id="a", within=first)
+    talk.says("complete", id="a", within=first)
+    operation_in(first).task_done(cast("asyncio.Task[object]", FakeTask(0)))
+    talk.says(RESULT[protocol], id="a", within=second)
+    talk.says("complete", id="a", within=second)
+    talk.is_closed()
+    assert reasons(telemetry) == ["client_completed", "completed"]
     assert [
         attributes_of(span)["graphql.ws.results"] for span in telemetry.spans("GraphQL Operation")
     ] == [0, 1]

@@ -233,7 +233,9 @@ def within(shape: Any, mode: Any, *, carried: bool) -> Parentage:
 def test_what_a_client_asks_for_is_a_trace_of_its_own_or_under_its_connection(
     shape: str, mode: str, *, carried: bool
 ) -> None:
-    assert spans(within(shape, mode, carried=carried)) == WITHIN_CONNECTION[shape, mode, carried]
+    parentage = within(shape, mode, carried=carried)
+    assert spans(parentage) == WITHIN_CONNECTION[shape, mode, carried]
+    assert parentage.apart == (ids(parentage.context) != LOCAL)
 
 
 @pytest.mark.parametrize(
