@@ -14,7 +14,10 @@ from strawberry_ws_otel._socket import current_socket
 
 
 class RecordingAdapter(AsyncWebSocketAdapter):
-    """Tells the connection of each message, and hands messages on in the context they belong to."""
+    """Tells the connection of each message, and hands messages on in the context they belong to.
+
+    It stands over a class of the application's: names of its own begin with `_otel_`.
+    """
 
     def __init__(
         self,
@@ -25,19 +28,19 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         **kwargs: Any,
     ) -> None:
         super().__init__(view, request, ws, *args, **kwargs)  # type: ignore[call-arg]  # the next class's
-        self.record(ws)
+        self._otel_record(ws)
 
-    def record(self, ws: web.WebSocketResponse) -> None:
+    def _otel_record(self, ws: web.WebSocketResponse) -> None:
         """Record `ws` from now on, if it belongs to a connection."""
         socket = current_socket()
-        self._recorded = None if socket is None else socket.connection
+        self._otel_connection = None if socket is None else socket.connection
         if socket is not None:
             with socket.connection.fuse:
                 socket.open(ws)
 
     async def iter_json(self, **kwargs: Any) -> AsyncGenerator[object, None]:
         """Iterate over the messages; each one is handled in the context of what it starts."""
-        connection = self._recorded
+        connection = self._otel_connection
         # Closed with this generator, as the bare adapter's would be: no task more than without us.
         async with aclosing(super().iter_json(**kwargs)) as messages:  # type: ignore[safe-super]
             async for message in messages:
@@ -53,7 +56,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message, and tell the connection when it has been sent."""
-        connection = self._recorded
+        connection = self._otel_connection
         try:
             await super().send_json(message)  # type: ignore[safe-super]
         except asyncio.CancelledError:
@@ -109,5 +112,5 @@ def _make(
     adapter = factory(view, request, ws)
     if not isinstance(adapter, RecordingAdapter):
         adapter.__class__ = derived(type(adapter))
-        cast("RecordingAdapter", adapter).record(ws)
+        cast("RecordingAdapter", adapter)._otel_record(ws)  # noqa: SLF001  # our own class
     return adapter

@@ -42,7 +42,7 @@ class OTelViewMixin:
     otel_config: ClassVar[OTelConfig] = OTelConfig()
     """The configuration of the view."""
 
-    _otel: Telemetry | None = None
+    _otel_recording: Telemetry | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the class, and lay the recording layer over its WebSocket adapter."""
@@ -69,7 +69,7 @@ class OTelViewMixin:
         make = super().__new__
         view = make(cls) if make is object.__new__ else make(cls, *args, **kwargs)
         with Fuse():
-            view._telemetry()  # noqa: SLF001  # our own class
+            view._otel_telemetry()  # noqa: SLF001  # our own class
         return view
 
     async def create_websocket_response(
@@ -92,7 +92,7 @@ class OTelViewMixin:
         scope: Scope | None = None
         before = get_current()
         with fuse:
-            scope = Scope(self._telemetry(), request.headers)
+            scope = Scope(self._otel_telemetry(), request.headers)
             context = scope.within(before)
             handshake = _handshake(request)
             if handshake is not _Handshake.NONE:
@@ -103,14 +103,14 @@ class OTelViewMixin:
         try:
             if socket is None:
                 return await super().run(request, *args, **kwargs)  # type: ignore[misc]
-            return await self._run_recorded(socket, request, *args, **kwargs)
+            return await self._otel_run(socket, request, *args, **kwargs)
         finally:
             with fuse:
                 # Not detached: an abandoned coroutine is closed in somebody else's context.
                 if scope is not None and current_scope() is scope:
                     attach(before)
 
-    async def _run_recorded(
+    async def _otel_run(
         self,
         socket: RecordedSocket,
         *args: Any,
@@ -141,11 +141,11 @@ class OTelViewMixin:
                 connection.ended(raised)
             del raised
 
-    def _telemetry(self) -> Telemetry:
+    def _otel_telemetry(self) -> Telemetry:
         """Return what the view records into; an instance may have been given its own config."""
-        if self._otel is None or self._otel.config is not self.otel_config:
-            self._otel = Telemetry(self.otel_config)
-        return self._otel
+        if self._otel_recording is None or self._otel_recording.config is not self.otel_config:
+            self._otel_recording = Telemetry(self.otel_config)
+        return self._otel_recording
 
 
 class _Handshake(Enum):
