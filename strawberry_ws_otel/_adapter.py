@@ -78,39 +78,53 @@ class RecordingAdapter(AsyncWebSocketAdapter):
                 connection.fuse.blow(error)
 
 
-def recording(adapter: Any) -> Any:  # noqa: ANN401  # a class, or what makes instances of one
-    """Return `websocket_adapter_class` with the recording layer over what it makes.
+class RecordedFactory:
+    """A `websocket_adapter_class` that is no class: what it makes is recorded.
+
+    It is bound to the view as the application's own would be: a function, a static method, a
+    partial, a property.
+    """
+
+    def __init__(self, factory: Any) -> None:  # noqa: ANN401  # whatever a class can hold
+        self._factory = factory
+        self._derived = cache(_derived)
+
+    def __get__(self, view: object, owner: type | None = None) -> Callable[..., Any]:
+        bind = getattr(type(self._factory), "__get__", None)
+        return partial(self._make, bind(self._factory, view, owner) if bind else self._factory)
+
+    def _make(
+        self,
+        factory: Callable[..., AsyncWebSocketAdapter],
+        view: AsyncBaseHTTPView[Any, Any, Any, Any, Any, Any, Any],
+        request: web.Request,
+        ws: web.WebSocketResponse,
+    ) -> AsyncWebSocketAdapter:
+        adapter = factory(view, request, ws)
+        if not isinstance(adapter, RecordingAdapter):
+            adapter.__class__ = self._derived(type(adapter))
+            cast("RecordingAdapter", adapter)._otel_record(ws)  # noqa: SLF001  # our own class
+        return adapter
+
+
+def recording(adapter: Any) -> Any:  # noqa: ANN401  # whatever a class can hold
+    """Return a view's `websocket_adapter_class` with the recording layer over what it makes.
 
     Raises:
         TypeError: it makes no adapters.
     """
+    if isinstance(adapter, RecordedFactory):
+        return adapter
     if isinstance(adapter, type) and issubclass(adapter, AsyncWebSocketAdapter):
         return adapter if issubclass(adapter, RecordingAdapter) else _derived(adapter)
-    if isinstance(adapter, partial) and adapter.func is _make:
-        return adapter
-    if isinstance(adapter, type) or not callable(adapter):
-        raise TypeError(
-            "websocket_adapter_class must be a subclass of AsyncWebSocketAdapter, or a callable"
-            f" that makes one, not {adapter!r}"
-        )
-    return partial(_make, adapter, cache(_derived))
+    if not isinstance(adapter, type) and (callable(adapter) or hasattr(adapter, "__get__")):
+        return RecordedFactory(adapter)
+    raise TypeError(
+        "websocket_adapter_class must be a subclass of AsyncWebSocketAdapter, or a callable that"
+        f" makes instances of one, not {adapter!r}"
+    )
 
 
 def _derived(adapter_class: type) -> type[RecordingAdapter]:
     names = {"__module__": adapter_class.__module__, "__qualname__": adapter_class.__qualname__}
     return type(adapter_class.__name__, (RecordingAdapter, adapter_class), names)
-
-
-def _make(
-    factory: Callable[..., AsyncWebSocketAdapter],
-    derived: Callable[[type], type[RecordingAdapter]],
-    view: AsyncBaseHTTPView[Any, Any, Any, Any, Any, Any, Any],
-    request: web.Request,
-    ws: web.WebSocketResponse,
-) -> AsyncWebSocketAdapter:
-    """Make an adapter as the application does, and lay the recording layer over it afterwards."""
-    adapter = factory(view, request, ws)
-    if not isinstance(adapter, RecordingAdapter):
-        adapter.__class__ = derived(type(adapter))
-        cast("RecordingAdapter", adapter)._otel_record(ws)  # noqa: SLF001  # our own class
-    return adapter

@@ -3,6 +3,7 @@
 import asyncio
 import weakref
 from enum import Enum, auto
+from inspect import getattr_static
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -57,7 +58,7 @@ class OTelViewMixin:
                     f"{cls.__qualname__} would not be recorded: the mixin must stand before the"
                     f" view, class {cls.__name__}(OTelViewMixin, GraphQLView)"
                 )
-            cls.websocket_adapter_class = recording(cls.websocket_adapter_class)
+            cls.websocket_adapter_class = recording(getattr_static(cls, "websocket_adapter_class"))
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make the view, and its instruments with it: gauges exist before the first request."""
