@@ -25,7 +25,7 @@ class CancellationWatch(Generic[T]):
         Args:
             coroutine: what is awaited.
             cancelled: called when a `CancelledError` is about to be thrown into it.
-            went_on: called when it is resumed as usual after that.
+            went_on: called whenever it waits for something again after that.
         """
         self._coroutine = coroutine
         self._cancelled = cancelled
@@ -44,6 +44,8 @@ class CancellationWatch(Generic[T]):
             finally:
                 # An error that leaves would otherwise be kept by a frame of its own traceback.
                 value = error = None
+            if noted:
+                self._went_on()
             try:
                 value = yield awaited
             except BaseException as thrown:  # noqa: BLE001  # it belongs to the coroutine
@@ -51,6 +53,3 @@ class CancellationWatch(Generic[T]):
                     noted = True
                     self._cancelled()
                 error = thrown
-            else:
-                if noted:
-                    self._went_on()

@@ -75,6 +75,8 @@ class RecordedSocket:
         """The task that waits in `receive()`."""
         self._answer: _Answer | None = None
         self._alive_when_cancelled: bool | None = None
+        self._in_use = False
+        """Whether the application goes on using a shadow of ours, below one of its own."""
 
     def within(self, context: Context) -> Context:
         """Return `context` with this socket in it."""
@@ -97,11 +99,22 @@ class RecordedSocket:
         if self._ws is None:
             return
         attributes = vars(self._ws)
-        for name in _SHADOWED:
-            if attributes.get(name) == getattr(self, name):
-                del attributes[name]
-                # What the application had laid there before us.
-                attributes.update({name: self._covered[name]} if name in self._covered else {})
+        ours = [name for name in _SHADOWED if attributes.get(name) == getattr(self, name)]
+        for name in ours:
+            del attributes[name]
+            # What the application had laid there before us.
+            attributes.update({name: self._covered[name]} if name in self._covered else {})
+        self._in_use = len(ours) < len(_SHADOWED)
+
+    def forget(self) -> None:
+        """Let go of the socket and the request, unless a shadow is still in use.
+
+        Timers that the host has cancelled keep the connection's context until they are due.
+        """
+        if self._ws is not None and not self._in_use:
+            self._ws = None
+            del self._receive, self._close, self._send_str, self._send_bytes, self._covered
+            del self.transport
 
     def cancelled(self) -> None:
         """Note whether the transport is up, as a cancellation is delivered to the handler.

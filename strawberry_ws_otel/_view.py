@@ -93,10 +93,11 @@ class OTelViewMixin:
         scope: Scope | None = None
         before = get_current()
         with fuse:
-            scope = Scope(self._otel_telemetry(), request.headers)
-            context = scope.within(before)
             handshake = _handshake(request)
-            if handshake is not _Handshake.NONE:
+            over_http = handshake is _Handshake.NONE
+            scope = Scope(self._otel_telemetry(), request.headers if over_http else {})
+            context = scope.within(before)
+            if not over_http:
                 socket = _begin(scope.telemetry, fuse, request, context)
                 socket.connection.facts.malformed = handshake is _Handshake.MALFORMED
                 context = socket.connection.context
@@ -140,6 +141,8 @@ class OTelViewMixin:
                 # An exception leaves the host in the context of the message that it handled.
                 attach(connection.context)
                 connection.ended(raised)
+            with connection.fuse:
+                socket.forget()
             del raised
 
     def _otel_telemetry(self) -> Telemetry:

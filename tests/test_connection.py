@@ -365,6 +365,13 @@ def is_stopped_and_says_so(talk: Talk) -> None:
     talk.says("complete", id="a", raising=asyncio.CancelledError())
 
 
+def is_limited_and_the_host_closes(talk: Talk) -> None:
+    talk.begins()
+    talk.says("error", id="a")
+    talk.connection.close_sent(CloseFrame(4401))
+    talk.connection.handled()
+
+
 def errs(talk: Talk) -> None:
     talk.starts()
     talk.says("error", id="a")
@@ -451,6 +458,11 @@ ENDS: dict[str, tuple[Tell, str, str | None]] = {
     "it errs": (errs, "error", "error"),
     "it errs while it is being started": (errs_at_once, "error", "error"),
     "the host's limit refuses it": (is_limited, "rejected", "rejected"),
+    "the host's limit refuses it, and closes": (
+        is_limited_and_the_host_closes,
+        "rejected",
+        "rejected",
+    ),
     "the client is not acknowledged": (is_refused(4401), "rejected", "rejected"),
     "its id is in use": (is_refused(4409), "rejected", "rejected"),
     "it makes the host close": (is_closed_by_itself(4401), "connection_closed", "unauthorized"),
@@ -674,6 +686,14 @@ def test_an_init_that_the_client_did_not_wait_for_is_no_failure(telemetry: Telem
     talk.is_closed(1000)
     (init,) = telemetry.spans("GraphQL WebSocket Connection Init")
     assert attributes_of(init).keys() == {"websocket.connection.id"}
+
+
+def test_an_ack_that_nobody_asked_for_is_one_all_the_same(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.says("connection_ack")
+    talk.is_closed()
+    (span,) = telemetry.spans()
+    assert attributes_of(span)["graphql.ws.acknowledged"] is True
 
 
 def test_an_init_that_crosses_a_close_frame_is_ended_all_the_same(telemetry: Telemetry) -> None:

@@ -1,14 +1,16 @@
 """Trace context from strangers: read in any case of its keys, and used as configured."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry import baggage, trace
+from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context, get_value, set_value
+from opentelemetry.propagators.textmap import Getter, TextMapPropagator, default_getter
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._failsafe import Fuse
@@ -112,6 +114,40 @@ def test_only_the_first_entries_of_a_carrier_are_looked_at(
 ) -> None:
     context = remote({**{str(n): "" for n in range(before)}, "traceparent": TRACEPARENT})
     assert (None if context is None else ids(context)) == ids_
+
+
+class ByAnyName(TextMapPropagator):
+    """A propagator that looks for its field under any name that ends in it."""
+
+    def extract(
+        self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter
+    ) -> Context:
+        names = [name for name in getter.keys(carrier) if name.endswith("traceparent")]
+        values = {
+            "traceparent": [value for name in names for value in getter.get(carrier, name) or ()]
+        }
+        return TraceContextTextMapPropagator().extract(values, context, getter)
+
+    def inject(self, *_arguments: Any, **_keywords: Any) -> None:
+        """Nothing goes out."""
+
+    @property
+    def fields(self) -> set[str]:
+        return {"traceparent"}
+
+
+@pytest.fixture
+def by_any_name() -> Iterator[None]:
+    before = propagate.get_global_textmap()
+    propagate.set_global_textmap(ByAnyName())
+    yield
+    propagate.set_global_textmap(before)
+
+
+def test_the_configured_propagator_may_look_at_the_names_of_a_carrier(by_any_name: None) -> None:
+    context = remote({"X-Acme-TraceParent": TRACEPARENT})
+    assert context is not None
+    assert ids(context) == REMOTE
 
 
 @pytest.mark.internal_error

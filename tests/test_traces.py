@@ -464,7 +464,7 @@ async def test_carriers_are_read_by_the_configured_propagator(telemetry: Telemet
 
 
 @pytest.fixture
-def _instrumented(telemetry: Telemetry) -> Iterator[None]:
+def _instrumented(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     module = pytest.importorskip("opentelemetry.instrumentation.aiohttp_server")
     instrumentor = module.AioHttpServerInstrumentor()
     with warnings.catch_warnings():
@@ -473,6 +473,8 @@ def _instrumented(telemetry: Telemetry) -> Iterator[None]:
         instrumentor.instrument(
             tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider
         )
+    # Older versions know the global provider only.
+    monkeypatch.setattr(module, "tracer", telemetry.tracer_provider.get_tracer("server"))
     yield
     instrumentor.uninstrument()
 

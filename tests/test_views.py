@@ -162,7 +162,7 @@ def make_as_method(_self: View, *arguments: Any) -> Adapter:
 
 
 MAKERS = {
-    "partial": partial(Adapter),
+    "partial": staticmethod(partial(Adapter)),
     "static method": staticmethod(make_adapter),
     "method": make_as_method,
 }
