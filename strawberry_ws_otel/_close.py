@@ -164,11 +164,23 @@ REJECTING_CODES: Final = frozenset({CloseCode.UNAUTHORIZED, CloseCode.SUBSCRIBER
 _CANCELLATIONS: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
+_WITHOUT_FRAMES: Final = frozenset(
+    {
+        Outcome.SERVER_SHUTDOWN,
+        Outcome.CONNECTION_LOST,
+        Outcome.HEARTBEAT_TIMEOUT,
+        Outcome.INVALID_FRAME,
+        Outcome.INVALID_MESSAGE,
+        Outcome.SERVER_ERROR,
+    }
+)
+
+
 def outcomes_of(code: int) -> frozenset[Outcome]:
     """Return the outcomes that a close with `code` can have, by whichever side."""
-    tables = (_SENT, _SENT_AFTER_REFUSAL, _RECEIVED)
-    named = frozenset(table[code] for table in tables if code in table)
-    return named or frozenset({_by_code(code, {})})
+    tables: tuple[Mapping[int, Outcome], ...] = (_SENT, {**_SENT, **_SENT_AFTER_REFUSAL}, _RECEIVED)
+    named = {_by_code(code, table) for table in tables} | {Outcome.INVALID_FRAME}
+    return frozenset(named | (_WITHOUT_FRAMES if code == CloseCode.ABNORMAL_CLOSURE else set()))
 
 
 class CloseFrame(NamedTuple):

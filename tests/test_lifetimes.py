@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from strawberry.aiohttp.views import AiohttpWebSocketAdapter
 
-from tests.arms import BARE, Arm, traced
+from tests.arms import BARE, STRAWBERRY, Arm, traced
 from tests.conftest import Run
 from tests.scenarios.model import BOTH
 from tests.scenarios.steps import (
@@ -96,6 +96,7 @@ async def left_behind(talk: Step, protocol: str, arm: Arm) -> list[str]:
             return [name for name, reference in references.items() if reference() is not None]
 
 
+@pytest.mark.skipif(STRAWBERRY < (0, 341), reason="older hosts keep cycles of their own")
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize("name", TALKS)
 def test_a_closed_connection_waits_for_no_garbage_collector(

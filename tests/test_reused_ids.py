@@ -9,6 +9,7 @@ import strawberry
 
 from strawberry_ws_otel import OTelExtension
 from strawberry_ws_otel._connection import Connection, current_connection
+from tests.arms import STRAWBERRY
 from tests.clock import stop_clock
 from tests.hosting import hosting, part
 from tests.recorded import recorded
@@ -95,6 +96,7 @@ def payloads(messages: list[Any]) -> list[Any]:
     return [message["payload"]["data"] for message in messages if message["type"] == "next"]
 
 
+@pytest.mark.skipif(STRAWBERRY < (0, 341), reason="older hosts wind operations down otherwise")
 async def test_what_a_stopped_operation_still_sends_is_not_told_of_the_next_of_its_id(
     telemetry: Telemetry,
 ) -> None:

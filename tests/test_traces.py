@@ -28,6 +28,7 @@ from tests.recorded import View, recorded
 from tests.scenarios.model import BOTH
 from tests.scenarios.steps import TRANSPORT, subscribe
 from tests.schema import HELLO, TICKS, make_schema
+from tests.server import PATH
 from tests.telemetry import Telemetry
 from tests.told import (
     CONNECTION,
@@ -480,12 +481,21 @@ def _instrumented(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def families(telemetry: Telemetry) -> dict[str, Family]:
-    return {each["name"]: Family(each["parent"], tuple(each["links"])) for each in told(telemetry)}
+    """Parent and links of each span; the server's own is called differently by its versions."""
+
+    def name(label: str | None) -> str | None:
+        return SERVER if label and label.endswith(PATH) else label
+
+    return {
+        name(each["name"]) or "": Family(name(each["parent"]), tuple(each["links"]))
+        for each in told(telemetry)
+    }
 
 
+SERVER = "server"
 PHASES = dict.fromkeys((PARSING, VALIDATION, EXECUTION), Family("query"))
 UNDER_SERVER = {
-    "GET /graphql": Family(HEADERS),
+    SERVER: Family(HEADERS),
     INIT: OWN_TRACE,
     "query": OWN_TRACE,
     **PHASES,
@@ -500,7 +510,7 @@ async def test_a_connection_belongs_to_the_span_of_the_server(
     async with hosting(view_of(telemetry, remote_context=remote)) as host:
         await converse(host, Carriers(headers=carrying(HEADERS)))
 
-    assert families(telemetry) == {**UNDER_SERVER, CONNECTION: Family("GET /graphql", CHILDREN)}
+    assert families(telemetry) == {**UNDER_SERVER, CONNECTION: Family(SERVER, CHILDREN)}
 
 
 @pytest.mark.usefixtures("_instrumented")
@@ -509,8 +519,8 @@ async def test_under_the_server_a_nested_connection_is_one_trace(telemetry: Tele
         await converse(host, Carriers())
 
     assert families(telemetry) == {
-        "GET /graphql": ROOT,
-        CONNECTION: Family("GET /graphql"),
+        SERVER: ROOT,
+        CONNECTION: Family(SERVER),
         INIT: BELOW,
         "query": BELOW,
         **PHASES,
@@ -531,9 +541,9 @@ async def test_an_operation_over_http_belongs_to_the_span_of_the_server(
         "graphql.document.hash": hashed(HELLO),
     }
     [server, *ours] = told(telemetry)
-    assert (server["name"], server["parent"]) == ("POST /graphql", HEADERS)
+    assert server["parent"] == HEADERS
     assert ours == [
-        span("query", parent="POST /graphql", attributes=attributes),
+        span("query", parent=server["name"], attributes=attributes),
         *phases("query", PARSING, VALIDATION, EXECUTION),
     ]
 
