@@ -624,6 +624,20 @@ def test_an_operation_may_have_any_id_that_a_host_can_keep(
     assert len(attributes["graphql.ws.operation.id"]) <= 128
 
 
+@pytest.mark.parametrize(
+    ("name", "recorded"),
+    [("N", "N"), ("x" * 1_000_000, "x" * 256), ("\ud800", "?"), ("", ""), (None, None), (5, None)],
+)
+def test_the_name_that_the_client_gives_is_bounded(
+    name: Any, recorded: str | None, telemetry: Telemetry
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.starts(operationName=name)
+    talk.is_closed()
+    (span,) = telemetry.spans("GraphQL Operation")
+    assert attributes_of(span).get("graphql.operation.name") == recorded
+
+
 # --- Init ------------------------------------------------------------------------------------
 
 

@@ -856,9 +856,9 @@ async def test_what_is_not_declared_ordinary_stays_abnormal(
 def test_an_ordinary_outcome_is_reported_from_0_on_as_such(
     ordinary_view: View, telemetry: Telemetry
 ) -> None:
-    # The code 4100 makes the second.
+    # The code 4100 makes the others: whoever sends it, and aiohttp after an ERROR frame.
     ordinary = {
         labels({"websocket.close.outcome": outcome, "websocket.close.fault": "none"}): 0
-        for outcome in ("connection_lost", "application_code")
+        for outcome in ("connection_lost", "application_code", "invalid_frame")
     }
     assert telemetry.metrics()[CLOSES] == {**outcomes(), **ordinary}

@@ -202,7 +202,7 @@ def kept(first: int) -> set[int]:
     return {n for n in range(1, 100_001) if n <= first} | POWERS
 
 
-@pytest.mark.parametrize("first", [1, 2, 8, 9, 128, 100_000])
+@pytest.mark.parametrize("first", [0, 1, 2, 8, 9, 128, 100_000])
 def test_the_first_ones_are_kept_and_then_powers_of_two(first: int) -> None:
     assert {n for n in range(1, 100_001) if is_kept(n, first)} == kept(first)
 
