@@ -430,11 +430,10 @@ class FakeTask:
         return self._cancellations
 
 
-def loses_its_task(cancellations: int = 0, *, dead: bool = False) -> Tell:
+def loses_its_task(cancellations: int = 0, *, after: Tell = lambda talk: None) -> Tell:
     def tell(talk: Talk) -> None:
         context = talk.starts()
-        if dead:
-            talk.connection.send_failed()
+        after(talk)
         task = cast("asyncio.Task[object]", FakeTask(cancellations))
         operation_in(context).task_done(task)
 
@@ -471,7 +470,26 @@ ENDS: dict[str, tuple[Tell, str, str | None]] = {
     "its result cannot be encoded": (cannot_be_sent, "error", "OverflowError"),
     "its task dies": (loses_its_task(), "failed", "failed"),
     "its task is cancelled": (loses_its_task(1), "connection_closed", None),
-    "its task dies with the socket": (loses_its_task(dead=True), "connection_closed", None),
+    "its task dies with the socket": (
+        loses_its_task(after=lambda talk: talk.connection.send_failed()),
+        "connection_closed",
+        None,
+    ),
+    "its task dies after the client has closed": (
+        loses_its_task(after=lambda talk: talk.connection.close_received(CloseFrame(1000))),
+        "connection_closed",
+        None,
+    ),
+    "its task dies after the host has closed": (
+        loses_its_task(after=lambda talk: talk.connection.close_sent(CloseFrame(1000))),
+        "connection_closed",
+        None,
+    ),
+    "its task dies after the end of the stream": (
+        loses_its_task(after=lambda talk: talk.connection.stream_ended(None)),
+        "connection_closed",
+        None,
+    ),
     "it lives as the client leaves": (lives_on, "connection_closed", None),
     "it is cancelled as the client leaves": (cleans_up, "connection_closed", None),
 }
