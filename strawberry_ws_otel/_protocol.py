@@ -127,7 +127,7 @@ class Message(NamedTuple):
                 return payload is None or isinstance(payload, dict)
             case Shape.ID:
                 return _is_text(self.id)
-            case Shape.OPERATION:
+            case _:
                 return _is_text(self.id) and _is_operation(payload)
 
 

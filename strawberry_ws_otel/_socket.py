@@ -122,8 +122,9 @@ class RecordedSocket:
         Only the first one counts: the next are those of the handler's own tasks, which it awaits
         as it cleans up.
         """
-        if self._alive_when_cancelled is None:
-            self._alive_when_cancelled = self.transport.alive
+        with self.connection.fuse:
+            if self._alive_when_cancelled is None:
+                self._alive_when_cancelled = self.transport.alive
 
     def went_on(self) -> None:
         """Note that the handler goes on: the cancellation was a timeout's, say, and taken back."""

@@ -1,0 +1,79 @@
+"""The edges without what they are used to: a connection, a socket, a header."""
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+import strawberry
+from strawberry.aiohttp.views import AiohttpWebSocketAdapter, GraphQLView
+
+from strawberry_ws_otel import OTelViewMixin
+from strawberry_ws_otel._adapter import recording
+from tests.hosting import Host, hosting
+from tests.recorded import recorded
+from tests.schema import Query
+from tests.telemetry import Telemetry
+
+
+async def talk(host: Host) -> list[Any]:
+    """Greet the host and leave; return what it says."""
+    client = await host.acknowledged()
+    client.json({"type": "ping"})
+    answer = await client.message("pong")
+    client.close(1000)
+    await client.until_end()
+    return [answer]
+
+
+async def test_an_adapter_outside_a_connection_adapts_and_records_nothing(
+    telemetry: Telemetry,
+) -> None:
+
+    class Bare(GraphQLView[Any, Any]):
+        websocket_adapter_class = recording(AiohttpWebSocketAdapter)
+
+    view = Bare(schema=strawberry.Schema(query=Query), keep_alive=False)
+    async with hosting(view) as host:
+        assert len(await talk(host)) == 1
+    assert telemetry.spans() == []
+
+
+@pytest.mark.parametrize("header", ["a:b:c", ""])
+async def test_a_host_that_cannot_be_read_is_left_out(header: str, telemetry: Telemetry) -> None:
+    view = recorded(telemetry)(schema=strawberry.Schema(query=Query), keep_alive=False)
+    async with (
+        hosting(view) as host,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(
+            host.url, protocols=["graphql-transport-ws"], headers={"Host": header}
+        ) as ws,
+    ):
+        await ws.close()
+    [span] = telemetry.spans("GraphQL WebSocket Connection")
+    assert "server.address" not in (span.attributes or {})
+
+
+async def test_a_view_that_encodes_into_bytes_is_recorded(telemetry: Telemetry) -> None:
+    class Binary(recorded(telemetry)):  # type: ignore[misc]  # whichever it is
+        def encode_json(self, data: object) -> bytes:
+            return json.dumps(data).encode()
+
+    async with (
+        hosting(Binary(schema=strawberry.Schema(query=Query), keep_alive=False)) as host,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(host.url, protocols=["graphql-transport-ws"]) as ws,
+    ):
+        await ws.send_json({"type": "connection_init"})
+        acknowledged = await ws.receive_bytes()
+        await ws.close()
+    sent = telemetry.total("websocket.server.io", network__io__direction="transmit")
+    assert sent == len(acknowledged)
+
+
+def test_a_mixin_over_no_view_may_be_declared() -> None:
+    class Base(OTelViewMixin):
+        pass
+
+    with pytest.raises(TypeError, match="is no GraphQLView"):
+        Base()
