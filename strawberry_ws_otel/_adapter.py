@@ -33,49 +33,49 @@ class RecordingAdapter(AsyncWebSocketAdapter):
     def _otel_record(self, ws: web.WebSocketResponse) -> None:
         """Record `ws` from now on, if it belongs to a connection."""
         socket = current_socket()
-        self._otel_connection = None if socket is None else socket.connection
+        self._otel_conversation = None if socket is None else socket.connection.conversation
         if socket is not None:
             with socket.connection.fuse:
                 socket.open(ws)
 
     async def iter_json(self, **kwargs: Any) -> AsyncGenerator[object, None]:
         """Iterate over the messages; each one is handled in the context of what it starts."""
-        connection = self._otel_connection
+        conversation = self._otel_conversation
         # Closed with this generator, as the bare adapter's would be: no task more than without us.
         async with aclosing(super().iter_json(**kwargs)) as messages:  # type: ignore[safe-super]
             async for message in messages:
-                if connection is None:
+                if conversation is None:
                     yield message
                     continue
-                with connection.fuse:
+                with conversation.fuse:
                     # Not detached: this generator may be closed by another task.
-                    attach(connection.received(message))
+                    attach(conversation.received(message))
                 yield message
-                with connection.fuse:
-                    attach(connection.handled())
+                with conversation.fuse:
+                    attach(conversation.handled())
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message, and tell the connection when it has been sent."""
-        connection = self._otel_connection
+        conversation = self._otel_conversation
         try:
             await super().send_json(message)  # type: ignore[safe-super]
         except asyncio.CancelledError:
             # aiohttp writes a frame before it waits for the buffer to drain.
-            if connection is not None:
-                with connection.fuse:
-                    connection.sent(message)
+            if conversation is not None:
+                with conversation.fuse:
+                    conversation.sent(message)
             raise
         except Exception as error:
-            if connection is not None:
-                with connection.fuse:
-                    connection.not_sent(message, error)
+            if conversation is not None:
+                with conversation.fuse:
+                    conversation.not_sent(message, error)
             raise
-        if connection is not None:
+        if conversation is not None:
             # The hot path: a `with` costs as much as what it would guard.
             try:
-                connection.sent(message)
+                conversation.sent(message)
             except Exception as error:  # noqa: BLE001  # the fuse's
-                connection.fuse.blow(error)
+                conversation.fuse.blow(error)
 
 
 class RecordedFactory:

@@ -14,6 +14,7 @@ from opentelemetry.context import Context, create_key, get_value, set_value
 from strawberry_ws_otel._bounds import utf8_size
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._transport import Transport
 
 _KEY: Final = create_key("strawberry_ws_otel.socket")
 
@@ -21,37 +22,6 @@ _CODES: Final = range(1 << 16)
 """What fits into a close frame; aiohttp raises for anything else."""
 
 _SHADOWED: Final = ("receive", "close", "send_str", "send_bytes")
-
-
-class Transport:
-    """The transport of a request, also after aiohttp has forgotten it."""
-
-    def __init__(self, request: web.BaseRequest) -> None:
-        self._request = request
-        self._socket = request.get_extra_info("socket")
-        server = getattr(request.protocol, "_manager", None)
-        self.loss_cancels: bool = getattr(server, "handler_cancellation", True)
-        """Whether aiohttp cancels the handler of a lost peer; if not, it is the server's own doing.
-
-        aiohttp has no public way to ask; where the private one is gone, the transport decides.
-        """
-
-    @property
-    def alive(self) -> bool:
-        """Whether the socket is open.
-
-        A shutdown of the server sets the request's transport to None just as a lost peer does, but
-        closes the socket later.
-        """
-        if self._socket is None:
-            return self.writable
-        return bool(self._socket.fileno() != -1)
-
-    @property
-    def writable(self) -> bool:
-        """Whether a frame that is sent now would be written."""
-        transport = self._request.transport
-        return transport is not None and not transport.is_closing()
 
 
 class _Answer(NamedTuple):
@@ -67,9 +37,28 @@ class _Answer(NamedTuple):
 class RecordedSocket:
     """The shadows over one `WebSocketResponse`."""
 
+    __slots__ = (
+        "_alive_when_cancelled",
+        "_answer",
+        "_close",
+        "_closing",
+        "_conversation",
+        "_covered",
+        "_in_use",
+        "_reader",
+        "_receive",
+        "_send_bytes",
+        "_send_str",
+        "_ws",
+        "connection",
+        "transport",
+    )
+
     def __init__(self, connection: Connection, transport: Transport) -> None:
         self.connection = connection
         self.transport = transport
+        self._conversation = connection.conversation
+        self._closing = connection.closing
         self._ws: web.WebSocketResponse | None = None
         self._reader: asyncio.Task[Any] | None = None
         """The task that waits in `receive()`."""
@@ -144,7 +133,7 @@ class RecordedSocket:
             facts.cancelled = task is None or task.cancelling() > 0
         if ws is None:
             return
-        self.connection.socket_failed(ws.exception())
+        self._closing.socket_failed(ws.exception())
         if exception is None and not ws.closed and self.transport.writable:
             # aiohttp will close it, when our shadows are gone.
             facts.frame_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))
@@ -162,7 +151,7 @@ class RecordedSocket:
             message: WSMessage = await self._receive(*args, **kwargs)
         except BaseException as error:
             with self.connection.fuse:
-                self.connection.socket_failed(error)
+                self._closing.socket_failed(error)
                 self._settle_answer()
             raise
         finally:
@@ -175,7 +164,7 @@ class RecordedSocket:
         """Close the socket, and tell the connection of the frames of both sides."""
         reads_echo = False
         with self.connection.fuse:
-            reads_echo = self._closing(**kwargs)
+            reads_echo = self._close_called(**kwargs)
         closed = await self._close(*args, **kwargs)
         if reads_echo:
             with self.connection.fuse:
@@ -189,7 +178,7 @@ class RecordedSocket:
         except BaseException as error:
             self._send_failed(data, error)
             raise
-        self.connection.traffic.bytes_sent += utf8_size(data)
+        self._conversation.traffic.bytes_sent += utf8_size(data)
 
     async def send_bytes(self, data: bytes, *args: Any, **kwargs: Any) -> None:
         """Send bytes, and tell the connection of their size."""
@@ -198,32 +187,32 @@ class RecordedSocket:
         except BaseException as error:
             self._send_failed(data, error)
             raise
-        self.connection.traffic.bytes_sent += utf8_size(data)
+        self._conversation.traffic.bytes_sent += utf8_size(data)
 
     # --- What they learn ---------------------------------------------------------------------
 
     def _frame_received(self, message: WSMessage) -> None:
-        connection, answer = self.connection, self._answer
+        closing, answer = self._closing, self._answer
         match message.type:
             case WSMsgType.TEXT | WSMsgType.BINARY:
-                connection.frame_received(utf8_size(message.data))
+                self._conversation.frame_received(utf8_size(message.data))
             case WSMsgType.CLOSE:
-                connection.close_received(_close_frame(message.data, message.extra))
+                closing.frame_received(_close_frame(message.data, message.extra))
                 if answer is not None:
-                    connection.close_sent(answer.frame)
+                    closing.frame_sent(answer.frame)
             case WSMsgType.ERROR:
-                connection.frame_failed(message.data, answer.frame if answer else None)
+                closing.frame_failed(message.data, answer.frame if answer else None)
             case WSMsgType.CLOSED:
-                connection.stream_ended(self._socket.exception())
+                closing.stream_ended(self._socket.exception())
 
     def _send_failed(self, data: str | bytes, error: BaseException) -> None:
         if isinstance(error, ConnectionError):
-            self.connection.send_failed()
+            self._closing.send_failed()
         elif isinstance(error, asyncio.CancelledError):
             # aiohttp writes a frame before it waits for the buffer to drain.
-            self.connection.traffic.bytes_sent += utf8_size(data)
+            self._conversation.traffic.bytes_sent += utf8_size(data)
 
-    def _closing(
+    def _close_called(
         self,
         *,
         code: int = CloseCode.NORMAL_CLOSURE,
@@ -239,9 +228,9 @@ class RecordedSocket:
             self._answer = _Answer(frame, not drain, ws.close_code) if written else None
             return False
         if ws.closed:
-            self.connection.close_redundant()
+            self._closing.redundant()
         elif written:
-            self.connection.close_sent(frame)
+            self._closing.frame_sent(frame)
             # A reader in another task is woken by aiohttp, which then does not wait for the echo.
             return self._reader is None
         return False
@@ -249,7 +238,7 @@ class RecordedSocket:
     def _echoed(self) -> None:
         ws = self._socket
         if ws.exception() is None:
-            self.connection.close_received(_close_frame(ws.close_code, None))
+            self._closing.frame_received(_close_frame(ws.close_code, None))
 
     def _settle_answer(self) -> None:
         """Tell of a close frame whose `receive()` was cut short."""
@@ -257,8 +246,8 @@ class RecordedSocket:
         if answer is None:
             return
         if answer.to_close:
-            self.connection.close_received(_close_frame(answer.code, None))
-        self.connection.close_sent(answer.frame)
+            self._closing.frame_received(_close_frame(answer.code, None))
+        self._closing.frame_sent(answer.frame)
 
     @property
     def _socket(self) -> web.WebSocketResponse:

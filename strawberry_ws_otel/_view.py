@@ -24,8 +24,9 @@ from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._propagation import of_request
 from strawberry_ws_otel._scope import Scope, current_scope
-from strawberry_ws_otel._socket import RecordedSocket, Transport, current_socket
+from strawberry_ws_otel._socket import RecordedSocket, current_socket
 from strawberry_ws_otel._telemetry import Telemetry
+from strawberry_ws_otel._transport import Transport
 
 
 class OTelViewMixin:

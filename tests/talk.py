@@ -48,12 +48,12 @@ class Talk:
 
     def hears(self, value: Any, size: int = 10) -> Context:
         """The host begins to handle a message."""
-        self.connection.frame_received(size)
-        return self.connection.received(value)
+        self.connection.conversation.frame_received(size)
+        return self.connection.conversation.received(value)
 
     def handles(self, value: Any) -> Context:
         context = self.hears(value)
-        self.connection.handled()
+        self.connection.conversation.handled()
         return context
 
     def says(self, type_: str, **others: Any) -> None:
@@ -81,13 +81,13 @@ class Talk:
             detach(token)
 
     def _sent(self, message: Mapping[str, Any]) -> None:
-        self.connection.traffic.bytes_sent += 20
-        self.connection.sent(message)
+        self.connection.conversation.traffic.bytes_sent += 20
+        self.connection.conversation.sent(message)
 
     def greets(self) -> None:
         self.hears({"type": "connection_init"})
         self.says("connection_ack")
-        self.connection.handled()
+        self.connection.conversation.handled()
 
     def begins(self, id_: Any = "a", **payload: Any) -> Context:
         """The host begins to handle the first message of an operation."""
@@ -97,7 +97,7 @@ class Talk:
 
     def starts(self, id_: Any = "a", **payload: Any) -> Context:
         context = self.begins(id_, **payload)
-        self.connection.handled()
+        self.connection.conversation.handled()
         return context
 
     def delivers(self, id_: Any = "a") -> None:
@@ -105,18 +105,18 @@ class Talk:
 
     def is_closed(self, code: int = 1000, reason: str = "") -> None:
         """The client closes, the host answers, and the view is done."""
-        self.connection.close_received(CloseFrame(code, reason))
-        self.connection.close_sent(CloseFrame(1000))
+        self.connection.closing.frame_received(CloseFrame(code, reason))
+        self.connection.closing.frame_sent(CloseFrame(1000))
         self.connection.ended(None)
 
     def closes(self, code: int = 1000, reason: str = "") -> None:
         """The host closes, and the view is done."""
-        self.connection.close_sent(CloseFrame(code, reason))
+        self.connection.closing.frame_sent(CloseFrame(code, reason))
         self.connection.ended(None)
 
     def is_lost(self) -> None:
         """The stream ends without a close frame, and the view is done."""
-        self.connection.stream_ended(None)
+        self.connection.closing.stream_ended(None)
         self.connection.ended(None)
 
 

@@ -368,8 +368,8 @@ def is_stopped_and_says_so(talk: Talk) -> None:
 def is_limited_and_the_host_closes(talk: Talk) -> None:
     talk.begins()
     talk.says("error", id="a")
-    talk.connection.close_sent(CloseFrame(4401))
-    talk.connection.handled()
+    talk.connection.closing.frame_sent(CloseFrame(4401))
+    talk.connection.conversation.handled()
 
 
 def errs(talk: Talk) -> None:
@@ -381,20 +381,20 @@ def errs_at_once(talk: Talk) -> None:
     talk.begins()
     talk.in_reader = False
     talk.says("error", id="a")
-    talk.connection.handled()
+    talk.connection.conversation.handled()
 
 
 def is_limited(talk: Talk) -> None:
     talk.begins()
     talk.says("error", id="a")
-    talk.connection.handled()
+    talk.connection.conversation.handled()
 
 
 def is_refused(code: int) -> Tell:
     def tell(talk: Talk) -> None:
         talk.begins()
-        talk.connection.close_sent(CloseFrame(code))
-        talk.connection.handled()
+        talk.connection.closing.frame_sent(CloseFrame(code))
+        talk.connection.conversation.handled()
 
     return tell
 
@@ -403,8 +403,8 @@ def is_closed_by_itself(code: int) -> Tell:
     def tell(talk: Talk) -> None:
         talk.begins()
         talk.in_reader = False
-        talk.connection.close_sent(CloseFrame(code))
-        talk.connection.handled()
+        talk.connection.closing.frame_sent(CloseFrame(code))
+        talk.connection.conversation.handled()
 
     return tell
 
@@ -416,7 +416,7 @@ def fails(talk: Talk) -> None:
 
 def cannot_be_sent(talk: Talk) -> None:
     talk.starts()
-    talk.connection.not_sent({"type": "next", "id": "a"}, OverflowError())
+    talk.connection.conversation.not_sent({"type": "next", "id": "a"}, OverflowError())
     talk.says("error", id="a")
 
 
@@ -471,22 +471,22 @@ ENDS: dict[str, tuple[Tell, str, str | None]] = {
     "its task dies": (loses_its_task(), "failed", "failed"),
     "its task is cancelled": (loses_its_task(1), "connection_closed", None),
     "its task dies with the socket": (
-        loses_its_task(after=lambda talk: talk.connection.send_failed()),
+        loses_its_task(after=lambda talk: talk.connection.closing.send_failed()),
         "connection_closed",
         None,
     ),
     "its task dies after the client has closed": (
-        loses_its_task(after=lambda talk: talk.connection.close_received(CloseFrame(1000))),
+        loses_its_task(after=lambda talk: talk.connection.closing.frame_received(CloseFrame(1000))),
         "connection_closed",
         None,
     ),
     "its task dies after the host has closed": (
-        loses_its_task(after=lambda talk: talk.connection.close_sent(CloseFrame(1000))),
+        loses_its_task(after=lambda talk: talk.connection.closing.frame_sent(CloseFrame(1000))),
         "connection_closed",
         None,
     ),
     "its task dies after the end of the stream": (
-        loses_its_task(after=lambda talk: talk.connection.stream_ended(None)),
+        loses_its_task(after=lambda talk: talk.connection.closing.stream_ended(None)),
         "connection_closed",
         None,
     ),
@@ -549,8 +549,8 @@ def test_a_duplicate_id_is_refused_and_the_first_lives_on(telemetry: Telemetry) 
     talk.starts()
     talk.begins()
     talk.delivers()
-    talk.connection.close_sent(CloseFrame(4409, "Subscriber for a already exists"))
-    talk.connection.handled()
+    talk.connection.closing.frame_sent(CloseFrame(4409, "Subscriber for a already exists"))
+    talk.connection.conversation.handled()
     talk.connection.ended(None)
     assert reasons(telemetry) == ["connection_closed", "rejected"]
     assert [
@@ -730,7 +730,7 @@ def test_an_ack_that_nobody_asked_for_is_one_all_the_same(telemetry: Telemetry) 
 
 def test_an_init_that_crosses_a_close_frame_is_ended_all_the_same(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.connection.close_sent(CloseFrame(4408))
+    talk.connection.closing.frame_sent(CloseFrame(4408))
     talk.hears({"type": "connection_init"})
     talk.connection.ended(None)
     (init,) = telemetry.spans("GraphQL WebSocket Connection Init")
@@ -749,9 +749,9 @@ def close_of(telemetry: Telemetry) -> dict[str, Any]:
 
 def test_the_close_is_told_once_at_the_moment_it_was_decided(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.connection.close_sent(CloseFrame(4400, "bad"))
-    talk.connection.close_sent(CloseFrame(1011, "worse"))
-    talk.connection.stream_ended(None)
+    talk.connection.closing.frame_sent(CloseFrame(4400, "bad"))
+    talk.connection.closing.frame_sent(CloseFrame(1011, "worse"))
+    talk.connection.closing.stream_ended(None)
     talk.is_closed(1000)
     assert close_of(telemetry) == {
         "websocket.close.code": 4400,
@@ -779,8 +779,8 @@ def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
 
 def test_a_redundant_close_is_an_event_and_nothing_else(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.connection.close_received(CloseFrame(1000))
-    talk.connection.close_redundant()
+    talk.connection.closing.frame_received(CloseFrame(1000))
+    talk.connection.closing.redundant()
     talk.connection.ended(None)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert events_of(span, "websocket.close.redundant") == [{}]
@@ -821,7 +821,7 @@ def test_an_error_frame_is_an_event_a_count_and_a_verdict(
     error: Exception, code: int | None, telemetry: Telemetry
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.connection.frame_failed(error, CloseFrame(1009))
+    talk.connection.closing.frame_failed(error, CloseFrame(1009))
     talk.connection.ended(None)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     name = attributes_of(span)["error.type"]
@@ -838,8 +838,8 @@ def test_an_error_frame_after_a_close_frame_does_not_change_the_verdict(
     telemetry: Telemetry,
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.connection.close_sent(CloseFrame(4400))
-    talk.connection.frame_failed(ConnectionResetError(), None)
+    talk.connection.closing.frame_sent(CloseFrame(4400))
+    talk.connection.closing.frame_failed(ConnectionResetError(), None)
     talk.connection.ended(None)
     assert close_of(telemetry)["websocket.close.outcome"] == "invalid_message"
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
@@ -860,8 +860,8 @@ def test_a_timeout_before_any_close_frame_is_a_missed_pong(
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     if closed_before:
-        talk.connection.close_sent(CloseFrame(1000))
-    talk.connection.stream_ended(error)
+        talk.connection.closing.frame_sent(CloseFrame(1000))
+    talk.connection.closing.stream_ended(error)
     talk.connection.ended(None)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert attributes_of(span)["websocket.close.outcome"] == outcome
@@ -875,9 +875,17 @@ def test_a_timeout_before_any_close_frame_is_a_missed_pong(
         (lambda talk: talk.begins(), KeyError(), "server_error"),
         (lambda talk: talk.begins([]), TypeError(), "invalid_message"),
         (lambda talk: talk.handles([]), TypeError(), "server_error"),
-        (lambda talk: talk.connection.frame_received(9), ValueError(), "invalid_message"),
-        (lambda talk: talk.connection.frame_received(9), RecursionError(), "invalid_message"),
-        (lambda talk: talk.connection.frame_received(9), KeyError(), "server_error"),
+        (
+            lambda talk: talk.connection.conversation.frame_received(9),
+            ValueError(),
+            "invalid_message",
+        ),
+        (
+            lambda talk: talk.connection.conversation.frame_received(9),
+            RecursionError(),
+            "invalid_message",
+        ),
+        (lambda talk: talk.connection.conversation.frame_received(9), KeyError(), "server_error"),
         (lambda talk: None, ValueError(), "server_error"),
     ],
 )
@@ -895,10 +903,10 @@ def test_an_exception_is_the_clients_fault_if_the_message_at_hand_is_malformed(
 
 def test_what_no_message_can_be_made_of_is_counted_as_another(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.connection.frame_received(3)
+    talk.connection.conversation.frame_received(3)
     talk.handles({"type": "start"})
-    talk.connection.frame_received(3)
-    talk.connection.frame_received(3)
+    talk.connection.conversation.frame_received(3)
+    talk.connection.conversation.frame_received(3)
     talk.is_closed()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type="_OTHER") == 3
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
@@ -959,7 +967,7 @@ def test_what_the_operator_declared_ordinary_is_no_failure(
 def test_a_message_with_an_odd_id_may_be_sent(type_: str, odd: Any, telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     talk.says(type_, id=odd)
-    talk.connection.not_sent({"type": type_, "id": odd}, ValueError())
+    talk.connection.conversation.not_sent({"type": type_, "id": odd}, ValueError())
     talk.is_closed()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type=type_) == 1
 

@@ -37,21 +37,21 @@ FAILURES: Final[tuple[BaseException, ...]] = (
 )
 
 EVENTS: Final[tuple[Callable[[Connection], object], ...]] = (
-    Connection.handled,
-    Connection.close_redundant,
-    Connection.send_failed,
-    lambda connection: connection.stream_ended(None),
-    lambda connection: connection.socket_failed(None),
+    lambda connection: connection.conversation.handled(),
+    lambda connection: connection.closing.redundant(),
+    lambda connection: connection.closing.send_failed(),
+    lambda connection: connection.closing.stream_ended(None),
+    lambda connection: connection.closing.socket_failed(None),
 )
 CLOSES: Final[tuple[Callable[[Connection, CloseFrame], None], ...]] = (
-    Connection.close_sent,
-    Connection.close_received,
-    lambda connection, frame: connection.frame_failed(ValueError(), frame),
+    lambda connection, frame: connection.closing.frame_sent(frame),
+    lambda connection, frame: connection.closing.frame_received(frame),
+    lambda connection, frame: connection.closing.frame_failed(ValueError(), frame),
 )
 FAILS: Final[tuple[Callable[[Connection, BaseException], None], ...]] = (
-    Connection.stream_ended,
-    Connection.socket_failed,
-    lambda connection, error: connection.frame_failed(error, None),
+    lambda connection, error: connection.closing.stream_ended(error),
+    lambda connection, error: connection.closing.socket_failed(error),
+    lambda connection, error: connection.closing.frame_failed(error, None),
 )
 
 short_ids = st.sampled_from(["1", "2"])
@@ -165,13 +165,13 @@ class AnyOrder(RuleBasedStateMachine):
     def frame_received(self, told: Told, size: int) -> None:
         told.settles()
         told.unread = True
-        told.connection.frame_received(size)
+        told.connection.conversation.frame_received(size)
 
     @rule(told=anyone, value=messages)
     def received(self, told: Told, value: Any) -> None:
         told.unread = False
         told.notes("receive")
-        self.contexts.append(told.connection.received(value))
+        self.contexts.append(told.connection.conversation.received(value))
 
     @rule(told=anyone, id_=short_ids, type_=st.sampled_from(["query", "mutation", "subscription"]))
     def starts(self, told: Told, id_: str, type_: str) -> None:
@@ -186,7 +186,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(told=anyone, id_=short_ids, raising=failures)
     def serves(self, told: Told, id_: str, raising: BaseException | None) -> None:
         self.starts(told, id_, "subscription")
-        told.connection.handled()
+        told.connection.conversation.handled()
         self.sent(told, {"type": "complete", "id": id_}, raising, self.contexts[-1])
 
     @rule(told=anyone, id_=short_ids)
@@ -202,7 +202,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(told=anyone, message=mappings, error=st.sampled_from([ValueError(), TypeError()]))
     def not_sent(self, told: Told, message: dict[str, Any], error: Exception) -> None:
-        told.connection.not_sent(message, error)
+        told.connection.conversation.not_sent(message, error)
 
     @rule(told=anyone, happens=st.sampled_from(EVENTS), in_reader=st.booleans())
     def happens(
@@ -281,7 +281,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert sums.get("websocket.server.active_connections", 0) == 0
         assert sums.get("graphql.server.subscription.active") == 0
         assert sums.get("graphql.ws.operation.duration", 0) == sum(
-            told.connection._operations.begun for told in self.all
+            told.connection.conversation._operations.begun for told in self.all
         )
         total = self.telemetry.total
         for direction in ("receive", "transmit"):

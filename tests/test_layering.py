@@ -34,7 +34,9 @@ LAYERS: Final[tuple[dict[str, frozenset[str]], ...]] = (
     {"_operation": OTEL, "_init": OTEL, "_scope": OTEL},
     {"_ws_operation": OTEL},
     {"_operations": OTEL},
-    {"_connection": OTEL},
+    {"_conversation": OTEL},
+    {"_closing": NOTHING},
+    {"_connection": OTEL, "_transport": frozenset({"aiohttp"})},
     {"_errors": SCHEMA, "_socket": SOCKET},
     {"_extension": SCHEMA, "_adapter": TRANSPORT},
     {"_view": TRANSPORT},
@@ -116,7 +118,7 @@ def test_only_the_edges_know_the_host() -> None:
     assert known == {
         "strawberry": {"_extension", "_adapter", "_view"},
         "graphql": {"_errors", "_extension"},
-        "aiohttp": {"_socket", "_adapter", "_view"},
+        "aiohttp": {"_transport", "_socket", "_adapter", "_view"},
     }
 
 
