@@ -57,25 +57,25 @@ class RecordingAdapter(AsyncWebSocketAdapter):
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message, and tell the connection when it has been sent."""
         conversation = self._otel_conversation
+        if conversation is None:
+            await super().send_json(message)  # type: ignore[safe-super]
+            return
         try:
             await super().send_json(message)  # type: ignore[safe-super]
         except asyncio.CancelledError:
             # aiohttp writes a frame before it waits for the buffer to drain.
-            if conversation is not None:
-                with conversation.fuse:
-                    conversation.sent(message)
+            with conversation.fuse:
+                conversation.sent(message)
             raise
         except Exception as error:
-            if conversation is not None:
-                with conversation.fuse:
-                    conversation.not_sent(message, error)
+            with conversation.fuse:
+                conversation.not_sent(message, error)
             raise
-        if conversation is not None:
-            # The hot path: a `with` costs as much as what it would guard.
-            try:
-                conversation.sent(message)
-            except Exception as error:  # noqa: BLE001  # the fuse's
-                conversation.fuse.blow(error)
+        # The hot path: a `with` costs as much as what it would guard.
+        try:
+            conversation.sent(message)
+        except Exception as error:  # noqa: BLE001  # the fuse's
+            conversation.fuse.blow(error)
 
 
 class RecordedFactory:

@@ -28,6 +28,7 @@ from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._operation import Operation, current_operation
 from strawberry_ws_otel._propagation import of_request
 from strawberry_ws_otel._scope import Scope, current_scope
+from strawberry_ws_otel._spans import SpanRecorder
 from strawberry_ws_otel._telemetry import Telemetry
 from strawberry_ws_otel._ws_operation import SocketOperation
 
@@ -126,7 +127,10 @@ class _Phases(_Recorder):
             yield from self._phase(_semconv.SPAN_EXECUTION)
 
     def _phase(self, name: str) -> Iterator[None]:
-        span = None if self._operation is None else self._operation.phase(name)
+        span: SpanRecorder | None = None
+        with self._fuse:
+            if self._operation is not None:
+                span = self._operation.phase(name)
         try:
             yield
         finally:

@@ -135,6 +135,7 @@ class OTelViewMixin:
         finally:
             with connection.fuse:
                 socket.release()
+            with connection.fuse:
                 socket.settle(raised)
                 if not connection.facts.upgraded and connection.facts.transport_up:
                     connection.facts.status = _refusal(response, raised)

@@ -37,7 +37,8 @@ LAYERS: Final[tuple[dict[str, frozenset[str]], ...]] = (
     {"_conversation": OTEL},
     {"_closing": NOTHING},
     {"_connection": OTEL, "_transport": frozenset({"aiohttp"})},
-    {"_errors": SCHEMA, "_socket": SOCKET},
+    {"_errors": SCHEMA, "_shadows": frozenset({"aiohttp"})},
+    {"_socket": SOCKET},
     {"_extension": SCHEMA, "_adapter": TRANSPORT},
     {"_view": TRANSPORT},
     {"__init__": NOTHING},
@@ -118,7 +119,7 @@ def test_only_the_edges_know_the_host() -> None:
     assert known == {
         "strawberry": {"_extension", "_adapter", "_view"},
         "graphql": {"_errors", "_extension"},
-        "aiohttp": {"_transport", "_socket", "_adapter", "_view"},
+        "aiohttp": {"_transport", "_shadows", "_socket", "_adapter", "_view"},
     }
 
 

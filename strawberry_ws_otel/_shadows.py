@@ -1,0 +1,193 @@
+"""What one `WebSocketResponse` receives, sends and closes, told to its connection.
+
+aiohttp closes by itself, never shows the frames that make it do so to an iterating reader, and the
+application holds the socket as well. So four public methods are shadowed on that one object, and
+uncovered when the handler is done. They call the originals first or last and change nothing.
+"""
+
+import asyncio
+from typing import Any, Final, NamedTuple
+
+from aiohttp import WSMessage, WSMsgType, web
+
+from strawberry_ws_otel._bounds import utf8_size
+from strawberry_ws_otel._close import CloseCode, CloseFrame
+from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._transport import Transport
+
+_CODES: Final = range(1 << 16)
+"""What fits into a close frame; aiohttp raises for anything else."""
+
+_SHADOWED: Final = ("receive", "close", "send_str", "send_bytes")
+
+
+class _Answer(NamedTuple):
+    """A close frame that aiohttp wrote inside `receive()`: to what, only its result will tell."""
+
+    frame: CloseFrame
+    to_close: bool
+    """Whether it answers a close frame: aiohttp does not drain then, as the client may be gone."""
+    code: int | None
+    """`ws.close_code` at that moment."""
+
+
+class Shadows:
+    """The shadows over one `WebSocketResponse`."""
+
+    __slots__ = (
+        "_answer",
+        "_close",
+        "_closing",
+        "_conversation",
+        "_covered",
+        "_fuse",
+        "_reader",
+        "_receive",
+        "_send_bytes",
+        "_send_str",
+        "_transport",
+        "_ws",
+    )
+
+    def __init__(
+        self, ws: web.WebSocketResponse, connection: Connection, transport: Transport
+    ) -> None:
+        """Lay the shadows over `ws`."""
+        self._ws = ws
+        self._transport = transport
+        self._conversation = connection.conversation
+        self._closing = connection.closing
+        self._fuse = connection.fuse
+        self._reader: asyncio.Task[Any] | None = None
+        """The task that waits in `receive()`."""
+        self._answer: _Answer | None = None
+        self._covered = {name: vars(ws)[name] for name in _SHADOWED if name in vars(ws)}
+        self._receive, self._close = ws.receive, ws.close
+        self._send_str, self._send_bytes = ws.send_str, ws.send_bytes
+        for name in _SHADOWED:
+            setattr(ws, name, getattr(self, name))
+
+    def uncover(self) -> None:
+        """Uncover the originals, where the application has laid nothing of its own over ours."""
+        attributes = vars(self._ws)
+        ours = [name for name in _SHADOWED if attributes.get(name) == getattr(self, name)]
+        for name in ours:
+            del attributes[name]
+            # What the application had laid there before us.
+            attributes.update({name: self._covered[name]} if name in self._covered else {})
+
+    async def receive(self, *args: Any, **kwargs: Any) -> WSMessage:
+        """Receive a message, and tell the connection of its frame."""
+        if self._reader is not None:
+            # aiohttp refuses a second reader.
+            return await self._receive(*args, **kwargs)
+        self._answer = None
+        self._reader = asyncio.current_task()
+        try:
+            message: WSMessage = await self._receive(*args, **kwargs)
+        except BaseException as error:
+            with self._fuse:
+                self._closing.socket_failed(error)
+                self._settle_answer()
+            raise
+        finally:
+            self._reader = None
+        with self._fuse:
+            self._frame_received(message)
+        return message
+
+    async def close(self, *args: Any, **kwargs: Any) -> bool:
+        """Close the socket, and tell the connection of the frames of both sides."""
+        reads_echo = False
+        with self._fuse:
+            reads_echo = self._close_called(**kwargs)
+        closed = await self._close(*args, **kwargs)
+        if reads_echo:
+            with self._fuse:
+                self._echoed()
+        return closed
+
+    async def send_str(self, data: str, *args: Any, **kwargs: Any) -> None:
+        """Send text, and tell the connection of its size."""
+        try:
+            await self._send_str(data, *args, **kwargs)
+        except BaseException as error:
+            with self._fuse:
+                self._send_failed(data, error)
+            raise
+        self._conversation.traffic.bytes_sent += utf8_size(data)
+
+    async def send_bytes(self, data: bytes, *args: Any, **kwargs: Any) -> None:
+        """Send bytes, and tell the connection of their size."""
+        try:
+            await self._send_bytes(data, *args, **kwargs)
+        except BaseException as error:
+            with self._fuse:
+                self._send_failed(data, error)
+            raise
+        self._conversation.traffic.bytes_sent += utf8_size(data)
+
+    # --- What they learn ---------------------------------------------------------------------
+
+    def _frame_received(self, message: WSMessage) -> None:
+        closing, answer = self._closing, self._answer
+        match message.type:
+            case WSMsgType.TEXT | WSMsgType.BINARY:
+                self._conversation.frame_received(utf8_size(message.data))
+            case WSMsgType.CLOSE:
+                closing.frame_received(_close_frame(message.data, message.extra))
+                if answer is not None:
+                    closing.frame_sent(answer.frame)
+            case WSMsgType.ERROR:
+                closing.frame_failed(message.data, answer.frame if answer else None)
+            case WSMsgType.CLOSED:
+                closing.stream_ended(self._ws.exception())
+
+    def _send_failed(self, data: str | bytes, error: BaseException) -> None:
+        if isinstance(error, ConnectionError):
+            self._closing.send_failed()
+        elif isinstance(error, asyncio.CancelledError):
+            # aiohttp writes a frame before it waits for the buffer to drain.
+            self._conversation.traffic.bytes_sent += utf8_size(data)
+
+    def _close_called(
+        self,
+        *,
+        code: int = CloseCode.NORMAL_CLOSURE,
+        message: bytes | str = b"",
+        drain: bool = True,
+    ) -> bool:
+        """Note a call of `close()` before it is awaited; return whether it will read the echo."""
+        ws = self._ws
+        written = not ws.closed and self._transport.writable and code in _CODES
+        reason = message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")
+        frame = CloseFrame(int(code), reason)
+        if self._reader is asyncio.current_task():
+            self._answer = _Answer(frame, not drain, ws.close_code) if written else None
+            return False
+        if ws.closed:
+            self._closing.redundant()
+        elif written:
+            self._closing.frame_sent(frame)
+            # A reader in another task is woken by aiohttp, which then does not wait for the echo.
+            return self._reader is None
+        return False
+
+    def _echoed(self) -> None:
+        ws = self._ws
+        if ws.exception() is None:
+            self._closing.frame_received(_close_frame(ws.close_code, None))
+
+    def _settle_answer(self) -> None:
+        """Tell of a close frame whose `receive()` was cut short."""
+        answer = self._answer
+        if answer is None:
+            return
+        if answer.to_close:
+            self._closing.frame_received(_close_frame(answer.code, None))
+        self._closing.frame_sent(answer.frame)
+
+
+def _close_frame(code: int | None, reason: str | None) -> CloseFrame:
+    """Return a received close frame; aiohttp says 0 for a frame without a code."""
+    return CloseFrame(int(code or CloseCode.NO_STATUS_RCVD), reason or "")

@@ -1,0 +1,123 @@
+"""Whatever of our own code fails, and however: nobody can tell from the conversation."""
+
+from itertools import cycle
+from typing import Any, Final, NoReturn
+
+import pytest
+
+from strawberry_ws_otel import _view
+from strawberry_ws_otel._closing import Closing
+from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._conversation import Conversation
+from strawberry_ws_otel._operation import Operation
+from strawberry_ws_otel._operations import Operations
+from strawberry_ws_otel._propagation import Parentage
+from strawberry_ws_otel._shadows import Shadows
+from strawberry_ws_otel._socket import RecordedSocket
+from strawberry_ws_otel._spans import SpanRecorder
+from strawberry_ws_otel._transport import Transport
+from strawberry_ws_otel._ws_operation import SocketOperation
+from tests.arms import BARE, REPRESENTATIVE, traced
+from tests.conftest import LogKeeper, Run, is_internal
+from tests.telemetry import Telemetry
+from tests.test_transcripts import play
+
+CONVERSATIONS: Final = frozenset(
+    {
+        "three operations at once",
+        "client closes 4499",
+        "client resets",
+        "client sends bad UTF-8",
+        "a syntax error, and the client answers a transport that is gone",
+        "application closes 4500 from another task",
+        "application cancels the handler",
+    }
+)
+CASES: Final = [
+    next(case for case in REPRESENTATIVE if case.scenario.name == name)
+    for name in sorted(CONVERSATIONS)
+]
+PLACES: Final[list[tuple[object, str]]] = [
+    (_view, "_begin"),
+    (Closing, "attributes"),
+    (Closing, "decide"),
+    (Closing, "forget"),
+    (Closing, "frame_failed"),
+    (Closing, "frame_received"),
+    (Closing, "frame_sent"),
+    (Closing, "socket_failed"),
+    (Closing, "stream_ended"),
+    (Connection, "ended"),
+    (Connection, "opened"),
+    (Conversation, "ended"),
+    (Conversation, "frame_received"),
+    (Conversation, "handled"),
+    (Conversation, "received"),
+    (Conversation, "sent"),
+    (Conversation, "stopped"),
+    (Operation, "describe"),
+    (Operation, "errors"),
+    (Operation, "finish"),
+    (Operation, "phase"),
+    (Operations, "begin"),
+    (Operations, "handled"),
+    (Operations, "last_message_sent"),
+    (Parentage, "__new__"),
+    (Shadows, "__init__"),
+    (Shadows, "_close_called"),
+    (Shadows, "_frame_received"),
+    (RecordedSocket, "forget"),
+    (RecordedSocket, "open"),
+    (RecordedSocket, "release"),
+    (RecordedSocket, "settle"),
+    (SocketOperation, "claim"),
+    (SocketOperation, "end"),
+    (SocketOperation, "result_sent"),
+    (SpanRecorder, "__init__"),
+    (Transport, "__init__"),
+    (Transport, "alive"),
+    (Transport, "writable"),
+]
+
+
+class OwnError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def bare() -> dict[str, dict[str, Any]]:
+    """What the conversations are without the library, as they are played."""
+    return {}
+
+
+@pytest.mark.internal_error
+@pytest.mark.parametrize(
+    ("owner", "name"), PLACES, ids=[f"{getattr(o, '__name__', o)}.{n}" for o, n in PLACES]
+)
+def test_a_failure_of_our_own_changes_nothing_for_the_client(  # noqa: PLR0913, PLR0917  # fixtures
+    owner: object,
+    name: str,
+    bare: dict[str, dict[str, Any]],
+    run: Run[Any],
+    telemetry: Telemetry,
+    library_log: LogKeeper,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for case in CASES:
+        if str(case) not in bare:
+            bare[str(case)] = play(case, BARE, run, caplog)
+    errors = cycle([OwnError, MemoryError, RecursionError])
+    failures = 0
+
+    def fails(*_arguments: object, **_keywords: object) -> NoReturn:
+        nonlocal failures
+        failures += 1
+        raise next(errors)
+
+    is_property = isinstance(getattr(owner, name), property)
+    monkeypatch.setattr(owner, name, property(fails) if is_property else fails)
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    assert {str(case): play(case, arm, run, caplog) for case in CASES} == bare
+    assert failures
+    assert any(map(is_internal, library_log.records))
