@@ -1,5 +1,7 @@
 """What became of the transport of a request."""
 
+from socket import socket
+
 from aiohttp import web
 
 
@@ -10,7 +12,7 @@ class Transport:
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
-        self._socket = request.get_extra_info("socket")
+        self._socket: socket | None = request.get_extra_info("socket")
         server = getattr(request.protocol, "_manager", None)
         self.loss_cancels: bool = getattr(server, "handler_cancellation", True)
         """Whether aiohttp cancels the handler of a lost peer; if not, it is the server's own doing.
@@ -23,11 +25,9 @@ class Transport:
         """Whether the socket is open.
 
         A shutdown of the server sets the request's transport to None just as a lost peer does, but
-        closes the socket later.
+        closes the socket later. A transport that was gone from the start has shown no socket.
         """
-        if self._socket is None:
-            return self.writable
-        return bool(self._socket.fileno() != -1)
+        return self._socket is not None and self._socket.fileno() != -1
 
     @property
     def writable(self) -> bool:

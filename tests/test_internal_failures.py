@@ -4,8 +4,9 @@ from itertools import cycle
 from typing import Any, Final, NoReturn
 
 import pytest
+from strawberry.aiohttp.views import GraphQLView
 
-from strawberry_ws_otel import _view
+from strawberry_ws_otel import _extension, _view
 from strawberry_ws_otel._closing import Closing
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._conversation import Conversation
@@ -19,6 +20,9 @@ from strawberry_ws_otel._transport import Transport
 from strawberry_ws_otel._ws_operation import SocketOperation
 from tests.arms import BARE, REPRESENTATIVE, traced
 from tests.conftest import LogKeeper, Run, is_internal
+from tests.hosting import Host, hosting
+from tests.recorded import View, extension
+from tests.schema import HELLO, PARTIAL, TICKS, make_schema
 from tests.telemetry import Telemetry
 from tests.test_transcripts import play
 
@@ -80,8 +84,46 @@ PLACES: Final[list[tuple[object, str]]] = [
 ]
 
 
+HTTP_PLACES: Final[list[tuple[object, str]]] = [
+    (_extension, "_needed"),
+    (_extension, "current_scope"),
+    (_extension, "error_type"),
+    (Operation, "__init__"),
+    (Operation, "claim"),
+    (Operation, "delivered"),
+    (Operation, "describe"),
+    (Operation, "document"),
+    (Operation, "errors"),
+    (Operation, "finish"),
+    (Operation, "phase"),
+]
+
+
 class OwnError(Exception):
     pass
+
+
+class Failures:
+    """A function of ours that only raises."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._errors = cycle([OwnError, MemoryError, RecursionError])
+
+    def __call__(self, *_arguments: object, **_keywords: object) -> NoReturn:
+        self.count += 1
+        raise next(self._errors)
+
+    def replace(self, owner: object, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Fail where `owner` calls `name`."""
+        is_property = isinstance(getattr(owner, name), property)
+        # A function, which becomes a method of a class; an instance would not.
+        fails = lambda *_arguments, **_keywords: self()  # noqa: E731
+        monkeypatch.setattr(owner, name, property(fails) if is_property else fails)
+
+
+def names(places: list[tuple[object, str]]) -> list[str]:
+    return [f"{getattr(owner, '__name__', owner)}.{name}" for owner, name in places]
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +133,8 @@ def bare() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.internal_error
-@pytest.mark.parametrize(
-    ("owner", "name"), PLACES, ids=[f"{getattr(o, '__name__', o)}.{n}" for o, n in PLACES]
-)
-def test_a_failure_of_our_own_changes_nothing_for_the_client(  # noqa: PLR0913, PLR0917  # fixtures
+@pytest.mark.parametrize(("owner", "name"), PLACES, ids=names(PLACES))
+def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913, PLR0917  # fixtures
     owner: object,
     name: str,
     bare: dict[str, dict[str, Any]],
@@ -107,17 +147,38 @@ def test_a_failure_of_our_own_changes_nothing_for_the_client(  # noqa: PLR0913, 
     for case in CASES:
         if str(case) not in bare:
             bare[str(case)] = play(case, BARE, run, caplog)
-    errors = cycle([OwnError, MemoryError, RecursionError])
-    failures = 0
-
-    def fails(*_arguments: object, **_keywords: object) -> NoReturn:
-        nonlocal failures
-        failures += 1
-        raise next(errors)
-
-    is_property = isinstance(getattr(owner, name), property)
-    monkeypatch.setattr(owner, name, property(fails) if is_property else fails)
+    failures = Failures()
+    failures.replace(owner, name, monkeypatch)
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     assert {str(case): play(case, arm, run, caplog) for case in CASES} == bare
-    assert failures
+    assert failures.count
+    assert any(map(is_internal, library_log.records))
+
+
+async def answers(view: GraphQLView[Any, Any]) -> list[Any]:
+    async with hosting(view) as host:
+        posts = [await host.post({"query": document}) for document in (HELLO, PARTIAL, "{")]
+        return [*posts, await stream(host)]
+
+
+async def stream(host: Host) -> list[str]:
+    accept = {"Accept": "multipart/mixed;boundary=graphql;subscriptionSpec=1.0,application/json"}
+    async with host.session.post(host.url, json={"query": TICKS}, headers=accept) as response:
+        return (await response.text()).split("--graphql")
+
+
+@pytest.mark.internal_error
+@pytest.mark.parametrize(("owner", "name"), HTTP_PLACES, ids=names(HTTP_PLACES))
+async def test_a_failure_of_our_own_changes_nothing_over_http(
+    owner: object,
+    name: str,
+    telemetry: Telemetry,
+    library_log: LogKeeper,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bare = await answers(View(schema=make_schema()))
+    failures = Failures()
+    failures.replace(owner, name, monkeypatch)
+    assert await answers(View(schema=make_schema(extension(telemetry)))) == bare
+    assert failures.count
     assert any(map(is_internal, library_log.records))
