@@ -18,13 +18,13 @@ from strawberry_ws_otel._socket import RecordedSocket
 from strawberry_ws_otel._spans import SpanRecorder
 from strawberry_ws_otel._transport import Transport
 from strawberry_ws_otel._ws_operation import SocketOperation
-from tests.arms import BARE, REPRESENTATIVE, traced
+from tests.arms import BARE, traced
 from tests.conftest import LogKeeper, Run, is_internal
 from tests.hosting import Host, hosting
 from tests.recorded import View, extension
 from tests.schema import HELLO, PARTIAL, TICKS, make_schema
 from tests.telemetry import Telemetry
-from tests.test_transcripts import play
+from tests.test_transcripts import ONE_EACH, play
 
 CONVERSATIONS: Final = frozenset(
     {
@@ -37,10 +37,7 @@ CONVERSATIONS: Final = frozenset(
         "application cancels the handler",
     }
 )
-CASES: Final = [
-    next(case for case in REPRESENTATIVE if case.scenario.name == name)
-    for name in sorted(CONVERSATIONS)
-]
+CASES: Final = [case for case in ONE_EACH if case.scenario.name in CONVERSATIONS]
 PLACES: Final[list[tuple[object, str]]] = [
     (_view, "_begin"),
     (Closing, "attributes"),
@@ -60,7 +57,6 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Conversation, "sent"),
     (Conversation, "stopped"),
     (Operation, "describe"),
-    (Operation, "errors"),
     (Operation, "finish"),
     (Operation, "phase"),
     (Operations, "begin"),
