@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
 from functools import cache, partial
 from typing import Any, cast
 
@@ -41,8 +40,8 @@ class RecordingAdapter(AsyncWebSocketAdapter):
     async def iter_json(self, **kwargs: Any) -> AsyncGenerator[object, None]:
         """Iterate over the messages; each one is handled in the context of what it starts."""
         conversation = self._otel_conversation
-        # Closed with this generator, as the bare adapter's would be: no task more than without us.
-        async with aclosing(super().iter_json(**kwargs)) as messages:  # type: ignore[safe-super]
+        messages = super().iter_json(**kwargs)  # type: ignore[safe-super]
+        try:
             async for message in messages:
                 if conversation is None:
                     yield message
@@ -53,6 +52,9 @@ class RecordingAdapter(AsyncWebSocketAdapter):
                 yield message
                 with conversation.fuse:
                     attach(conversation.handled())
+        finally:
+            # Closed with this generator, as the bare adapter's would be, without a task of its own.
+            await messages.aclose()
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message, and tell the connection when it has been sent."""

@@ -1,10 +1,20 @@
 """Seeing a cancellation at the moment it is delivered."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from collections.abc import Coroutine, Generator
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Watcher(Protocol):
+    """Who is told of cancellations."""
+
+    def cancelled(self) -> None:
+        """Note that a `CancelledError` is about to be thrown into the coroutine."""
+
+    def went_on(self) -> None:
+        """Note that, after one, the coroutine waits for something again."""
 
 
 class CancellationWatch(Generic[T]):
@@ -14,22 +24,12 @@ class CancellationWatch(Generic[T]):
     can tell a server that shuts down from a peer that is gone.
     """
 
-    def __init__(
-        self,
-        coroutine: Coroutine[Any, Any, T],
-        cancelled: Callable[[], None],
-        went_on: Callable[[], None],
-    ) -> None:
-        """Watch `coroutine`.
+    __slots__ = ("_coroutine", "_watcher")
 
-        Args:
-            coroutine: what is awaited.
-            cancelled: called when a `CancelledError` is about to be thrown into it.
-            went_on: called whenever it waits for something again after that.
-        """
+    def __init__(self, coroutine: Coroutine[Any, Any, T], watcher: Watcher) -> None:
+        """Watch `coroutine` when it is awaited, and tell `watcher`."""
         self._coroutine = coroutine
-        self._cancelled = cancelled
-        self._went_on = went_on
+        self._watcher = watcher
 
     def __await__(self) -> Generator[Any, Any, T]:
         inner = self._coroutine.__await__()
@@ -45,11 +45,11 @@ class CancellationWatch(Generic[T]):
                 # An error that leaves would otherwise be kept by a frame of its own traceback.
                 value = error = None
             if noted:
-                self._went_on()
+                self._watcher.went_on()
             try:
                 value = yield awaited
             except BaseException as thrown:  # noqa: BLE001  # it belongs to the coroutine
                 if isinstance(thrown, asyncio.CancelledError):
                     noted = True
-                    self._cancelled()
+                    self._watcher.cancelled()
                 error = thrown

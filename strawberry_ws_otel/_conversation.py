@@ -30,6 +30,7 @@ class Conversation:
         "_carried",
         "_connection_id",
         "_facts",
+        "_greeted",
         "_init",
         "_last_received",
         "_message",
@@ -76,6 +77,9 @@ class Conversation:
         self._vocabulary = vocabulary(None)
         self._operations = Operations(telemetry, fuse, connection_id, in_reader)
         self._init: ConnectionInit | None = None
+        """The init, until it is acknowledged."""
+        self._greeted = False
+        """Whether an init came; a second one is only an event."""
         self._carried: Context | None = None
         """The remote context that the payload of the init brought."""
         self._acknowledged = False
@@ -113,7 +117,7 @@ class Conversation:
         match message.type.meaning:
             case Meaning.START if message.starts_operation:
                 return self._begin(message)
-            case Meaning.INIT if self._init is None:
+            case Meaning.INIT if not self._greeted:
                 return self._begin_init(message)
             case Meaning.STOP if self._operations.stop(message):
                 pass
@@ -146,8 +150,7 @@ class Conversation:
                 return
             case Meaning.ACK:
                 self._acknowledged = True
-                if self._init is not None:
-                    self._init.end()
+                self._end_init()
             case Meaning.REFUSAL:
                 self._facts.refused = True
         self._span.message(message_type)
@@ -171,12 +174,18 @@ class Conversation:
     # --- Init and operations -----------------------------------------------------------------
 
     def _begin_init(self, message: Message) -> Context:
+        self._greeted = True
         self._carried = self._remote(message.payload)
         parentage = self._parentage(self._carried)
         self._init = ConnectionInit(self._telemetry, self.fuse, parentage, self._connection_id)
         self._link(self._init.span, parentage)
         self._span.message(message.type)
         return self._init.context
+
+    def _end_init(self, error_type: str | None = None) -> None:
+        init, self._init = self._init, None
+        if init is not None:
+            init.end(error_type)
 
     def _begin(self, message: Message) -> Context:
         extensions = message.payload.get("extensions")
@@ -214,8 +223,7 @@ class Conversation:
         Even one that crossed a close frame which had been decided upon before it came.
         """
         self.going_down()
-        if self._init is not None:
-            self._init.end(error_type)
+        self._end_init(error_type)
 
     def stopped(self, exception: BaseException | None) -> bool:
         """Note that nothing more is said.

@@ -17,6 +17,19 @@ from strawberry_ws_otel._ws_operation import EndReason, SocketOperation
 class Operations:
     """The books of one connection's operations: each one begun is ended once."""
 
+    __slots__ = (
+        "_alive",
+        "_by_id",
+        "_connection_id",
+        "_fuse",
+        "_handling",
+        "_in_reader",
+        "_telemetry",
+        "_winding_down",
+        "begun",
+        "dying",
+    )
+
     def __init__(
         self,
         telemetry: Telemetry,
@@ -40,8 +53,9 @@ class Operations:
         self._connection_id = connection_id
         self._in_reader = in_reader
         self._by_id: dict[Hashable, SocketOperation] = {}
-        self._alive: set[SocketOperation] = set()
-        self._winding_down: set[SocketOperation] = set()
+        # In order, and smaller than sets while they are empty, as they mostly are.
+        self._alive: dict[SocketOperation, None] = {}
+        self._winding_down: dict[SocketOperation, None] = {}
         """Those that the client stopped and whose task has not ended yet."""
         self._handling: SocketOperation | None = None
         """The operation whose first message the host is handling."""
@@ -65,7 +79,7 @@ class Operations:
             message.payload,
             self._task_done,
         )
-        self._alive.add(operation)
+        self._alive[operation] = None
         holder = self._by_id.get(operation.id)
         if holder is not None and restarts:
             self._end(holder, EndReason.CLIENT_COMPLETED)
@@ -93,7 +107,7 @@ class Operations:
         operation.span.message(message.type)
         self._end(operation, EndReason.CLIENT_COMPLETED)
         if operation.claimed:
-            self._winding_down.add(operation)
+            self._winding_down[operation] = None
         return True
 
     def sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
@@ -142,7 +156,7 @@ class Operations:
         return len(interrupted)
 
     def _task_done(self, operation: SocketOperation, *, died: bool) -> None:
-        self._winding_down.discard(operation)
+        self._winding_down.pop(operation, None)
         if died and operation.end_reason is None and not self.dying:
             self._end(operation, EndReason.FAILED)
 
@@ -152,7 +166,7 @@ class Operations:
     def _end(
         self, operation: SocketOperation, reason: EndReason, verdict: Verdict | None = None
     ) -> None:
-        self._alive.discard(operation)
+        self._alive.pop(operation, None)
         if self._by_id.get(operation.id) is operation:
             del self._by_id[operation.id]
         operation.end(reason, verdict)

@@ -39,7 +39,6 @@ class Shadows:
         "_close",
         "_closing",
         "_conversation",
-        "_covered",
         "_fuse",
         "_reader",
         "_receive",
@@ -61,7 +60,6 @@ class Shadows:
         self._reader: asyncio.Task[Any] | None = None
         """The task that waits in `receive()`."""
         self._answer: _Answer | None = None
-        self._covered = {name: vars(ws)[name] for name in _SHADOWED if name in vars(ws)}
         self._receive, self._close = ws.receive, ws.close
         self._send_str, self._send_bytes = ws.send_str, ws.send_bytes
         for name in _SHADOWED:
@@ -69,12 +67,14 @@ class Shadows:
 
     def uncover(self) -> None:
         """Uncover the originals, where the application has laid nothing of its own over ours."""
-        attributes = vars(self._ws)
-        ours = [name for name in _SHADOWED if attributes.get(name) == getattr(self, name)]
-        for name in ours:
-            del attributes[name]
-            # What the application had laid there before us.
-            attributes.update({name: self._covered[name]} if name in self._covered else {})
+        ws = self._ws
+        for name in _SHADOWED:
+            if vars(ws).get(name) == getattr(self, name):
+                delattr(ws, name)
+                original = getattr(self, f"_{name}")
+                if getattr(ws, name) != original:
+                    # What the application had laid there before us.
+                    setattr(ws, name, original)
 
     async def receive(self, *args: Any, **kwargs: Any) -> WSMessage:
         """Receive a message, and tell the connection of its frame."""

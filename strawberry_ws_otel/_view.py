@@ -92,6 +92,8 @@ class OTelViewMixin:
         fuse = Fuse()
         socket: RecordedSocket | None = None
         scope: Scope | None = None
+        response: object = None
+        raised: BaseException | None = None
         before = get_current()
         with fuse:
             handshake = _handshake(request)
@@ -103,48 +105,22 @@ class OTelViewMixin:
                 socket.connection.facts.malformed = handshake is _Handshake.MALFORMED
                 context = socket.connection.context
             attach(context)
+        host = super().run(request, *args, **kwargs)  # type: ignore[misc]
         try:
-            if socket is None:
-                return await super().run(request, *args, **kwargs)  # type: ignore[misc]
-            return await self._otel_run(socket, request, *args, **kwargs)
-        finally:
-            with fuse:
-                # Not detached: an abandoned coroutine is closed in somebody else's context.
-                if scope is not None and current_scope() is scope:
-                    attach(before)
-
-    async def _otel_run(
-        self,
-        socket: RecordedSocket,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:  # noqa: ANN401
-        """Run the host's view for a handshake: the one place that sees every ending."""
-        connection, response, raised = socket.connection, None, None
-        try:
-            response = await CancellationWatch(
-                super().run(*args, **kwargs),  # type: ignore[misc]
-                socket.cancelled,
-                socket.went_on,
-            )
+            # The one place that sees every ending.
+            response = await (host if socket is None else CancellationWatch(host, socket))
         except BaseException as exception:
             raised = exception
             raise
         else:
             return response
         finally:
-            with connection.fuse:
-                socket.release()
-            with connection.fuse:
-                socket.settle(raised)
-                if not connection.facts.upgraded and connection.facts.transport_up:
-                    connection.facts.status = _refusal(response, raised)
-            with connection.fuse:
-                # An exception leaves the host in the context of the message that it handled.
-                attach(connection.context)
-                connection.ended(raised)
-            with connection.fuse:
-                socket.forget()
+            if socket is not None:
+                _end(socket, response, raised)
+            with fuse:
+                # Not detached: an abandoned coroutine is closed in somebody else's context.
+                if scope is not None and current_scope() is scope:
+                    attach(before)
             del raised
 
     def _otel_telemetry(self) -> Telemetry:
@@ -191,6 +167,23 @@ def _begin(
     socket = RecordedSocket(connection, Transport(request))
     connection.context = socket.within(connection.context)
     return socket
+
+
+def _end(socket: RecordedSocket, response: object, raised: BaseException | None) -> None:
+    """End the connection, whatever the host's view returned or raised."""
+    connection = socket.connection
+    with connection.fuse:
+        socket.release()
+    with connection.fuse:
+        socket.settle(raised)
+        if not connection.facts.upgraded and connection.facts.transport_up:
+            connection.facts.status = _refusal(response, raised)
+    with connection.fuse:
+        # An exception leaves the host in the context of the message that it handled.
+        attach(connection.context)
+        connection.ended(raised)
+    with connection.fuse:
+        socket.forget()
 
 
 def _attributes(request: web.Request) -> dict[str, AttributeValue | None]:

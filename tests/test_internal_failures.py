@@ -40,6 +40,7 @@ CONVERSATIONS: Final = frozenset(
 CASES: Final = [case for case in ONE_EACH if case.scenario.name in CONVERSATIONS]
 PLACES: Final[list[tuple[object, str]]] = [
     (_view, "_begin"),
+    (_view, "_handshake"),
     (Closing, "attributes"),
     (Closing, "decide"),
     (Closing, "forget"),
