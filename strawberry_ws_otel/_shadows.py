@@ -142,6 +142,9 @@ class Shadows:
                 closing.frame_failed(message.data, answer.frame if answer else None)
             case WSMsgType.CLOSED:
                 closing.stream_ended(self._ws.exception())
+            case _:
+                # CLOSING: somebody closes in another task, and has told of it.
+                pass
 
     def _send_failed(self, data: str | bytes, error: BaseException) -> None:
         if isinstance(error, ConnectionError):

@@ -1,18 +1,23 @@
 """The edges without what they are used to: a connection, a socket, a header."""
 
+import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 import pytest
 import strawberry
+from opentelemetry.context import attach
 from strawberry.aiohttp.views import AiohttpWebSocketAdapter, GraphQLView
 
 from strawberry_ws_otel import OTelViewMixin
 from strawberry_ws_otel._adapter import recording
 from tests.hosting import Host, hosting
-from tests.recorded import recorded
+from tests.recorded import config, extension, recorded
+from tests.scenarios.steps import TRANSPORT
 from tests.schema import Query
+from tests.talk import Talk
 from tests.telemetry import Telemetry
 
 
@@ -77,3 +82,39 @@ def test_a_mixin_over_no_view_may_be_declared() -> None:
 
     with pytest.raises(TypeError, match="is no GraphQLView"):
         Base()
+
+
+@strawberry.type
+class Plain:
+    answer: int = 42
+
+
+async def outside_a_task(function: Callable[[], object]) -> object:
+    """Call a function where the loop calls back, and return what it returns."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[object] = loop.create_future()
+
+    def call() -> None:
+        try:
+            result.set_result(function())
+        except Exception as error:  # noqa: BLE001  # it is the caller's
+            result.set_exception(error)
+
+    loop.call_soon(call)
+    return await result
+
+
+async def test_an_operation_that_no_task_executes_is_described(telemetry: Telemetry) -> None:
+    talk = Talk(config(telemetry))
+    talk.opens(TRANSPORT)
+    context = talk.starts("a", query="{ answer }")
+    schema = strawberry.Schema(query=Plain, extensions=[extension(telemetry)])
+
+    def execute() -> object:
+        attach(context)
+        return asyncio.current_task(), schema.execute_sync("{ answer }", root_value=Plain()).data
+
+    assert await outside_a_task(execute) == (None, {"answer": 42})
+    talk.is_closed()
+    [operation] = telemetry.spans("query")
+    assert (operation.attributes or {})["graphql.ws.operation.end_reason"] == "connection_closed"

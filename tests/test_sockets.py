@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -37,7 +37,7 @@ from tests.scenarios.steps import (
     stops,
 )
 from tests.schema import TICKS
-from tests.server import Server, Setup
+from tests.server import Hook, Server, Setup
 from tests.telemetry import Telemetry, attributes_of
 from tests.test_closes import hold
 from tests.wire import Client
@@ -136,26 +136,41 @@ def test_a_second_reader_does_not_change_that_the_server_closed_first(
 # --- The network -----------------------------------------------------------------------------
 
 
-async def sends_into_a_dead_socket(server: Server) -> None:
+def sends_into_a_dead_socket(send: Callable[[Server], Awaitable[None]]) -> Hook:
     """More than any buffer holds, and then, when the client is gone, one frame too many."""
+
+    async def hook(server: Server) -> None:
+        await outlives_the_client(server)
+        await send(server)
+
+    return hook
+
+
+async def outlives_the_client(server: Server) -> None:
     transport = server.requests[-1].transport
     assert transport is not None
     transport.write(512 * encode(Frame(Opcode.BINARY, bytes(65_536)), masked=False))
     server.gate.reached.set()
     while not transport.is_closing():  # noqa: ASYNC110  # there is no event
         await asyncio.sleep(0)
-    await server.socket.send_str("welcome")
 
 
 async def ended(_client: Client, server: Server) -> None:
     await server.ended.wait()
 
 
+SENDS: dict[str, Callable[[Server], Awaitable[None]]] = {
+    "text": lambda server: server.socket.send_str("welcome"),
+    "bytes": lambda server: server.socket.send_bytes(b"welcome"),
+}
+
+
+@pytest.mark.parametrize("kind", SENDS)
 @pytest.mark.parametrize("protocol", BOTH)
 def test_a_send_of_the_application_that_finds_the_client_gone_is_a_connection_lost(
-    protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+    protocol: str, kind: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    setup = Setup(connect=sends_into_a_dead_socket)
+    setup = Setup(connect=sends_into_a_dead_socket(SENDS[kind]))
     talk = steps(handshake, INIT, meets, fin, ended, reset)
     verdict = without_frames("connection_lost", RESET_ERROR)
     conversation = case(protocol, talk=talk, verdict=verdict, setup=setup, floods=True)
@@ -184,6 +199,28 @@ async def blocks(_client: Client, server: Server) -> None:
         before, size = size, transport.get_write_buffer_size()
         full = size > transport.get_write_buffer_limits()[1]
         unchanged = unchanged + 1 if full and size == before else 0
+
+
+async def cancelled_in_its_answer(_client: Client, server: Server) -> None:
+    """Cancel the handler while the answer to the client's close waits to be read."""
+    while not server.socket.closed:  # noqa: ASYNC110  # there is no event
+        await asyncio.sleep(0)
+    server.handlers[-1].cancel()
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_a_close_of_the_client_is_told_though_its_answer_is_cancelled(
+    protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    conversation = case(
+        protocol,
+        talk=steps(flooded, blocks, closes(1001), cancelled_in_its_answer),
+        verdict=by_client("normal", 1001),
+        operations=LIVE,
+        setup=Setup(socket={"writer_limit": 1}),
+        floods=True,
+    )
+    hold(conversation, run, telemetry, library_log)
 
 
 STOPPED_IN_FULL_FLOOD = steps(

@@ -182,6 +182,35 @@ async def test_a_view_keeps_what_makes_its_adapters(kind: str, telemetry: Teleme
     assert told(telemetry) == conversation()
 
 
+class OfItsBase(View):
+    """A view that asks for its adapters where it has them from."""
+
+    def websocket_adapter_class(self, *arguments: Any) -> Any:  # type: ignore[override]
+        return super().websocket_adapter_class(*arguments)
+
+
+async def test_what_a_view_has_from_a_recorded_base_is_recorded_once(telemetry: Telemetry) -> None:
+    base = recorded(telemetry, type("Own", (GraphQLView,), {"websocket_adapter_class": Adapter}))
+    Adapter.seen.clear()
+    async with hosting(instance(type("Derived", (OfItsBase, base), {}))) as host:
+        await converse(host)
+
+    assert Adapter.seen.count("created") == 1
+    assert told(telemetry) == conversation()
+
+
+async def test_a_view_inherits_what_makes_adapters(telemetry: Telemetry) -> None:
+    base = recorded(
+        telemetry, type("Own", (GraphQLView,), {"websocket_adapter_class": make_as_method})
+    )
+    Adapter.seen.clear()
+    async with hosting(instance(type("Derived", (base,), {}))) as host:
+        await converse(host)
+
+    assert Adapter.seen.count("created") == 1
+    assert told(telemetry) == conversation()
+
+
 @pytest.mark.parametrize("adapter", [None, dict, "adapter"])
 def test_what_makes_no_adapters_is_refused(adapter: Any) -> None:
     with pytest.raises(TypeError, match="must be a subclass of AsyncWebSocketAdapter"):
