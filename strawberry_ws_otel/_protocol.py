@@ -157,8 +157,8 @@ class Vocabulary:
     def speak(self, message: Mapping[str, Any]) -> MessageType:
         """Return the type of a message that was sent, the application's own ones included."""
         try:
-            return self.sent.get(message.get("type"), self.unspeakable)
-        except TypeError:
+            return self.sent[message["type"]]
+        except (LookupError, TypeError):
             return self.unspeakable
 
 

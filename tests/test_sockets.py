@@ -161,7 +161,9 @@ async def ended(_client: Client, server: Server) -> None:
 
 SENDS: dict[str, Callable[[Server], Awaitable[None]]] = {
     "text": lambda server: server.socket.send_str("welcome"),
+    "text, with an option": lambda server: server.socket.send_str("welcome", compress=None),
     "bytes": lambda server: server.socket.send_bytes(b"welcome"),
+    "bytes, with an option": lambda server: server.socket.send_bytes(b"welcome", compress=None),
 }
 
 
