@@ -30,7 +30,6 @@ class Connection:
     """One connection: its span, its conversation, its close."""
 
     __slots__ = (
-        "__weakref__",
         "_started",
         "_telemetry",
         "closing",

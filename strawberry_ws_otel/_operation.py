@@ -30,6 +30,22 @@ Attributes = Mapping[str, AttributeValue | None]
 class Operation:
     """What one operation is, its events and errors, its span and its metrics."""
 
+    __slots__ = (
+        "_claimed",
+        "_ended",
+        "_error_count",
+        "_error_type",
+        "_failed_event",
+        "_started",
+        "_subscription",
+        "_telemetry",
+        "config",
+        "context",
+        "fuse",
+        "span",
+        "type",
+    )
+
     _is_request: ClassVar[bool] = True
     """Whether it is a request even if nobody learns its type."""
 

@@ -44,6 +44,18 @@ class TaskDone(Protocol):
 class SocketOperation(Operation):
     """An operation over a WebSocket: it has an id, a connection, and one end reason."""
 
+    __slots__ = (
+        "_client_id",
+        "_connection_id",
+        "_first_result",
+        "_results",
+        "_task_done",
+        "end_reason",
+        "failure",
+        "id",
+        "replaces",
+    )
+
     _is_request = False
 
     def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
