@@ -122,7 +122,7 @@ class Connection:
         self.closing.forget()
         self.conversation.forget()
         # Last, since a log handler may raise.
-        log_close(judged, {_semconv.CONNECTION_ID: self.id, **verdict_attributes})
+        log_close(self.id, judged, verdict_attributes)
 
     def _measure(self, judged: Verdict) -> None:
         traffic = self.conversation.traffic

@@ -117,7 +117,9 @@ def test_an_abnormal_close_is_shown_with_its_log_record(
 ) -> None:
     panel = demo.stdout.split(f" {scenario.title} · ")[1].split("╰")[0]
     level = "ERROR" if scenario.expected.outcome == "server_error" else "WARNING"
-    assert f"log {level} strawberry_ws_otel: GraphQL WebSocket closed abnormally" in panel
+    [id_] = re.findall(r"websocket\.connection\.id=(\w+)", panel)
+    log = f"log {level} strawberry_ws_otel: GraphQL WebSocket {id_} closed abnormally"
+    assert log in " ".join(panel.replace("│", " ").split())
 
 
 def series(output: str, instrument: str) -> dict[str, str]:

@@ -9,6 +9,8 @@ from strawberry_ws_otel._close import FAULTS, Fault, Initiator, Outcome, Verdict
 from strawberry_ws_otel._log import log_close
 from tests.conftest import LogKeeper
 
+ID = "688ab1507049031d"
+
 
 def judged(outcome: Outcome, **others: Any) -> Verdict:
     fields = {
@@ -36,11 +38,11 @@ LEVELS = {
 def test_an_abnormal_close_is_logged_once_at_the_level_of_its_fault(
     outcome: Outcome, library_log: LogKeeper
 ) -> None:
-    log_close(judged(outcome), {})
+    log_close(ID, judged(outcome), {})
     (record,) = library_log.records
     assert (record.name, record.levelno) == ("strawberry_ws_otel", LEVELS[FAULTS[outcome]])
     assert record.getMessage() == (
-        f"GraphQL WebSocket closed abnormally: {outcome.value}"
+        f"GraphQL WebSocket {ID} closed abnormally: {outcome.value}"
         f" (code 4400, fault {FAULTS[outcome].value}, initiator server)"
     )
 
@@ -49,7 +51,7 @@ def test_an_abnormal_close_is_logged_once_at_the_level_of_its_fault(
 def test_an_ordinary_close_and_a_refused_handshake_are_not_logged(
     outcome: Outcome, library_log: LogKeeper
 ) -> None:
-    log_close(judged(outcome), {})
+    log_close(ID, judged(outcome), {})
     assert not library_log.records
 
 
@@ -57,7 +59,7 @@ def test_an_ordinary_close_and_a_refused_handshake_are_not_logged(
 def test_what_the_operator_declared_ordinary_is_not_logged(
     outcome: Outcome, library_log: LogKeeper
 ) -> None:
-    log_close(judged(outcome, fault=Fault.NONE), {})
+    log_close(ID, judged(outcome, fault=Fault.NONE), {})
     assert not library_log.records
 
 
@@ -65,9 +67,9 @@ def test_attributes_are_extras_of_the_record_and_those_without_a_value_are_left_
     library_log: LogKeeper,
 ) -> None:
     log_close(
+        ID,
         judged(Outcome.CONNECTION_LOST),
         {
-            "websocket.connection.id": "ab",
             "websocket.close.clean": False,
             "websocket.close.code": 1006,
             "websocket.close.reason": None,
@@ -75,14 +77,14 @@ def test_attributes_are_extras_of_the_record_and_those_without_a_value_are_left_
     )
     extras = {key: value for key, value in vars(library_log.records[0]).items() if "." in key}
     assert extras == {
-        "websocket.connection.id": "ab",
+        "websocket.connection.id": ID,
         "websocket.close.clean": False,
         "websocket.close.code": 1006,
     }
 
 
 def test_a_close_without_a_frame_says_so(library_log: LogKeeper) -> None:
-    log_close(judged(Outcome.CONNECTION_LOST, code=1006, initiator=Initiator.NONE), {})
+    log_close(ID, judged(Outcome.CONNECTION_LOST, code=1006, initiator=Initiator.NONE), {})
     assert (
         library_log.records[0].getMessage().endswith("(code 1006, fault network, initiator none)")
     )

@@ -638,16 +638,16 @@ async def test_an_abnormal_close_is_logged_once_with_its_verdict_inside_its_trac
     assert whole.attributes is not None
     [record] = library_log.records
     assert (record.levelno, record.name) == (logging.WARNING, LIBRARY)
-    assert record.getMessage() == message_about(verdict)
-    fields = extra(record)
-    assert fields.pop("websocket.connection.id") == whole.attributes["websocket.connection.id"]
+    fields, id_ = extra(record), whole.attributes["websocket.connection.id"]
+    assert record.getMessage() == message_about(id_, verdict)
+    assert fields.pop("websocket.connection.id") == id_
     assert fields == expected_extra(verdict, told(telemetry, CONNECTION)[0])
     assert traced.spans == [whole.context.span_id]
 
 
-def message_about(verdict: Verdict) -> str:
+def message_about(id_: object, verdict: Verdict) -> str:
     return (
-        f"GraphQL WebSocket closed abnormally: {verdict.outcome} (code {verdict.code},"
+        f"GraphQL WebSocket {id_} closed abnormally: {verdict.outcome} (code {verdict.code},"
         f" fault {verdict.fault}, initiator {verdict.initiator})"
     )
 
@@ -667,7 +667,8 @@ async def test_a_close_that_is_the_server_s_fault_is_logged_as_an_error(
     verdict = without_frames("server_error", error="tests.schema.AppError")
     [record] = library_log.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == message_about(verdict)
+    id_ = extra(record)["websocket.connection.id"]
+    assert record.getMessage() == message_about(id_, verdict)
     assert told(telemetry) == [
         connection(
             TRANSPORT,
@@ -695,7 +696,8 @@ async def test_an_exception_before_the_upgrade_is_a_refused_handshake_with_a_500
     verdict = refused("server_error", 500, error="tests.schema.AppError")
     [record] = library_log.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == message_about(verdict)
+    id_ = extra(record)["websocket.connection.id"]
+    assert record.getMessage() == message_about(id_, verdict)
     assert told(telemetry) == [refusal(verdict)]
 
 
