@@ -1,7 +1,7 @@
 """Memory per idle connection and live subscription, and whether it grows with messages.
 
-All by `tracemalloc` in the server process: what is allocated by code of the SDK is its own, and is
-told apart from the rest. The time of one metrics collection is here as well, for the same crowd.
+All by `tracemalloc` in the server process. What the SDK allocates for its spans is told apart from
+the rest. The time of one metrics collection is here as well, for the same crowd.
 """
 
 import asyncio
@@ -29,6 +29,9 @@ PIECE: Final = 10_000
 
 COLLECTIONS: Final = 20
 
+SPANS: Final = ("/opentelemetry/sdk/", "/opentelemetry/attributes/")
+"""Where the SDK makes its spans, and the API their attributes."""
+
 CROWDED: Final = (
     find(BARE),
     find(EMPTY),
@@ -54,7 +57,7 @@ def allocated() -> Memory:
     gc.collect()
     sdk = rest = 0
     for statistic in tracemalloc.take_snapshot().statistics("filename"):
-        if "/opentelemetry/sdk/" in statistic.traceback[0].filename.replace("\\", "/"):
+        if any(part in statistic.traceback[0].filename for part in SPANS):
             sdk += statistic.size
         else:
             rest += statistic.size

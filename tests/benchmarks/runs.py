@@ -70,7 +70,7 @@ def _ratios(extent: Extent) -> Iterator[Run]:
 
 def _memory(extent: Extent) -> Iterator[Run]:
     pieces = -(-max(0, extent.messages - FIRST) // PIECE)
-    crowd = extent.connections // 10
+    crowd = extent.connections // 20
     yield Run("memory", {"connections": crowd}, len(CROWDED), "memory")
     yield Run("growth", {"messages": extent.messages}, pieces * len(GROWING), "memory")
     yield Run("collection", {"connections": extent.connections}, 10, "memory")
