@@ -14,7 +14,7 @@ from tests.benchmarks.figures import Comparison, Figure, Measure
 
 SHOWN: Final = ("next", "subscription", "query", "connection")
 
-OURS, OTHERS, OVER, LIMIT = "#2a7f62", "#a9b1ba", "#c0392b", "#111111"
+OURS, OTHERS, OVER, INK = "#5cb595", "#c3c9d0", "#e8705f", "#111111"
 
 TITLE: Final = "What it costs to have the library, beside the same server without it"
 CAPTION: Final = (
@@ -35,10 +35,14 @@ def plot(figures: Sequence[Figure], file: Path) -> None:
         if rows:
             _panel(axes, rows)
     processes = max((len(each.compared) for each in figures), default=0)
-    picture.suptitle(f"{TITLE}\n", fontsize=17, fontweight="bold")
-    picture.supxlabel(CAPTION, fontsize=11)
+    picture.suptitle(TITLE, fontsize=17, fontweight="bold")
     picture.legend(
-        handles=_legend(processes), loc="upper center", ncols=5, bbox_to_anchor=(0.5, 0.965)
+        handles=_legend(processes),
+        loc="outside lower center",
+        ncols=5,
+        frameon=False,
+        title=CAPTION,
+        title_fontsize=11,
     )
     picture.savefig(file, dpi=110)
 
@@ -51,7 +55,7 @@ def _panel(axes: Axes, rows: Sequence[Figure]) -> None:
     axes.set_yticks(range(len(rows)), [figure.arm.name for figure in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(min(0.0, *(_shown(measure, low) for low in _lows(rows))), limit)
-    axes.axvline(0, color=LIMIT, linewidth=0.8)
+    axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_title(measure.title, fontsize=13, loc="left")
     unit = "%" if measure.comparison is Comparison.RATIO else measure.unit
     axes.set_xlabel(f"more than the baseline, in {unit}")
@@ -74,11 +78,11 @@ def _bar(axes: Axes, place: int, figure: Figure, limit: float) -> None:
     if middle > limit:
         axes.text(limit * 0.985, place, f"{text}  ▶", va="center", ha="right", fontsize=9)
         return
-    axes.plot([low, min(high, limit)], [place, place], color=LIMIT, linewidth=1.4)
+    axes.plot([low, min(high, limit)], [place, place], color=INK, linewidth=1.4)
     ends = [max(high, 0.0)]
     if figure.budget is not None:
         ceiling = _shown(measure, figure.budget.ceiling)
-        axes.plot([ceiling] * 2, [place - 0.45, place + 0.45], color=OVER, linewidth=2.6)
+        axes.plot([ceiling] * 2, [place - 0.45, place + 0.45], color=INK, linewidth=3)
         ends += [ceiling] if abs(ceiling - high) < limit * 0.17 or ceiling < high else []
     axes.text(max(ends) + limit * 0.012, place, text, va="center", fontsize=9)
 
@@ -117,6 +121,16 @@ def _legend(processes: int) -> list[Patch | Line2D]:
         Patch(color=OURS, label=f"with the library (median of {processes} processes)"),
         Patch(color=OVER, label="the same, over its ceiling"),
         Patch(color=OTHERS, label=f"without it: empty extension, {STRAWBERRYS}, aiohttp-server"),
-        Line2D([], [], color=LIMIT, linewidth=1.4, label="spread over the processes"),
-        Line2D([], [], color=OVER, linewidth=2.6, label="ceiling of the budget"),
+        Line2D([], [], color=INK, linewidth=1.4, label="spread over the processes"),
+        Line2D(
+            [],
+            [],
+            color=INK,
+            linewidth=3,
+            marker="|",
+            linestyle="",
+            markersize=14,
+            markeredgewidth=3,
+            label="ceiling of the budget",
+        ),
     ]
