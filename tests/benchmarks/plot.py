@@ -34,7 +34,7 @@ def plot(figures: Sequence[Figure], file: Path) -> None:
         rows = [each for each in figures if each.measure.key == key and each.compared]
         if rows:
             _panel(axes, rows)
-    processes = max((len(each.compared) for each in figures), default=0)
+    processes = max(len(each.compared) for each in figures if _is_ours(each.arm))
     picture.suptitle(TITLE, fontsize=17, fontweight="bold")
     picture.legend(
         handles=_legend(processes),
