@@ -17,7 +17,7 @@ from tests.benchmarks.visitors import visitors
 
 COMPARED: Final = (find(EMPTY), find(BOTH, Tracing.SAMPLED))
 
-EVERY: Final = 0.1
+EVERY: Final = 0.2
 """Seconds between two messages of a busy connection."""
 
 PERIOD: Final = 0.005
