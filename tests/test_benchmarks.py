@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.benchmarks.__main__ import exit_status
 from tests.benchmarks.arms import ARMS, BOTH, EMPTY, find
 from tests.benchmarks.budgets import BUDGETS
-from tests.benchmarks.figures import MEASURES, figures
+from tests.benchmarks.figures import MEASURES, exit_status, figures
 from tests.benchmarks.pipes import Tracing
 
 ROOT = Path(__file__).parent.parent

@@ -4,19 +4,16 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from tests.benchmarks.figures import Figure
+from tests.benchmarks.figures import Figure, exit_status
 from tests.benchmarks.plot import plot
 from tests.benchmarks.runs import Extent, measure, plan
 from tests.benchmarks.screen import open_console, progress, tables
-
-BROKEN: Final = 1
-"""The exit status if a ceiling is broken."""
 
 PACKAGES: Final = (
     "strawberry-graphql",
@@ -73,11 +70,6 @@ def report(figures: Sequence[Figure], extent: Extent) -> dict[str, Any]:
         "extent": asdict(extent),
         "figures": [figure.as_json() for figure in figures],
     }
-
-
-def exit_status(figures: Iterable[Figure], *, check: bool) -> int:
-    """Return what a shell is told: whether a ceiling is broken, if that is to be checked."""
-    return BROKEN if check and any(figure.broken for figure in figures) else 0
 
 
 def main() -> int:

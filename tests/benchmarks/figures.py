@@ -138,6 +138,11 @@ def figures(processes: Iterable[Prices]) -> list[Figure]:
     ]
 
 
+def exit_status(of: Iterable[Figure], *, check: bool) -> int:
+    """Return what a shell is told: 1 if a ceiling is broken, and that is to be checked."""
+    return int(check and any(figure.broken for figure in of))
+
+
 def _prices(processes: Iterable[Prices], measure: Measure, arm: Arm) -> Iterator[float]:
     for prices in processes:
         if arm.name in prices.get(measure.key, {}):
