@@ -1,0 +1,61 @@
+"""One arm on a loopback port."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from tests.benchmarks.arms import Arm, application
+from tests.benchmarks.pipes import Pipe
+from tests.benchmarks.schema import Feed, Stopwatch
+
+PATH: Final = "/graphql"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Served:
+    """An arm that is being served."""
+
+    def __init__(self, arm: Arm, pipe: Pipe, stopwatch: Stopwatch, feed: Feed) -> None:
+        self.arm = arm
+        self.pipe = pipe
+        self.stopwatch = stopwatch
+        self.feed = feed
+        self.url = ""
+        self._ended = asyncio.Semaphore(0)
+
+    def watched(self, view: Handler) -> Handler:
+        """The view, of which `ended` knows when it is done."""
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            try:
+                return await view(request)
+            finally:
+                self._ended.release()
+
+        return handler
+
+    async def ended(self, connections: int) -> None:
+        """Wait until the view is done with so many further connections."""
+        for _ in range(connections):
+            await self._ended.acquire()
+
+
+@asynccontextmanager
+async def serving(arm: Arm) -> AsyncIterator[Served]:
+    """Serve an arm until the end of the block."""
+    stopwatch, feed = Stopwatch(), Feed()
+    app, view, pipe = application(arm, stopwatch, feed)
+    served = Served(arm, pipe, stopwatch, feed)
+    app.router.add_route("*", PATH, served.watched(view))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+        await site.start()
+        served.url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
+        yield served
+    finally:
+        await runner.cleanup()

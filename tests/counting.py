@@ -1,0 +1,90 @@
+"""A telemetry pipe that works and counts: every call of the OpenTelemetry API, by its name.
+
+Each double is a real subclass of the API's class, so that it passes for one.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Token
+from typing import Any
+
+import opentelemetry.context
+import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+from opentelemetry.trace import SpanContext, TraceFlags
+
+Calls = Counter[str]
+"""How often each method was called, such as `Span.add_event`."""
+
+
+def counting(api: type[Any], calls: Calls, **returns: object) -> Any:
+    """An instance of an API class whose methods do nothing but count, and return what is given."""
+    members: dict[str, Any] = {"__init__": lambda *_: None}
+    for name in (name for name in dir(api) if not name.startswith("_")):
+        if not isinstance(getattr(api, name), property):
+            members[name] = _method(f"{api.__name__}.{name}", calls, returns.get(name))
+    return type(f"Counting{api.__name__}", (api,), members)()
+
+
+def _method(call: str, calls: Calls, value: object) -> Callable[..., object]:
+    def method(*_arguments: object, **_keywords: object) -> object:
+        calls[call] += 1
+        return value
+
+    return method
+
+
+def counting_tracers(calls: Calls, *, sampled: bool) -> trace.TracerProvider:
+    """A provider whose spans are recording, or not."""
+    context = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(sampled))
+    span = counting(trace.Span, calls, is_recording=sampled, get_span_context=context)
+    tracer = counting(trace.Tracer, calls, start_span=span)
+    provider: trace.TracerProvider = counting(trace.TracerProvider, calls, get_tracer=tracer)
+    return provider
+
+
+def counting_meters(calls: Calls) -> metrics.MeterProvider:
+    """A provider of instruments."""
+    kinds: dict[str, type[Any]] = {
+        "counter": metrics.Counter,
+        "up_down_counter": metrics.UpDownCounter,
+        "histogram": metrics.Histogram,
+        "observable_counter": metrics.ObservableCounter,
+        "observable_up_down_counter": metrics.ObservableUpDownCounter,
+        "observable_gauge": metrics.ObservableGauge,
+    }
+    instruments = {f"create_{name}": counting(kind, calls) for name, kind in kinds.items()}
+    meter = counting(metrics.Meter, calls, **instruments)
+    provider: metrics.MeterProvider = counting(metrics.MeterProvider, calls, get_meter=meter)
+    return provider
+
+
+class CountingContext(ContextVarsRuntimeContext):
+    """The context of the API, whose changes are counted."""
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__()
+        self._calls = calls
+
+    def attach(self, context: Context) -> Token[Context]:
+        self._calls["context.attach"] += 1
+        return super().attach(context)
+
+    def detach(self, token: Token[Context]) -> None:
+        self._calls["context.detach"] += 1
+        super().detach(token)
+
+    def get_current(self) -> Context:
+        self._calls["context.get_current"] += 1
+        return super().get_current()
+
+
+@contextmanager
+def counting_contexts(calls: Calls) -> Iterator[None]:
+    """Every change of the context is counted as long as this lasts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opentelemetry.context, "_RUNTIME_CONTEXT", CountingContext(calls))
+        yield
