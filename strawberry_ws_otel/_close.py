@@ -233,8 +233,7 @@ class Facts:
         return self.sent if self.initiator is Initiator.SERVER else self.received
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """All that an observer may know about how a connection ended."""
 
     outcome: Outcome

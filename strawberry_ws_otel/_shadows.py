@@ -15,8 +15,8 @@ from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._transport import Transport
 
-_CODES: Final = range(1 << 16)
-"""What fits into a close frame; aiohttp raises for anything else."""
+_MAX_CODE: Final = (1 << 16) - 1
+"""The highest code that fits into a close frame; aiohttp raises for anything else."""
 
 _SHADOWED: Final = ("receive", "close", "send_str", "send_bytes")
 
@@ -170,7 +170,7 @@ class Shadows:
     ) -> bool:
         """Note a call of `close()` before it is awaited; return whether it will read the echo."""
         ws = self._ws
-        written = not ws.closed and self._transport.writable and code in _CODES
+        written = not ws.closed and self._transport.writable and 0 <= code <= _MAX_CODE
         reason = message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")
         frame = CloseFrame(int(code), reason)
         if self._reader is asyncio.current_task():

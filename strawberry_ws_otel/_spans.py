@@ -107,7 +107,8 @@ class SpanRecorder:
         """Whether anybody will see what is recorded; nothing costly is made otherwise."""
         self._fuse = fuse
         self._first = first
-        self._ordinals: dict[MessageType, int] | None = None
+        self._ordinals: dict[MessageType, int] | None = {} if recording and first else None
+        """How many messages of each type came; None where their events are not recorded."""
         self._links = 0
 
     @property
@@ -119,12 +120,11 @@ class SpanRecorder:
 
     def message(self, message_type: MessageType) -> None:
         """Count a message of the span, and add its event unless it is thinned out."""
-        if not (self.recording and self._first):
+        ordinals = self._ordinals
+        if ordinals is None:
             return
-        if self._ordinals is None:
-            self._ordinals = {}
-        ordinal = self._ordinals[message_type] = self._ordinals.get(message_type, 0) + 1
-        if ordinal <= self._first or is_kept(ordinal, self._first):
+        ordinal = ordinals[message_type] = ordinals.get(message_type, 0) + 1
+        if is_kept(ordinal, self._first):
             self.event(
                 message_type.event,
                 {
@@ -168,6 +168,7 @@ class SpanRecorder:
     def end(self) -> None:
         """End the span; only the first call counts."""
         self.recording = False
+        self._ordinals = None
         with self._fuse:
             self.span.end()
 

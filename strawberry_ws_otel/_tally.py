@@ -142,7 +142,8 @@ class Tally:
             carried = [traffic.messages for traffic in self._open]
         for messages in carried:
             # A copy: the event loop's thread goes on counting.
-            counts.update(messages.copy())
+            for message_type, count in messages.copy().items():
+                counts[message_type] += count
         return counts
 
     def bytes(self) -> dict[tuple[str | None, str], int]:

@@ -145,7 +145,7 @@ def _handshake(request: web.Request) -> _Handshake:
     if headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
         return _Handshake.NONE
     offered = headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
-    ws = web.WebSocketResponse(protocols=[name.strip() for name in offered])
+    ws = web.WebSocketResponse(protocols=[name.strip() for name in offered], compress=False)
     try:
         return _Handshake.WELL_FORMED if ws.can_prepare(request).ok else _Handshake.NONE
     except ValueError:

@@ -3,7 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
@@ -360,14 +360,14 @@ def test_every_outcome_has_its_fault() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_an_ordinary_outcome_is_nobodys_fault_and_else_the_same(row: Row) -> None:
     judged = verdict(row.facts, {row.outcome})
-    assert judged == replace(row.verdict, fault=Fault.NONE, error_type=None)
+    assert judged == row.verdict._replace(fault=Fault.NONE, error_type=None)
     assert not judged.abnormal
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.code is not None], ids=str)
 def test_an_ordinary_code_is_nobodys_fault_and_else_the_same(row: Row) -> None:
     ordinary: set[str | int] = set() if row.code is None else {row.code}
-    assert verdict(row.facts, ordinary) == replace(row.verdict, fault=Fault.NONE, error_type=None)
+    assert verdict(row.facts, ordinary) == row.verdict._replace(fault=Fault.NONE, error_type=None)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
@@ -577,4 +577,4 @@ def test_what_comes_after_the_first_frame_does_not_change_the_outcome(
     before = verdict(facts)
     facts.frame_sent(frame)
     facts.frame_received(frame)
-    assert verdict(facts) == replace(before, clean=True)
+    assert verdict(facts) == before._replace(clean=True)
