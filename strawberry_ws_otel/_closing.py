@@ -42,12 +42,12 @@ class Closing:
         """Note a close frame of the server, as it is written."""
         self.facts.frame_sent(frame)
         self._conversation.close_sent(frame.code)
-        self.decide()
+        self._decide_once()
 
     def frame_received(self, frame: CloseFrame) -> None:
         """Note a close frame of the client."""
         self.facts.frame_received(frame)
-        self.decide()
+        self._decide_once()
 
     def redundant(self) -> None:
         """Note that somebody closed a socket that was closed already."""
@@ -92,10 +92,14 @@ class Closing:
         """Note that the transport refused a frame: the socket is dead, though nobody read so."""
         self._conversation.going_down()
 
+    def _decide_once(self) -> None:
+        if not self._decided or self._conversation.awaits_ack:
+            self.decide()
+
     def decide(self) -> Verdict:
         """Judge the facts so far; the first time, say so on the spans that wait for it."""
         judged = verdict(self.facts, self._telemetry.config.normal_outcomes)
-        if not self._decided and self.facts.upgraded:
+        if self._span.recording and self.facts.upgraded and not self._decided:
             self._span.event(
                 _semconv.EVENT_WEBSOCKET_CLOSE,
                 {

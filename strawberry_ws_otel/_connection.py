@@ -4,9 +4,9 @@ The edges tell its conversation what was said, and its closing how it closed; no
 the socket.
 """
 
-import secrets
 import time
 from collections.abc import Callable, Mapping
+from random import getrandbits
 from typing import Final
 
 from opentelemetry import trace
@@ -56,7 +56,8 @@ class Connection:
             attributes: of the handshake.
             in_reader: whether the caller is the task that reads the socket.
         """
-        self.id = secrets.token_hex(8)
+        # Told apart, not kept secret: the SDK makes its ids in the same way.
+        self.id = f"{getrandbits(64):016x}"
         self.fuse = fuse
         self._telemetry = telemetry
         self._started = time.monotonic()
@@ -112,10 +113,11 @@ class Connection:
         facts.exception = exception
         facts.malformed = self.conversation.stopped(exception) or facts.malformed
         judged = self.closing.decide()
-        summary = self.conversation.ended(judged)
+        interrupted = self.conversation.ended(judged)
         self._measure(judged)
         verdict_attributes = self.closing.attributes(judged)
-        self.span.set({**verdict_attributes, **summary})
+        if self.span.recording:
+            self.span.set({**verdict_attributes, **self.conversation.summary(interrupted)})
         if judged.error_type is not None:
             self.span.fail(judged.error_type, f"closed abnormally: {judged.outcome.value}")
         self.span.end()

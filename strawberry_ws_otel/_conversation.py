@@ -217,6 +217,11 @@ class Conversation:
         """Note a close of the server: some refuse the operation that is being handled."""
         self._operations.close_sent(code)
 
+    @property
+    def awaits_ack(self) -> bool:
+        """Whether an init has neither been acknowledged nor ended with the connection."""
+        return self._init is not None
+
     def judged(self, error_type: str | None) -> None:
         """Note how the close is judged so far: an init that is not acknowledged ends so.
 
@@ -248,9 +253,12 @@ class Conversation:
         # Too many digits are a ValueError, too many brackets a RecursionError.
         return self._unread and isinstance(exception, ValueError | RecursionError)
 
-    def ended(self, verdict: Verdict) -> Attributes:
-        """End all operations that are alive; return what the conversation amounts to."""
-        interrupted = self._operations.connection_closed(verdict)
+    def ended(self, verdict: Verdict) -> int:
+        """End all operations that are alive; return how many were."""
+        return self._operations.connection_closed(verdict)
+
+    def summary(self, interrupted: int) -> Attributes:
+        """Return what the conversation amounts to, and how many operations its end interrupted."""
         counts = {"receive": 0, "transmit": 0}
         for message_type, count in self.traffic.messages.items():
             counts[message_type.direction] += count

@@ -81,12 +81,19 @@ def of_request(
     """
     if config.remote_context == "ignore" or span_context(current, fuse).is_valid:
         return Parentage(current)
-    remote = remote_context(headers, current, fuse)
+    remote = remote_context(headers, current, fuse) if _may_carry(headers, fuse) else None
     if remote is None:
         return Parentage(current)
     if config.remote_context == "parent":
         return Parentage(remote)
     return Parentage(current, (span_context(remote, fuse),))
+
+
+def _may_carry(headers: Mapping[str, str], fuse: Fuse) -> bool:
+    """Whether one of the propagator's fields is among the headers, which know no case."""
+    with fuse:
+        return any(field in headers for field in propagate.get_global_textmap().fields)
+    return False
 
 
 def within_connection(

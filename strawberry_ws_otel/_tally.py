@@ -77,7 +77,8 @@ class Tally:
             self._closes[verdict.outcome, verdict.fault] += 1
             if traffic is not None:
                 self._open.discard(traffic)
-                self._messages.update(traffic.messages)
+                for message_type, count in traffic.messages.items():
+                    self._messages[message_type] += count
                 self._bytes[traffic.subprotocol, "receive"] += traffic.bytes_received
                 self._bytes[traffic.subprotocol, "transmit"] += traffic.bytes_sent
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, Final, cast
@@ -11,7 +10,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.context import attach, detach
 
-from strawberry_ws_otel import OTelConfig, connection_span
+from strawberry_ws_otel import OTelConfig, _connection, connection_span
 from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._connection import current_connection
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
@@ -31,7 +30,7 @@ Tell = Callable[["Talk"], object]
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    monkeypatch.setattr(secrets, "token_hex", lambda size: ID[: 2 * size])
+    monkeypatch.setattr(_connection, "getrandbits", lambda bits: int(ID, 16) % (1 << bits))
     return stop_clock(monkeypatch)
 
 
