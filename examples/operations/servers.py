@@ -1,0 +1,91 @@
+"""The servers of the kit: what to run for each, with the files of this folder as they are."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from examples.demo.server import HOST
+from examples.operations.binaries import HERE, find
+from examples.operations.ports import Ports, url, variable_of
+from examples.operations.process import Server
+
+
+def ports_of(ports: Ports, *names: str) -> dict[str, int]:
+    """Pick the ports of one server, under their variables."""
+    return {variable_of(name): getattr(ports, name) for name in names}
+
+
+def jaeger(ports: Ports, *overlays: Path, environment: Mapping[str, str] | None = None) -> Server:
+    """Describe Jaeger: `jaeger.yaml`, with more files laid over it."""
+    configs = (HERE / "jaeger.yaml", *overlays)
+    return Server(
+        name="Jaeger",
+        command=(find("Jaeger"), *(f"--config={config}" for config in configs)),
+        ports=ports_of(ports, "jaeger_query", "jaeger_query_grpc", "jaeger_otlp", "jaeger_health"),
+        ready=(ports.jaeger_health, "/status"),
+        environment={**ports.environment, **(environment or {})},
+    )
+
+
+def collector(
+    ports: Ports,
+    config: Path = HERE / "collector.yaml",
+    *,
+    name: str = "Collector",
+    environment: Mapping[str, str] | None = None,
+) -> Server:
+    """Describe a Collector, which is Jaeger's binary too; by default it exports to our Jaeger."""
+    metrics = ["collector_metrics"] if "COLLECTOR_METRICS_PORT" in config.read_text() else []
+    return Server(
+        name=name,
+        command=(find("Jaeger"), f"--config={config}"),
+        ports=ports_of(ports, "collector_otlp", "collector_health", *metrics),
+        ready=(ports.collector_health, "/status"),
+        environment={
+            "JAEGER_OTLP_ENDPOINT": url(ports.jaeger_otlp),
+            **ports.environment,
+            **(environment or {}),
+        },
+    )
+
+
+def prometheus(ports: Ports, config: Path, folder: Path) -> Server:
+    """Describe Prometheus; its data are kept in `folder`."""
+    return Server(
+        name="Prometheus",
+        command=(
+            find("Prometheus"),
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'prometheus'}",
+            f"--web.listen-address={HOST}:{ports.prometheus}",
+            "--enable-feature=exemplar-storage",
+            "--log.level=warn",
+        ),
+        ports=ports_of(ports, "prometheus"),
+        ready=(ports.prometheus, "/-/ready"),
+    )
+
+
+def alertmanager(ports: Ports, config: Path, folder: Path) -> Server:
+    """Describe Alertmanager; its silences are kept in `folder`."""
+    return Server(
+        name="Alertmanager",
+        command=(
+            find("Alertmanager"),
+            f"--config.file={config}",
+            f"--storage.path={folder / 'alertmanager'}",
+            f"--web.listen-address={HOST}:{ports.alertmanager}",
+            # Alone: it would listen for others on every address.
+            "--cluster.listen-address=",
+            "--log.level=warn",
+        ),
+        ports=ports_of(ports, "alertmanager"),
+        ready=(ports.alertmanager, "/-/ready"),
+    )
+
+
+def render(names: Iterable[str], ports: Ports, folder: Path) -> None:
+    """Copy files of Prometheus and Alertmanager from here to `folder`, with these ports."""
+    for name in names:
+        copy = folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(ports.applied_to((HERE / name).read_text(encoding="utf-8")), "utf-8")
