@@ -70,7 +70,7 @@ class Ports:
         return {variable_of(field.name): str(getattr(self, field.name)) for field in fields(self)}
 
     def applied_to(self, text: str) -> str:
-        """Rewrite the addresses in a file of Prometheus or Alertmanager, which read no variables."""
+        """Rewrite the addresses in a file of Prometheus or Alertmanager: no variables there."""
         ports = {
             str(field.default): str(getattr(self, field.name))  # every field has a default
             for field in fields(self)

@@ -35,8 +35,8 @@ class ServerError(Exception):
 class Server:
     """A program that serves: how it is run, where it listens, and what says that it is ready.
 
-    `ports` are named by their variables, such as `PROMETHEUS_PORT`; `ready` is the port and the path
-    that answer 200 once it is.
+    `ports` are named by their variables, such as `PROMETHEUS_PORT`; `ready` is the port and the
+    path that answer 200 once it is.
     """
 
     name: str
@@ -84,9 +84,8 @@ class Process:
         while not self.is_ready():
             self.check()
             if time.monotonic() > deadline:
-                raise ServerError(
-                    f"{self.server.name} was not ready within {PATIENCE:.0f} s.\n{self.end_of_log()}"
-                )
+                late = f"{self.server.name} was not ready within {PATIENCE:.0f} s."
+                raise ServerError(f"{late}\n{self.end_of_log()}")
             time.sleep(PAUSE)
 
     def stop(self) -> None:
