@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -87,6 +88,15 @@ class Process:
                 late = f"{self.server.name} was not ready within {PATIENCE:.0f} s."
                 raise ServerError(f"{late}\n{self.end_of_log()}")
             time.sleep(PAUSE)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it hang: it does nothing while the block runs."""
+        self.child.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.child.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Ask it to end; kill it if it does not."""

@@ -1,6 +1,6 @@
 """The servers of the kit: what to run for each, with the files of this folder as they are."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from examples.demo.server import HOST
@@ -81,11 +81,3 @@ def alertmanager(ports: Ports, config: Path, folder: Path) -> Server:
         ports=ports_of(ports, "alertmanager"),
         ready=(ports.alertmanager, "/-/ready"),
     )
-
-
-def render(names: Iterable[str], ports: Ports, folder: Path) -> None:
-    """Copy files of Prometheus and Alertmanager from here to `folder`, with these ports."""
-    for name in names:
-        copy = folder / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(ports.applied_to((HERE / name).read_text(encoding="utf-8")), "utf-8")

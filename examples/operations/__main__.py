@@ -1,0 +1,129 @@
+"""Run the operator's kit: `python -m examples.operations`, with `--check` as a test of itself."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from examples.operations import rules
+from examples.operations.binaries import MissingError
+from examples.operations.drill import Drill, Watch
+from examples.operations.jaeger import Jaeger
+from examples.operations.kit import kit, telemetry
+from examples.operations.ports import PortError, Ports, url
+from examples.operations.process import Process, ServerError
+from examples.operations.traffic import traffic
+from examples.operations.webhook import Notice, receiving
+
+CHECK_LIMIT: Final = 300
+"""Seconds within which a check must be over."""
+
+WELCOME: Final = """
+Price ticker  {ticker}
+Jaeger        {jaeger}
+Prometheus    {prometheus}/alerts
+Alertmanager  {alertmanager}
+
+Time is short here: a minute of the alerting rules is a second. Ctrl-C ends all of it.
+"""
+
+
+def say(line: str) -> None:
+    """Print a line with the time."""
+    print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+
+
+def tell(notice: Notice) -> None:
+    """Print an alert as it reaches the webhook."""
+    severity, summary = notice.labels.get("severity", ""), notice.annotations.get("summary", "")
+    say(f"{notice.status.upper():8}  {severity} {notice.alert}: {summary}")
+    if notice.status == "firing":
+        for name in ("description", "jaeger", "runbook_url"):
+            if text := notice.annotations.get(name):
+                print(f"                    {text}", flush=True)
+
+
+async def drills(ports: Ports, processes: Mapping[str, Process], *, check: bool) -> list[str]:
+    """Go through one drill, or through one after the other; return what was missed."""
+    watch = Watch(tell)
+    async with receiving(ports.webhook, watch.see), traffic(ports.demo, say) as ticker:
+        while True:
+            drill = Drill(
+                ticker,
+                Jaeger(url(ports.jaeger_query)),
+                processes["Collector"],
+                tuple(processes.values()),
+                watch,
+                say,
+            )
+            await drill.run()
+            if check:
+                return drill.missed
+            watch.fired.clear()
+            watch.resolved.clear()
+
+
+def run(ports: Ports, folder: Path, *, check: bool) -> int:
+    """Run the kit; return its exit status."""
+    began = time.monotonic()
+    rules.write(folder, ports, shorter=True)
+    with kit(ports, folder, say) as processes, telemetry(ports):
+        print(
+            WELCOME.format(
+                ticker=url(ports.demo, "/graphql"),
+                jaeger=url(ports.jaeger_query),
+                prometheus=url(ports.prometheus),
+                alertmanager=url(ports.alertmanager),
+            ),
+            flush=True,
+        )
+        missed = asyncio.run(drills(ports, processes, check=check))
+    if missed:
+        say(f"Missed: {', '.join(missed)}")
+        return 1
+    took = time.monotonic() - began
+    say(f"All {len(rules.alerts())} alerts have fired and resolved, within {took:.0f} s")
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.operations",
+        description="Jaeger, a Collector, Prometheus and Alertmanager around the demo's server.",
+        epilog="Ports are chosen in the environment, such as PROMETHEUS_PORT=9091.",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="end once every kind of abnormal close was seen in Jaeger and every alert has fired"
+        f" and resolved, at the latest after {CHECK_LIMIT} s; on any free ports",
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    check = parse().check
+    # Whoever stops us by a signal wants what Ctrl-C wants.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with tempfile.TemporaryDirectory(prefix="operations-") as name:
+            folder = Path(name)
+            logging.basicConfig(filename=folder / "ticker.log")
+            return run(Ports.free() if check else Ports.chosen(), folder, check=check)
+    except (MissingError, PortError, ServerError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130 if check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
