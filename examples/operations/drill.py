@@ -64,13 +64,13 @@ class Drill:
             self.say("One abnormal close of every kind")
             await self.traffic.round(*EVERY_CLOSE)
             await self._until_seen()
-        # On its own: clients that come and leave well would hide the share of the others.
+        # First, and on its own: clients that come and leave well hide the share of others.
         storm = "WebSocketReconnectStorm"
         others = {alert: crowd for alert, crowd in TROUBLES.items() if alert != storm}
-        async with self.traffic.going_on(*ORDINARY, *others.values()):
-            await self._until_fired("Trouble of many kinds at once", *others)
         async with self.traffic.going_on(*ORDINARY, TROUBLES[storm]):
             await self._until_fired("Clients that reconnect again and again", storm)
+        async with self.traffic.going_on(*ORDINARY, *others.values()):
+            await self._until_fired("Trouble of many kinds at once", *others)
         async with self.traffic.hoarding(), self.traffic.going_on(*ORDINARY):
             await self._until_fired("Ever more subscriptions", "WebSocketGaugeOnlyGrows")
         with self.collector.paused():

@@ -23,6 +23,8 @@ class Span:
     trace_id: str
     span_id: str
     name: str
+    start: int
+    """In microseconds since 1970."""
     attributes: Mapping[str, object]
     events: tuple[Event, ...]
     parent: str | None
@@ -38,6 +40,7 @@ class Span:
             trace_id=span["traceID"],
             span_id=span["spanID"],
             name=span["operationName"],
+            start=span["startTime"],
             attributes=by_key(span["tags"]),
             events=tuple(event_of(by_key(log["fields"])) for log in span["logs"]),
             parent=next(

@@ -28,6 +28,7 @@ class Ports:
     demo: int = 8000
     demo_metrics: int = 9464
     collector_otlp: int = 4318
+    collector_otlp_grpc: int = 4317
     collector_metrics: int = 8889
     collector_health: int = 13133
     jaeger_otlp: int = 14318

@@ -14,11 +14,16 @@ def ports_of(ports: Ports, *names: str) -> dict[str, int]:
     return {variable_of(name): getattr(ports, name) for name in names}
 
 
-def jaeger(ports: Ports, *overlays: Path, environment: Mapping[str, str] | None = None) -> Server:
+def jaeger(
+    ports: Ports,
+    *overlays: Path,
+    name: str = "Jaeger",
+    environment: Mapping[str, str] | None = None,
+) -> Server:
     """Describe Jaeger: `jaeger.yaml`, with more files laid over it."""
     configs = (HERE / "jaeger.yaml", *overlays)
     return Server(
-        name="Jaeger",
+        name=name,
         command=(find("Jaeger"), *(f"--config={config}" for config in configs)),
         ports=ports_of(ports, "jaeger_query", "jaeger_query_grpc", "jaeger_otlp", "jaeger_health"),
         ready=(ports.jaeger_health, "/status"),
@@ -34,11 +39,12 @@ def collector(
     environment: Mapping[str, str] | None = None,
 ) -> Server:
     """Describe a Collector, which is Jaeger's binary too; by default it exports to our Jaeger."""
-    metrics = ["collector_metrics"] if "COLLECTOR_METRICS_PORT" in config.read_text() else []
+    text = config.read_text(encoding="utf-8")
+    listeners = "collector_otlp", "collector_otlp_grpc", "collector_metrics", "collector_health"
     return Server(
         name=name,
         command=(find("Jaeger"), f"--config={config}"),
-        ports=ports_of(ports, "collector_otlp", "collector_health", *metrics),
+        ports=ports_of(ports, *(name for name in listeners if variable_of(name) in text)),
         ready=(ports.collector_health, "/status"),
         environment={
             "JAEGER_OTLP_ENDPOINT": url(ports.jaeger_otlp),

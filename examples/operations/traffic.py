@@ -16,7 +16,7 @@ from examples.demo.visitor import TOKEN, Visitor, init, subscribe, until, until_
 from examples.operations.closes import ABNORMAL, Visit
 
 ROUND: Final = 1.0
-"""Seconds that a round of visits takes at least."""
+"""Seconds over which the visits of a round begin."""
 
 PATIENCE: Final = 15.0
 """Seconds after which a visit that hangs is given up."""
@@ -68,7 +68,7 @@ async def hoard(visitor: Visitor) -> None:
 
 @dataclass(frozen=True)
 class Crowd:
-    """So many clients that do the same at the same time."""
+    """So many clients that do the same."""
 
     visit: Visit
     size: int
@@ -106,8 +106,11 @@ class Traffic:
     session: ClientSession
     complain: Callable[[str], object]
 
-    async def visit(self, visit: Visit, patience: float | None = PATIENCE) -> None:
-        """Make one visit; whatever happens to it, the others go on."""
+    async def visit(
+        self, visit: Visit, *, delay: float = 0.0, patience: float | None = PATIENCE
+    ) -> None:
+        """Make one visit after a while; whatever happens to it, the others go on."""
+        await asyncio.sleep(delay)
         visitor = Visitor(
             "operations", self.server.port, self.server.url, self.session, self.server.stop
         )
@@ -118,21 +121,26 @@ class Traffic:
             self.complain(f"A client had trouble of its own: {type(error).__name__}: {error}")
 
     async def round(self, *crowds: Crowd) -> None:
-        """Send crowds, all at the same time, and wait until everybody has gone."""
-        visits = [self.visit(crowd.visit) for crowd in crowds for _ in range(crowd.size)]
+        """Send crowds, each evenly over the time of a round, and wait until everybody has gone."""
+        visits = [
+            self.visit(crowd.visit, delay=ROUND * number / crowd.size)
+            for crowd in crowds
+            for number in range(crowd.size)
+        ]
         await asyncio.gather(asyncio.sleep(ROUND), *visits)
 
     @asynccontextmanager
     async def going_on(self, *crowds: Crowd) -> AsyncIterator[None]:
-        """Send crowds round after round, while the block runs."""
+        """Send each crowd round after round, while the block runs."""
 
-        async def rounds() -> None:
+        async def rounds(crowd: Crowd) -> None:
             while not over.is_set():
-                await self.round(*crowds)
+                await self.round(crowd)
 
         over = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(rounds())
+            for crowd in crowds:
+                group.create_task(rounds(crowd))
             try:
                 yield
             finally:
@@ -150,10 +158,12 @@ class Traffic:
 
 
 @asynccontextmanager
-async def traffic(port: int, complain: Callable[[str], object]) -> AsyncIterator[Traffic]:
+async def traffic(
+    port: int, complain: Callable[[str], object], view_class: type[StoreView] = StoreView
+) -> AsyncIterator[Traffic]:
     """Serve the ticker, and be ready to send clients to it."""
     async with (
-        serving(port, StoreView) as server,
+        serving(port, view_class) as server,
         ClientSession(connector=TCPConnector(limit=0)) as session,
     ):
         yield Traffic(server, session, complain)
