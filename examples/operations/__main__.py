@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,9 @@ from examples.operations.webhook import Notice, receiving
 
 CHECK_LIMIT: Final = 300
 """Seconds within which a check must be over."""
+
+COMPLAINTS: Final = 3
+"""How many kinds of trouble are told; a busy machine makes some, such as a heartbeat too late."""
 
 WELCOME: Final = """
 Price ticker  {ticker}
@@ -51,8 +55,12 @@ def tell(notice: Notice) -> None:
 
 async def drills(ports: Ports, processes: Mapping[str, Process], *, check: bool) -> list[str]:
     """Go through one drill, or through one after the other; return what was missed."""
-    watch = Watch(tell)
-    async with receiving(ports.webhook, watch.see), traffic(ports.demo, say) as ticker:
+    watch, complaints = Watch(tell), Counter[str]()
+
+    def complain(what: str) -> None:
+        complaints[what] += 1
+
+    async with receiving(ports.webhook, watch.see), traffic(ports.demo, complain) as ticker:
         while True:
             drill = Drill(
                 ticker,
@@ -63,6 +71,9 @@ async def drills(ports: Ports, processes: Mapping[str, Process], *, check: bool)
                 say,
             )
             await drill.run()
+            for what, times in complaints.most_common(COMPLAINTS):
+                say(f"{times} clients had trouble of their own: {what}")
+            complaints.clear()
             if check:
                 return drill.missed
             watch.fired.clear()

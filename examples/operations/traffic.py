@@ -15,7 +15,7 @@ from examples.demo.server import Server, TickerView, serving
 from examples.demo.visitor import TOKEN, Visitor, init, subscribe, until, until_closed
 from examples.operations.closes import ABNORMAL, Visit
 
-ROUND: Final = 1.0
+ROUND: Final = 2.0
 """Seconds over which the visits of a round begin."""
 
 PATIENCE: Final = 15.0
@@ -85,12 +85,12 @@ ORDINARY: Final = (
 
 TROUBLES: Final[Mapping[str, Crowd]] = {
     "WebSocketServerFailing": Crowd(trouble.handler_exception, 8),
-    "WebSocketAbnormalCloses": Crowd(trouble.oversized_message, 20),
-    "WebSocketReconnectStorm": Crowd(come_and_go, 40),
-    "WebSocketInitTimeouts": Crowd(trouble.no_init, 20),
+    "WebSocketAbnormalCloses": Crowd(trouble.oversized_message, 25),
+    "WebSocketReconnectStorm": Crowd(come_and_go, 60),
+    "WebSocketInitTimeouts": Crowd(trouble.no_init, 25),
     "WebSocketInitSlow": Crowd(slow_login, 20),
-    "WebSocketHeartbeatsLost": Crowd(trouble.missed_heartbeat, 20),
-    "WebSocketSubscriptionsInterrupted": Crowd(trouble.vanished, 20),
+    "WebSocketHeartbeatsLost": Crowd(trouble.missed_heartbeat, 25),
+    "WebSocketSubscriptionsInterrupted": Crowd(trouble.vanished, 25),
 }
 """What a round needs for each alert that clients can cause."""
 
@@ -100,7 +100,7 @@ EVERY_CLOSE: Final = tuple(Crowd(visit, 1) for visit in ABNORMAL.values())
 
 @dataclass(frozen=True)
 class Traffic:
-    """Sends clients to a server; `complain` is told of each that had trouble of its own."""
+    """Sends clients to a server; `complain` is told what went wrong on the side of one of them."""
 
     server: Server
     session: ClientSession
@@ -118,7 +118,7 @@ class Traffic:
             async with asyncio.timeout(patience):
                 await visit(visitor)
         except Exception as error:  # noqa: BLE001 - it is reported
-            self.complain(f"A client had trouble of its own: {type(error).__name__}: {error}")
+            self.complain(f"{type(error).__name__}: {error}")
 
     async def round(self, *crowds: Crowd) -> None:
         """Send crowds, each evenly over the time of a round, and wait until everybody has gone."""

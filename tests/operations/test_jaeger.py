@@ -13,10 +13,9 @@ from examples.demo.scenarios import SCENARIOS, Scenario
 from examples.operations import searches, servers
 from examples.operations.jaeger import Jaeger, Span
 from examples.operations.ports import Ports, url
-from examples.operations.traffic import Crowd, slow_login
 from strawberry_ws_otel import _semconv
 from tests.operations.conftest import Start
-from tests.operations.exporting import ticking, until
+from tests.operations.exporting import until
 
 pytestmark = pytest.mark.operations
 
@@ -240,20 +239,3 @@ async def test_what_a_resolver_does_is_inside_its_operation(
     ]
     assert trees["query"] == Counter(["query", *phases, "SELECT quotes"])
     assert trees["mutation"] == Counter(["mutation", *phases, "INSERT orders"])
-
-
-async def test_a_slow_init_is_found(jaeger: Jaeger, ports: Ports) -> None:
-    async with ticking(url(ports.jaeger_otlp)) as ticker:
-        await ticker.traffic.round(Crowd(slow_login, 3))
-    expected = {
-        format(span.context.trace_id, "032x")
-        for span in ticker.spans
-        if span.context and span.name == _semconv.SPAN_CONNECTION_INIT
-    }
-    found = await until(
-        lambda: jaeger.search(searches.saved()["Slow inits"]),
-        lambda traces: len(traces) >= len(expected),
-    )
-    assert ticker.troubles == []
-    assert len(expected) == 3
-    assert found.keys() == expected
