@@ -23,6 +23,10 @@ LIMIT: Final = 90.0
 """Seconds within which each step must have had its effect."""
 
 
+class MissedError(Exception):
+    """What a step was for did not come in time; the message names it."""
+
+
 @dataclass
 class Watch:
     """What the alerts have come to; `tell` is told of each change."""
@@ -40,13 +44,15 @@ class Watch:
             (self.fired if notice.status == "firing" else self.resolved).add(notice.alert)
             self.tell(notice)
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.fired.clear()
+        self.resolved.clear()
+
 
 @dataclass(frozen=True)
 class Drill:
-    """Goes through the troubles one after the other; `say` is told what is waited for.
-
-    `missed` holds what did not come within its time.
-    """
+    """Goes through the troubles one after the other; `say` is told what is waited for."""
 
     traffic: Traffic
     jaeger: Jaeger
@@ -54,10 +60,15 @@ class Drill:
     servers: Iterable[Process]
     watch: Watch
     say: Callable[[str], object]
-    missed: list[str] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Go through all of it, and wait until the last alert has resolved."""
+        """Go through all of it, and wait until the last alert has resolved.
+
+        Raises:
+            MissedError: Something did not come in time.
+            ServerError: A server has ended.
+
+        """
         self.say(f"An ordinary time: nothing but good clients for {ORDINARY_SECONDS:.0f} s")
         async with self.traffic.going_on(*ORDINARY):
             await asyncio.sleep(ORDINARY_SECONDS)
@@ -108,13 +119,11 @@ class Drill:
         await self._until_nothing(missing)
 
     async def _until_nothing(self, missing: Callable[[], Awaitable[set[str]]]) -> None:
-        """Wait until nothing is missing, or take note of what still is."""
+        """Wait until nothing is missing."""
         deadline = time.monotonic() + LIMIT
         while left := await missing():
             for process in self.servers:
                 process.check()
             if time.monotonic() > deadline:
-                self.missed.extend(sorted(left))
-                self.say(f"Not within {LIMIT:.0f} s: {', '.join(sorted(left))}")
-                return
+                raise MissedError(f"Not within {LIMIT:.0f} s: {', '.join(sorted(left))}")
             await asyncio.sleep(POLL)

@@ -1,5 +1,6 @@
 """The servers of the kit: what to run for each, with the files of this folder as they are."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,7 +28,11 @@ def jaeger(
         command=(find("Jaeger"), *(f"--config={config}" for config in configs)),
         ports=ports_of(ports, "jaeger_query", "jaeger_query_grpc", "jaeger_otlp", "jaeger_health"),
         ready=(ports.jaeger_health, "/status"),
-        environment={**ports.environment, **(environment or {})},
+        environment={
+            "JAEGER_UI_ASSETS": os.environ.get("JAEGER_UI_ASSETS", ""),
+            **ports.environment,
+            **(environment or {}),
+        },
     )
 
 

@@ -138,13 +138,16 @@ class Traffic:
                 await self.round(crowd)
 
         over = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            for crowd in crowds:
-                group.create_task(rounds(crowd))
-            try:
-                yield
-            finally:
-                over.set()
+        tasks = [asyncio.create_task(rounds(crowd)) for crowd in crowds]
+        try:
+            yield
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+        finally:
+            over.set()
+            await asyncio.wait(tasks)
 
     @asynccontextmanager
     async def hoarding(self) -> AsyncIterator[None]:
