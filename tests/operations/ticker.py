@@ -24,7 +24,7 @@ from examples.operations.process import Server
 from examples.operations.traffic import StoreView
 
 ROOT = Path(__file__).parents[2]
-EXPORT_INTERVAL = 500
+EXPORT_INTERVAL = 1000
 
 
 def described(name: str, ports: Ports, environment: dict[str, str]) -> Server:

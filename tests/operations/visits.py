@@ -1,7 +1,7 @@
 """Clients of a server that is a process of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -11,7 +11,6 @@ from examples.demo.server import PATH
 from examples.demo.visitor import Visitor
 from examples.operations.closes import Visit
 from examples.operations.ports import url
-from examples.operations.traffic import Crowd
 
 PATIENCE = 20
 
@@ -39,22 +38,22 @@ class Clients:
         except Exception as error:  # noqa: BLE001 - the others go on, and the test fails
             self.troubles.append(f"{type(error).__name__}: {error}")
 
-    async def round(self, crowds: Iterable[Crowd]) -> None:
-        """Send crowds, and take a second for it at least."""
-        visits = [self.visit(crowd.visit) for crowd in crowds for _ in range(crowd.size)]
-        await asyncio.gather(asyncio.sleep(1), *visits)
-
     @asynccontextmanager
-    async def rounds(self, *crowds: Crowd) -> AsyncIterator[None]:
-        """Send crowds again and again while the block runs."""
+    async def coming(self, visits: Mapping[Visit, float]) -> AsyncIterator[None]:
+        """Let so many clients of each kind come per second while the block runs.
+
+        At its end those who are here are waited for.
+        """
         over = asyncio.Event()
 
-        async def going() -> None:
+        async def come(visit: Visit, each_second: float) -> None:
             while not over.is_set():
-                await self.round(crowds)
+                group.create_task(self.visit(visit))
+                await asyncio.sleep(1 / each_second)
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(going())
+            for visit, each_second in visits.items():
+                group.create_task(come(visit, each_second))
             try:
                 yield
             finally:
