@@ -74,9 +74,9 @@ def ports() -> Ports:
 
 
 @pytest.fixture
-async def command(ports: Ports) -> AsyncIterator[asyncio.subprocess.Process]:
+async def command(ports: Ports, tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """The command, once everything runs."""
-    process = await started(environment=ports.environment)
+    process = await started(environment=ports.environment | {"TMPDIR": str(tmp_path)})
     assert process.stdout
     try:
         async with asyncio.timeout(LIMIT):
