@@ -44,6 +44,11 @@ class Watch:
             (self.fired if notice.status == "firing" else self.resolved).add(notice.alert)
             self.tell(notice)
 
+    @property
+    def firing(self) -> set[str]:
+        """The alerts that fire now."""
+        return {dict(one)["alertname"] for one, status in self._now.items() if status == "firing"}
+
     def forget(self) -> None:
         """Begin anew."""
         self.fired.clear()
@@ -70,23 +75,19 @@ class Drill:
 
         """
         self.say(f"An ordinary time: nothing but good clients for {ORDINARY_SECONDS:.0f} s")
-        async with self.traffic.going_on(*ORDINARY):
+        async with self.traffic.coming(ORDINARY):
             await asyncio.sleep(ORDINARY_SECONDS)
             self.say("One abnormal close of every kind")
-            await self.traffic.round(*EVERY_CLOSE)
+            await self.traffic.send(EVERY_CLOSE)
             await self._until_seen()
-        # First, and on its own: clients that come and leave well hide the share of others.
-        storm = "WebSocketReconnectStorm"
-        others = {alert: crowd for alert, crowd in TROUBLES.items() if alert != storm}
-        async with self.traffic.going_on(*ORDINARY, TROUBLES[storm]):
-            await self._until_fired("Clients that reconnect again and again", storm)
-        async with self.traffic.going_on(*ORDINARY, *others.values()):
-            await self._until_fired("Trouble of many kinds at once", *others)
-        async with self.traffic.hoarding(), self.traffic.going_on(*ORDINARY):
+        for troubles in TROUBLES:
+            async with self.traffic.coming({**ORDINARY, **dict(troubles.values())}):
+                await self._until_fired("Trouble of several kinds", *troubles)
+        async with self.traffic.hoarding(), self.traffic.coming(ORDINARY):
             await self._until_fired("Ever more subscriptions", "WebSocketGaugeOnlyGrows")
         with self.collector.paused():
             await self._until_fired("The Collector hangs", "WebSocketMetricsAbsent")
-        async with self.traffic.going_on(*ORDINARY):
+        async with self.traffic.coming(ORDINARY):
             await self._until_resolved()
 
     async def _until_seen(self) -> None:
@@ -114,7 +115,8 @@ class Drill:
         self.say("All is well again: every alert has to resolve")
 
         async def missing() -> set[str]:
-            return {f"{alert} resolved" for alert in alerts() if alert not in self.watch.resolved}
+            left = set(alerts()) - self.watch.resolved | self.watch.firing
+            return {f"{alert} resolved" for alert in left}
 
         await self._until_nothing(missing)
 

@@ -18,8 +18,8 @@ from examples.operations.process import Process, check_port, running
 SAMPLING: Final = {"DECISION_WAIT": "2s", "KEPT_CONVERSATIONS": "."}
 """Decide soon, and keep every conversation as a whole: there is room for all of them here."""
 
-EXPORT_INTERVAL: Final = 250
-"""Milliseconds between two exports, of spans and of metrics: as often as Prometheus asks here."""
+EXPORT_INTERVAL: Final = 1000
+"""Milliseconds between two exports, and the life of an exemplar: Prometheus asks as often here."""
 
 QUEUE: Final = 32_768
 """A burst of closes ends more spans than the 2048 for which the SDK has room by default."""

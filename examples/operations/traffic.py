@@ -15,8 +15,8 @@ from examples.demo.server import Server, TickerView, serving
 from examples.demo.visitor import TOKEN, Visitor, init, subscribe, until, until_closed
 from examples.operations.closes import ABNORMAL, Visit
 
-ROUND: Final = 2.0
-"""Seconds over which the visits of a round begin."""
+SENDING: Final = 2.0
+"""Seconds over which clients that are sent begin."""
 
 PATIENCE: Final = 15.0
 """Seconds after which a visit that hangs is given up."""
@@ -47,6 +47,13 @@ async def slow_login(visitor: Visitor) -> None:
         await until(socket, "connection_ack")
 
 
+async def close_the_tab(visitor: Visitor) -> None:
+    """Follow a price, and leave in the middle of it, as one should: with a close."""
+    async with visitor.logged_in() as socket:
+        await socket.send_json(subscribe("1", clients.ENDLESS_PRICES))
+        await until(socket, "next", times=3)
+
+
 async def come_and_go(visitor: Visitor) -> None:
     """Log in and leave at once, as a client that reconnects again and again does."""
     async with visitor.socket() as socket:
@@ -66,36 +73,36 @@ async def hoard(visitor: Visitor) -> None:
         await asyncio.gather(subscribe_again_and_again(), until_closed(socket))
 
 
-@dataclass(frozen=True)
-class Crowd:
-    """So many clients that do the same."""
-
-    visit: Visit
-    size: int
-
-
-ORDINARY: Final = (
-    Crowd(clients.subscription, 4),
-    Crowd(clients.legacy_subscription, 2),
-    Crowd(clients.query_and_mutation, 4),
-    Crowd(clients.validation_error, 1),
-    Crowd(clients.resolver_error, 1),
-)
-"""A round of an ordinary day."""
-
-TROUBLES: Final[Mapping[str, Crowd]] = {
-    "WebSocketServerFailing": Crowd(trouble.handler_exception, 8),
-    "WebSocketAbnormalCloses": Crowd(trouble.oversized_message, 25),
-    "WebSocketReconnectStorm": Crowd(come_and_go, 60),
-    "WebSocketInitTimeouts": Crowd(trouble.no_init, 25),
-    "WebSocketInitSlow": Crowd(slow_login, 20),
-    "WebSocketHeartbeatsLost": Crowd(trouble.missed_heartbeat, 25),
-    "WebSocketSubscriptionsInterrupted": Crowd(trouble.vanished, 25),
+ORDINARY: Final[Mapping[Visit, float]] = {
+    clients.subscription: 1.0,
+    clients.legacy_subscription: 1.0,
+    clients.query_and_mutation: 1.0,
+    close_the_tab: 1.0,
+    clients.validation_error: 0.5,
+    clients.resolver_error: 0.5,
 }
-"""What a round needs for each alert that clients can cause."""
+"""Who comes on an ordinary day, and how many of them each second."""
 
-EVERY_CLOSE: Final = tuple(Crowd(visit, 1) for visit in ABNORMAL.values())
-"""A round with one abnormal close of every kind."""
+TROUBLES: Final[tuple[Mapping[str, tuple[Visit, float]], ...]] = (
+    {
+        "WebSocketServerFailing": (trouble.handler_exception, 3),
+        "WebSocketInitSlow": (slow_login, 5),
+        "WebSocketHeartbeatsLost": (trouble.missed_heartbeat, 5),
+        "WebSocketSubscriptionsInterrupted": (trouble.vanished, 8),
+    },
+    {
+        "WebSocketAbnormalCloses": (trouble.oversized_message, 10),
+        "WebSocketReconnectStorm": (come_and_go, 30),
+        "WebSocketInitTimeouts": (trouble.no_init, 10),
+    },
+)
+"""Who causes each alert that clients can cause, and how many of them each second.
+
+About twice what it takes. In two groups: all at once are too many for a small machine.
+"""
+
+EVERY_CLOSE: Final[Mapping[Visit, int]] = dict.fromkeys(ABNORMAL.values(), 1)
+"""Who makes one abnormal close of every kind."""
 
 
 @dataclass(frozen=True)
@@ -120,26 +127,33 @@ class Traffic:
         except Exception as error:  # noqa: BLE001 - it is reported
             self.complain(f"{type(error).__name__}: {error}")
 
-    async def round(self, *crowds: Crowd) -> None:
-        """Send crowds, each evenly over the time of a round, and wait until everybody has gone."""
-        visits = [
-            self.visit(crowd.visit, delay=ROUND * number / crowd.size)
-            for crowd in crowds
-            for number in range(crowd.size)
-        ]
-        await asyncio.gather(asyncio.sleep(ROUND), *visits)
+    async def send(self, visits: Mapping[Visit, int]) -> None:
+        """Send so many clients of each kind, evenly over `SENDING`, and wait until all are gone."""
+        await asyncio.gather(
+            *(
+                self.visit(visit, delay=SENDING * number / times)
+                for visit, times in visits.items()
+                for number in range(times)
+            )
+        )
 
     @asynccontextmanager
-    async def going_on(self, *crowds: Crowd) -> AsyncIterator[None]:
-        """Send each crowd round after round, while the block runs."""
+    async def coming(self, visits: Mapping[Visit, float]) -> AsyncIterator[None]:
+        """Let so many clients of each kind come each second, while the block runs.
 
-        async def rounds(crowd: Crowd) -> None:
+        Those who are here at its end are waited for, unless it failed.
+        """
+        over, tasks = asyncio.Event(), set[asyncio.Task[None]]()
+
+        async def come(visit: Visit, each_second: float) -> None:
             while not over.is_set():
-                await self.round(crowd)
+                task = asyncio.create_task(self.visit(visit))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                await asyncio.sleep(1 / each_second)
 
-        over = asyncio.Event()
-        tasks = [asyncio.create_task(rounds(crowd)) for crowd in crowds]
         try:
+            tasks |= {asyncio.create_task(come(*one)) for one in visits.items()}
             yield
         except BaseException:
             for task in tasks:
@@ -147,7 +161,8 @@ class Traffic:
             raise
         finally:
             over.set()
-            await asyncio.wait(tasks)
+            while alive := [task for task in tasks if not task.done()]:
+                await asyncio.wait(alive)
 
     @asynccontextmanager
     async def hoarding(self) -> AsyncIterator[None]:

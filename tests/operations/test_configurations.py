@@ -12,7 +12,6 @@ from examples.operations.binaries import HERE, find
 from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
 from examples.operations.process import Process, Server, running
-from examples.operations.traffic import Crowd
 from tests.operations.conftest import Start
 from tests.operations.exporting import ticking, until
 
@@ -86,7 +85,7 @@ async def kept(folder: Path, *overlays: Path) -> bool:
     jaeger = Jaeger(url(ports.jaeger_query))
     with running(described, folder):
         async with ticking(url(ports.jaeger_otlp)) as ticker:
-            await ticker.traffic.round(Crowd(clients.query_and_mutation, 1))
+            await ticker.traffic.send({clients.query_and_mutation: 1})
         traces = await until(lambda: jaeger.search(EVERYTHING), lambda traces: len(traces) == 4)
         assert len(traces) == 4
     with running(described, folder):

@@ -7,7 +7,7 @@ from examples.operations import searches, servers
 from examples.operations.closes import ABNORMAL
 from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
-from examples.operations.traffic import EVERY_CLOSE, Crowd, slow_login
+from examples.operations.traffic import EVERY_CLOSE, slow_login
 from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._close import FAULTS, Fault
 from tests.operations.conftest import Start
@@ -33,7 +33,7 @@ async def test_every_abnormal_outcome_is_found_among_the_abnormal_closes(
     abnormal = {str(outcome) for outcome, fault in FAULTS.items() if fault is not Fault.NONE}
     assert ABNORMAL.keys() == abnormal
     async with ticking(url(ports.jaeger_otlp)) as ticker:
-        await ticker.traffic.round(*EVERY_CLOSE)
+        await ticker.traffic.send(EVERY_CLOSE)
 
     async def outcomes() -> set[object]:
         traces = await jaeger.search(searches.saved()["Abnormal closes"])
@@ -47,7 +47,7 @@ async def test_every_abnormal_outcome_is_found_among_the_abnormal_closes(
 
 async def test_a_slow_init_is_found_and_no_fast_one(jaeger: Jaeger, ports: Ports) -> None:
     async with ticking(url(ports.jaeger_otlp)) as ticker:
-        await ticker.traffic.round(Crowd(slow_login, 3))
+        await ticker.traffic.send({slow_login: 3})
     slow = {trace_id(one) for one in ticker.spans if one.name == _semconv.SPAN_CONNECTION_INIT}
     found = await until(
         lambda: jaeger.search(searches.saved()["Slow inits"]),

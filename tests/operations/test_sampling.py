@@ -16,7 +16,7 @@ from examples.operations.binaries import HERE
 from examples.operations.closes import leaves
 from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
-from examples.operations.traffic import QUIET_PRICES, Crowd
+from examples.operations.traffic import QUIET_PRICES
 from strawberry_ws_otel import _semconv
 from tests.operations.conftest import Start
 from tests.operations.exporting import Ticker, ticking, until
@@ -52,12 +52,7 @@ async def gone_late(visitor: Visitor) -> None:
 
 
 ROUNDS = 4
-CROWDS = (
-    Crowd(lost_late, 25),
-    Crowd(leaves(4499), 15),
-    Crowd(gone_late, 15),
-    Crowd(clients.query_and_mutation, 50),
-)
+VISITS = {lost_late: 25, leaves(4499): 15, gone_late: 15, clients.query_and_mutation: 50}
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,7 @@ async def conversations(endpoint: str) -> Ticker:
     """Have all of them, and every span sent."""
     async with ticking(endpoint) as ticker:
         for _ in range(ROUNDS):
-            await ticker.traffic.round(*CROWDS)
+            await ticker.traffic.send(VISITS)
     return ticker
 
 
