@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from aiohttp import ClientError
 
-from examples.demo import clients, trouble
+from examples.demo import trouble
 from examples.demo.visitor import Visitor, subscribe, until, until_closed
 from examples.operations import rules
 from examples.operations.closes import Visit
 from examples.operations.process import Process
-from examples.operations.traffic import come_and_go, hoard, slow_login
+from examples.operations.traffic import ORDINARY, TROUBLES, hoard
 from examples.operations.webhook import Notice
 from tests.operations.visits import Clients
 
@@ -26,34 +26,11 @@ ORDINARY_SECONDS = 45
 DEPLOY_SECONDS = 15
 """By then anything that a deploy caused would be known: the window, and the longest `for`."""
 
-ORDINARY: Mapping[Visit, float] = {
-    clients.subscription: 1.0,
-    clients.legacy_subscription: 1.0,
-    clients.query_and_mutation: 1.0,
-    clients.validation_error: 0.5,
-    clients.resolver_error: 0.5,
-}
-"""Who comes on an ordinary day, and how many of them each second."""
-
 PHONES: Mapping[Visit, float] = {trouble.vanished: 0.1, trouble.missed_heartbeat: 0.1}
-"""Phones that are lost here and there."""
-
-TROUBLES: tuple[Mapping[str, tuple[Visit, float]], ...] = (
-    {
-        "WebSocketServerFailing": (trouble.handler_exception, 3),
-        "WebSocketInitSlow": (slow_login, 5),
-        "WebSocketHeartbeatsLost": (trouble.missed_heartbeat, 5),
-        "WebSocketSubscriptionsInterrupted": (trouble.vanished, 8),
-    },
-    {
-        "WebSocketAbnormalCloses": (trouble.oversized_message, 10),
-        "WebSocketReconnectStorm": (come_and_go, 30),
-        "WebSocketInitTimeouts": (trouble.no_init, 10),
-    },
-)
-"""Who causes each alert, and how many of them each second: about twice what it takes."""
+"""Phones that are lost here and there, so many each second."""
 
 CAUSED = frozenset(alert for troubles in TROUBLES for alert in troubles)
+"""The alerts that clients can cause."""
 
 LIMIT = 90
 REGULARS = 250

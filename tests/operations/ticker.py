@@ -1,7 +1,7 @@
 """The demo's server as a process of its own, with a fresh set of counters each time it starts.
 
-`python -m tests.operations.ticker` listens on DEMO_PORT until SIGTERM. It is scraped on
-DEMO_METRICS_PORT, or exports to OTEL_EXPORTER_OTLP_ENDPOINT, whichever is set.
+`python -m tests.operations.ticker` listens on DEMO_PORT until SIGTERM. Its spans go to
+OTEL_EXPORTER_OTLP_ENDPOINT, its metrics too, unless they are to be scraped on DEMO_METRICS_PORT.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 EXPORT_INTERVAL = 1000
 
 
-def described(name: str, ports: Ports, environment: dict[str, str]) -> Server:
+def described(name: str, ports: Ports, otlp_port: int, **more: str) -> Server:
     """Describe it as a server that fixtures can start, under a name of its own."""
     return Server(
         name=name,
@@ -38,26 +38,28 @@ def described(name: str, ports: Ports, environment: dict[str, str]) -> Server:
             "PYTHONPATH": str(ROOT),
             "DEMO_PORT": str(ports.demo),
             "OTEL_RESOURCE_ATTRIBUTES": f"service.instance.id={name}",
-            **environment,
+            ENDPOINT_VARIABLE: url(otlp_port),
+            "OTEL_BSP_MAX_QUEUE_SIZE": "32768",
+            **more,
         },
     )
 
 
 def scraped(name: str, ports: Ports) -> Server:
-    """Describe one whose metrics Prometheus scrapes."""
-    return described(name, ports, {"DEMO_METRICS_PORT": str(ports.demo_metrics)})
+    """Describe one whose metrics Prometheus scrapes, and whose spans go straight to Jaeger."""
+    return described(name, ports, ports.jaeger_otlp, DEMO_METRICS_PORT=str(ports.demo_metrics))
 
 
 def exporting(name: str, ports: Ports) -> Server:
-    """Describe one that exports to the Collector."""
-    return described(name, ports, {ENDPOINT_VARIABLE: url(ports.collector_otlp)})
+    """Describe one that exports both to the Collector."""
+    return described(name, ports, ports.collector_otlp)
 
 
-def reader(environment: os._Environ[str]) -> MetricReader:
-    if ENDPOINT_VARIABLE in environment:
-        return PeriodicExportingMetricReader(OTLPMetricExporter(), EXPORT_INTERVAL)
-    start_http_server(int(environment["DEMO_METRICS_PORT"]), addr=HOST)
-    return PrometheusMetricReader()
+def reader() -> MetricReader:
+    if port := os.environ.get("DEMO_METRICS_PORT"):
+        start_http_server(int(port), addr=HOST)
+        return PrometheusMetricReader()
+    return PeriodicExportingMetricReader(OTLPMetricExporter(), EXPORT_INTERVAL)
 
 
 async def serve(port: int) -> None:
@@ -70,6 +72,6 @@ async def serve(port: int) -> None:
 
 if __name__ == "__main__":
     logging.disable(logging.ERROR)  # what clients provoke
-    telemetry = Telemetry(SpanProcessor(), reader(os.environ))
+    telemetry = Telemetry(SpanProcessor(), reader())
     asyncio.run(serve(int(os.environ["DEMO_PORT"])))
     telemetry.shut_down()
