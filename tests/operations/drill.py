@@ -33,8 +33,11 @@ CAUSED = frozenset(alert for troubles in TROUBLES for alert in troubles)
 """The alerts that clients can cause."""
 
 LIMIT = 90
-REGULARS = 250
+REGULARS = 120
 """Clients that stay, and come back after a deploy: enough for a storm, were it one."""
+
+RETURN_SECONDS = 3.0
+"""Over so many seconds they come: a crowd within one program answers no PING meanwhile."""
 
 QUIET = 'subscription Prices { prices(symbol: "LILY", every: 3600) { tick } }'
 
@@ -84,9 +87,10 @@ def told(status: str, notices: list[Notice]) -> set[str]:
     return {notice.alert for notice in notices if notice.status == status}
 
 
-async def regular(visitor: Visitor) -> None:
-    """Follow a price, and come back whenever the server goes away."""
+async def regular(visitor: Visitor, delay: float) -> None:
+    """Follow a price, and come back whenever the server goes away, each time after a delay."""
     while True:
+        await asyncio.sleep(delay)
         try:
             async with visitor.logged_in() as socket:
                 await socket.send_json(subscribe("1", QUIET))
@@ -94,7 +98,7 @@ async def regular(visitor: Visitor) -> None:
                 await socket.send_json({"type": "ping"})
                 await until(socket, "pong")
                 await until_closed(socket)
-        except (ClientError, TypeError):  # nobody there yet; or gone instead of an answer
+        except (ClientError, TypeError):  # nobody is there yet, or it is gone instead of an answer
             await asyncio.sleep(0.1)
 
 
@@ -120,20 +124,23 @@ class Drill:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
+        # In threads: its clients, who are here, have to answer meanwhile.
         ticker = self.ticker()
-        ticker.__enter__()
+        await asyncio.to_thread(ticker.__enter__)
         try:
             yield
         finally:
-            # In a thread: its clients, who are here, have to say goodbye.
             await asyncio.to_thread(ticker.__exit__, None, None, None)
 
     async def run(self) -> None:
         async with AsyncExitStack() as regulars:
             async with self.serving():
                 await self.fresh()
-                for _ in range(REGULARS):
-                    await regulars.enter_async_context(alone(regular(self.clients.visitor())))
+                for number in range(REGULARS):
+                    delay = RETURN_SECONDS * number / REGULARS
+                    await regulars.enter_async_context(
+                        alone(regular(self.clients.visitor(), delay))
+                    )
                 await self.ordinary_time()
                 self.record.begin(DEPLOY)
             async with self.serving():
