@@ -25,6 +25,9 @@ from examples.operations.webhook import Notice, receiving
 COMPLAINTS: Final = 3
 """How many kinds of trouble are told; a busy machine makes some, such as a heartbeat too late."""
 
+AGAIN: Final = "What the last day has seen before (24 minutes here) is less unusual."
+"""Why an alert may stay silent when a drill is repeated."""
+
 WELCOME: Final = """
 Price ticker  {ticker}
 Jaeger        {jaeger}
@@ -77,7 +80,7 @@ async def drills(ports: Ports, processes: Mapping[str, Process], *, check: bool)
             except MissedError as missed:
                 if check:
                     raise
-                say(str(missed))
+                say(f"{missed}. {AGAIN}")
             finally:
                 for what, times in complaints.most_common(COMPLAINTS):
                     say(f"{times} clients had trouble of their own: {what}")
