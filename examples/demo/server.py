@@ -77,13 +77,13 @@ async def say_goodbye(app: web.Application) -> None:
         await socket.close(code=WSCloseCode.GOING_AWAY, message=b"Server shutdown")
 
 
-def create_app() -> web.Application:
+def create_app(view_class: type[TickerView] = TickerView) -> web.Application:
     """Serve the ticker at `PATH`: queries and GraphiQL over HTTP, everything over a WebSocket."""
     app = web.Application()
     sockets: WeakSet[web.WebSocketResponse] = WeakSet()
     app[SOCKETS] = sockets
     app.on_shutdown.append(say_goodbye)
-    view = TickerView(schema=schema, connection_init_wait_timeout=timedelta(seconds=INIT_TIMEOUT))
+    view = view_class(schema=schema, connection_init_wait_timeout=timedelta(seconds=INIT_TIMEOUT))
     app.router.add_route("*", PATH, view)
     return app
 
@@ -110,9 +110,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(port: int) -> AsyncIterator[Server]:
+async def serving(port: int, view_class: type[TickerView] = TickerView) -> AsyncIterator[Server]:
     """Listen on a port, or on any free one for 0."""
-    runner = web.AppRunner(create_app(), access_log=None, shutdown_timeout=5)
+    runner = web.AppRunner(create_app(view_class), access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
         try:

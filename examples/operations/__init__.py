@@ -1,0 +1,1 @@
+"""The operator's kit: Jaeger, Prometheus and Alertmanager around the demo's server."""

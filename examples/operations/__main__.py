@@ -1,0 +1,155 @@
+"""Run the operator's kit: `python -m examples.operations`, with `--check` as a test of itself."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from examples.operations import rules
+from examples.operations.binaries import MissingError
+from examples.operations.drill import LIMIT, Drill, MissedError, Watch
+from examples.operations.jaeger import Jaeger
+from examples.operations.kit import kit, telemetry
+from examples.operations.ports import PortError, Ports, url
+from examples.operations.process import Process, ServerError
+from examples.operations.traffic import traffic
+from examples.operations.webhook import Notice, receiving
+
+COMPLAINTS: Final = 3
+"""How many kinds of trouble are told; a busy machine makes some, such as a heartbeat too late."""
+
+AGAIN: Final = "What the last day has seen before (24 minutes here) is less unusual."
+"""Why an alert may stay silent when a drill is repeated."""
+
+WELCOME: Final = """
+Price ticker  {ticker}
+Jaeger        {jaeger}
+Prometheus    {prometheus}/alerts
+Alertmanager  {alertmanager}
+
+Time is short here: a minute of the alerting rules is a second. Ctrl-C ends all of it.
+"""
+
+
+def say(line: str) -> None:
+    """Print a line with the time."""
+    print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+
+
+def tell(notice: Notice) -> None:
+    """Print an alert as it reaches the webhook."""
+    severity, summary = notice.labels.get("severity", ""), notice.annotations.get("summary", "")
+    say(f"{notice.status.upper():8}  {severity} {notice.alert}: {summary}")
+    if notice.status == "firing":
+        for name in ("description", "jaeger", "runbook_url"):
+            if text := notice.annotations.get(name):
+                print(f"                    {text}", flush=True)
+
+
+async def drills(ports: Ports, processes: Mapping[str, Process], *, check: bool) -> None:
+    """Go through one drill, or through one after the other.
+
+    Raises:
+        MissedError: In a check, something did not come in time.
+
+    """
+    watch, complaints = Watch(tell), Counter[str]()
+
+    def complain(what: str) -> None:
+        complaints[what] += 1
+
+    async with receiving(ports.webhook, watch.see), traffic(ports.demo, complain) as ticker:
+        drill = Drill(
+            ticker,
+            Jaeger(url(ports.jaeger_query)),
+            processes["Collector"],
+            tuple(processes.values()),
+            watch,
+            say,
+        )
+        while True:
+            try:
+                await drill.run()
+            except MissedError as missed:
+                if check:
+                    raise
+                say(f"{missed}. {AGAIN}")
+            finally:
+                for what, times in complaints.most_common(COMPLAINTS):
+                    say(f"{times} clients had trouble of their own: {what}")
+            if check:
+                return
+            complaints.clear()
+            watch.forget()
+
+
+def run(ports: Ports, folder: Path, *, check: bool) -> None:
+    """Run the kit until it is ended, or checked."""
+    began = time.monotonic()
+    rules.write(folder, ports, shorter=True)
+    with kit(ports, folder, say) as processes, telemetry(ports):
+        print(
+            WELCOME.format(
+                ticker=url(ports.demo, "/graphql"),
+                jaeger=url(ports.jaeger_query),
+                prometheus=url(ports.prometheus),
+                alertmanager=url(ports.alertmanager),
+            ),
+            flush=True,
+        )
+        try:
+            asyncio.run(drills(ports, processes, check=check))
+        except MissedError:
+            for process in processes.values():
+                print(process.end_of_log(), file=sys.stderr)
+            raise
+    took = time.monotonic() - began
+    say(f"All {len(rules.alerts())} alerts have fired and resolved, within {took:.0f} s")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.operations",
+        description="Jaeger, a Collector, Prometheus and Alertmanager around the demo's server.",
+        epilog="Ports are chosen in the environment, such as PROMETHEUS_PORT=9091.",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="end once every kind of abnormal close was seen in Jaeger and every alert has fired"
+        f" and resolved, or one of the steps has taken {LIMIT:.0f} s; on any free ports",
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    check = parse().check
+    # Whoever stops us by a signal wants what Ctrl-C wants.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with tempfile.TemporaryDirectory(prefix="operations-") as name:
+            folder = Path(name)
+            logging.basicConfig(filename=folder / "ticker.log")
+            run(Ports.free() if check else Ports.chosen(), folder, check=check)
+    except MissedError as missed:
+        print(missed, file=sys.stderr)
+        return 1
+    except (MissingError, PortError, ServerError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130 if check else 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

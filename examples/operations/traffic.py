@@ -1,0 +1,187 @@
+"""The demo's clients in the numbers that an operator meets: an ordinary day, and its troubles."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+from aiohttp import ClientSession, TCPConnector
+
+from examples.demo import clients, trouble
+from examples.demo.schema import Context
+from examples.demo.server import Server, TickerView, serving
+from examples.demo.visitor import TOKEN, Visitor, init, subscribe, until, until_closed
+from examples.operations.closes import ABNORMAL, Visit
+
+SENDING: Final = 2.0
+"""Seconds over which clients that are sent begin."""
+
+PATIENCE: Final = 15.0
+"""Seconds after which a visit that hangs is given up."""
+
+QUIET_PRICES: Final = 'subscription Prices { prices(symbol: "LILY", every: 3600) { tick price } }'
+HOARD_PAUSE: Final = 0.2
+SLOW_LOGIN: Final = 1.5
+SLOW_STORE: Final = "slow"
+
+
+class StoreView(TickerView):
+    """The ticker's view, whose session store is slow for clients that want it so."""
+
+    async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
+        """Wait for the store, then log in as ever."""
+        params = context.get("connection_params")
+        if isinstance(params, dict) and params.get("store") == SLOW_STORE:
+            await asyncio.sleep(SLOW_LOGIN)
+        return await super().on_ws_connect(context)
+
+
+async def slow_login(visitor: Visitor) -> None:
+    """Log in while the session store is slow."""
+    async with visitor.socket() as socket:
+        await socket.send_json(
+            {"type": "connection_init", "payload": {"token": TOKEN, "store": SLOW_STORE}}
+        )
+        await until(socket, "connection_ack")
+
+
+async def close_the_tab(visitor: Visitor) -> None:
+    """Follow a price, and leave in the middle of it, as one should: with a close."""
+    async with visitor.logged_in() as socket:
+        await socket.send_json(subscribe("1", clients.ENDLESS_PRICES))
+        await until(socket, "next", times=3)
+
+
+async def come_and_go(visitor: Visitor) -> None:
+    """Log in and leave at once, as a client that reconnects again and again does."""
+    async with visitor.socket() as socket:
+        await socket.send_json(init())
+        await until(socket, "connection_ack")
+
+
+async def hoard(visitor: Visitor) -> None:
+    """Begin one subscription after the other, and end none."""
+
+    async def subscribe_again_and_again() -> None:
+        for number in count():
+            await socket.send_json(subscribe(str(number), QUIET_PRICES))
+            await asyncio.sleep(HOARD_PAUSE)
+
+    async with visitor.logged_in() as socket:
+        await asyncio.gather(subscribe_again_and_again(), until_closed(socket))
+
+
+ORDINARY: Final[Mapping[Visit, float]] = {
+    clients.subscription: 1.0,
+    clients.legacy_subscription: 1.0,
+    clients.query_and_mutation: 1.0,
+    close_the_tab: 1.0,
+    clients.validation_error: 0.5,
+    clients.resolver_error: 0.5,
+}
+"""Who comes on an ordinary day, and how many of them each second."""
+
+TROUBLES: Final[tuple[Mapping[str, tuple[Visit, float]], ...]] = (
+    {
+        "WebSocketServerFailing": (trouble.handler_exception, 3),
+        "WebSocketInitSlow": (slow_login, 5),
+        "WebSocketHeartbeatsLost": (trouble.missed_heartbeat, 5),
+        "WebSocketSubscriptionsInterrupted": (trouble.vanished, 8),
+    },
+    {
+        "WebSocketAbnormalCloses": (trouble.oversized_message, 10),
+        "WebSocketReconnectStorm": (come_and_go, 30),
+        "WebSocketInitTimeouts": (trouble.no_init, 10),
+    },
+)
+"""Who causes each alert that clients can cause, and how many of them each second.
+
+About twice what it takes. In two groups: all at once are too many for a small machine.
+"""
+
+EVERY_CLOSE: Final[Mapping[Visit, int]] = dict.fromkeys(ABNORMAL.values(), 1)
+"""Who makes one abnormal close of every kind."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Sends clients to a server; `complain` is told what went wrong on the side of one of them."""
+
+    server: Server
+    session: ClientSession
+    complain: Callable[[str], object]
+
+    async def visit(
+        self, visit: Visit, *, delay: float = 0.0, patience: float | None = PATIENCE
+    ) -> None:
+        """Make one visit after a while; whatever happens to it, the others go on."""
+        await asyncio.sleep(delay)
+        visitor = Visitor(
+            "operations", self.server.port, self.server.url, self.session, self.server.stop
+        )
+        try:
+            async with asyncio.timeout(patience):
+                await visit(visitor)
+        except Exception as error:  # noqa: BLE001 - it is reported
+            self.complain(f"{type(error).__name__}: {error}")
+
+    async def send(self, visits: Mapping[Visit, int]) -> None:
+        """Send so many clients of each kind, evenly over `SENDING`, and wait until all are gone."""
+        await asyncio.gather(
+            *(
+                self.visit(visit, delay=SENDING * number / times)
+                for visit, times in visits.items()
+                for number in range(times)
+            )
+        )
+
+    @asynccontextmanager
+    async def coming(self, visits: Mapping[Visit, float]) -> AsyncIterator[None]:
+        """Let so many clients of each kind come each second, while the block runs.
+
+        Those who are here at its end are waited for, unless it failed.
+        """
+        over, tasks = asyncio.Event(), set[asyncio.Task[None]]()
+
+        async def come(visit: Visit, each_second: float) -> None:
+            while not over.is_set():
+                task = asyncio.create_task(self.visit(visit))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                await asyncio.sleep(1 / each_second)
+
+        try:
+            tasks |= {asyncio.create_task(come(*one)) for one in visits.items()}
+            yield
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+        finally:
+            over.set()
+            while alive := [task for task in tasks if not task.done()]:
+                await asyncio.wait(alive)
+
+    @asynccontextmanager
+    async def hoarding(self) -> AsyncIterator[None]:
+        """Let a client ask for more and more, while the block runs."""
+        client = asyncio.create_task(self.visit(hoard, patience=None))
+        try:
+            yield
+        finally:
+            client.cancel()
+            await asyncio.wait((client,))
+
+
+@asynccontextmanager
+async def traffic(
+    port: int, complain: Callable[[str], object], view_class: type[StoreView] = StoreView
+) -> AsyncIterator[Traffic]:
+    """Serve the ticker, and be ready to send clients to it."""
+    async with (
+        serving(port, view_class) as server,
+        ClientSession(connector=TCPConnector(limit=0)) as session,
+    ):
+        yield Traffic(server, session, complain)

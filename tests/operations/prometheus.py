@@ -1,0 +1,38 @@
+"""Asks Prometheus, through its JSON API."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientSession
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    url: str
+
+    async def ask(self, path: str, **parameters: str) -> Any:
+        async with (
+            ClientSession(self.url) as session,
+            session.get(f"/api/v1/{path}", params=parameters) as response,
+        ):
+            answer = await response.json()
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+    async def query(self, expression: str) -> list[tuple[Labels, float]]:
+        """Return the labels and the value of every series."""
+        data = await self.ask("query", query=expression)
+        assert data["resultType"] == "vector", data
+        return [(one["metric"], float(one["value"][1])) for one in data["result"]]
+
+    async def has_numbers(self, expression: str) -> bool:
+        return any(math.isfinite(value) for _, value in await self.query(expression))
+
+    async def traces_of(self, expression: str) -> set[str]:
+        """Return the ids of the traces to which the exemplars of an expression lead."""
+        data = await self.ask("query_exemplars", query=expression, start="0", end="9999999999")
+        return {one["labels"]["trace_id"] for series in data for one in series["exemplars"]}
