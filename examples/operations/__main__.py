@@ -31,7 +31,7 @@ AGAIN: Final = "What the last day has seen before (24 minutes here) is less unus
 WELCOME: Final = """
 Price ticker  {ticker}
 Jaeger        {jaeger}
-Prometheus    {prometheus}/alerts
+Prometheus    {prometheus}
 Alertmanager  {alertmanager}
 
 Time is short here: a minute of the alerting rules is a second. Ctrl-C ends all of it.
@@ -133,6 +133,8 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Run the command; return its exit status."""
     check = parse().check
+    # A shell has it ignored by what it starts in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Whoever stops us by a signal wants what Ctrl-C wants.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:

@@ -22,8 +22,10 @@ STARTED = "An ordinary time"
 async def started(
     *options: str, environment: Mapping[str, str] | None = None
 ) -> asyncio.subprocess.Process:
+    # A shell ignores Ctrl-C for what it starts in the background.
+    in_background = "sh", "-c", 'trap "" INT; exec "$@"', "sh"
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "examples.operations", *options),
+        *(*in_background, sys.executable, "-m", "examples.operations", *options),
         cwd=ROOT,
         env=os.environ | (environment or {}),
         stdout=asyncio.subprocess.PIPE,
