@@ -9,7 +9,46 @@ from aiohttp import web
 from opentelemetry.context import attach
 from strawberry.http.async_base_view import AsyncBaseHTTPView, AsyncWebSocketAdapter
 
+from strawberry_ws_otel._conversation import Conversation
 from strawberry_ws_otel._socket import current_socket
+
+
+class _Messages(AsyncGenerator[object, None]):
+    """The messages of a connection, each handed on in the context that it belongs to.
+
+    No generator of its own: the loop would keep books of that one, too, for a good part of what a
+    whole connection costs, and the host closes its own as if nobody stood between.
+    """
+
+    __slots__ = ("_conversation", "_handling", "_messages")
+
+    def __init__(self, messages: AsyncGenerator[object, None], conversation: Conversation) -> None:
+        self._messages = messages
+        self._conversation = conversation
+        self._handling = False
+        """Whether the host handles a message, until it asks for the next one."""
+
+    async def __anext__(self) -> object:
+        conversation = self._conversation
+        if self._handling:
+            with conversation.fuse:
+                # Not detached: who asks for the next message may be another task.
+                attach(conversation.handled())
+        self._handling = False
+        message = await self._messages.__anext__()
+        with conversation.fuse:
+            attach(conversation.received(message))
+        self._handling = True
+        return message
+
+    async def asend(self, _value: None) -> object:
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> object:
+        return await self._messages.athrow(*error)
+
+    async def aclose(self) -> None:
+        await self._messages.aclose()
 
 
 class RecordingAdapter(AsyncWebSocketAdapter):
@@ -37,24 +76,11 @@ class RecordingAdapter(AsyncWebSocketAdapter):
             with socket.connection.fuse:
                 socket.open(ws)
 
-    async def iter_json(self, **kwargs: Any) -> AsyncGenerator[object, None]:
+    def iter_json(self, **kwargs: Any) -> AsyncGenerator[object, None]:
         """Iterate over the messages; each one is handled in the context of what it starts."""
+        messages: AsyncGenerator[object, None] = super().iter_json(**kwargs)  # type: ignore[safe-super]
         conversation = self._otel_conversation
-        messages = super().iter_json(**kwargs)  # type: ignore[safe-super]
-        try:
-            async for message in messages:
-                if conversation is None:
-                    yield message
-                    continue
-                with conversation.fuse:
-                    # Not detached: this generator may be closed by another task.
-                    attach(conversation.received(message))
-                yield message
-                with conversation.fuse:
-                    attach(conversation.handled())
-        finally:
-            # Closed with this generator, as the bare adapter's would be, without a task of its own.
-            await messages.aclose()
+        return messages if conversation is None else _Messages(messages, conversation)
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message, and tell the connection when it has been sent."""

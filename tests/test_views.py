@@ -18,6 +18,7 @@ from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWS
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, connection_span
 from tests.clock import stop_clock
 from tests.conftest import LIBRARY, LogKeeper
+from tests.frames import Frame, Opcode
 from tests.hosting import Handler, Host, hosting, part
 from tests.recorded import View, config, recorded
 from tests.scenarios.model import BOTH, Verdict, by_client, by_server, refused, without_frames
@@ -244,6 +245,41 @@ async def test_a_view_keeps_its_own_handlers(protocol: str, telemetry: Telemetry
 
     assert seen == ["connection_init", {TRANSPORT: "subscribe", LEGACY: "start"}[protocol]]
     assert told(telemetry) == conversation(protocol)
+
+
+class Driven(BaseGraphQLTransportWSHandler[Any, Any]):
+    """A handler that drives its messages as the generator that they are."""
+
+    async def handle(self) -> Any:
+        messages = self.websocket.iter_json()
+        assert await messages.asend(None) == {"type": "connection_init"}
+        assert await anext(messages) == {"type": "ping"}
+        with pytest.raises(AppError):
+            await messages.athrow(AppError())
+        await messages.aclose()
+        assert [message async for message in messages] == []
+        await self.websocket.close(code=4321, reason="driven")
+
+
+async def drive(view_class: type[Any]) -> list[Frame]:
+    own: Any = type("Own", (view_class,), {"graphql_transport_ws_handler_class": Driven})
+    async with hosting(own(schema=make_schema(OTelExtension), keep_alive=False)) as host:
+        client = await host.connect()
+        client.json({"type": "connection_init"}, {"type": "ping"})
+        await client.until_end()
+        return client.frames
+
+
+async def test_a_handler_may_drive_the_messages_as_a_generator(telemetry: Telemetry) -> None:
+    frames = await drive(recorded(telemetry))
+    assert frames == await drive(GraphQLView)
+    assert [frame.opcode for frame in frames] == [Opcode.CLOSE]
+    [whole] = telemetry.spans(CONNECTION)
+    assert [event.name for event in whole.events] == [
+        "graphql.ws.connection_init",
+        "graphql.ws.ping",
+        "websocket.close",
+    ]
 
 
 async def test_a_view_keeps_its_own_context_and_connect(telemetry: Telemetry) -> None:
