@@ -99,7 +99,6 @@ class Connection:
         """Note that the upgrade was sent; only the first call counts."""
         if not self.facts.upgraded and self.conversation.opened(subprotocol):
             self.facts.upgraded = True
-            self.span.set({_semconv.SUBPROTOCOL: subprotocol})
 
     def ended(self, exception: BaseException | None) -> None:
         """Note that the host is done with the connection: judge it, end everything, count it.

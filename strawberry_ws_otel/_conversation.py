@@ -264,6 +264,7 @@ class Conversation:
             counts[message_type.direction] += count
         last = self._last_received
         return {
+            _semconv.SUBPROTOCOL: self.traffic.subprotocol,
             _semconv.MESSAGES_RECEIVED: counts["receive"],
             _semconv.MESSAGES_SENT: counts["transmit"],
             _semconv.OPERATIONS: self._operations.begun,

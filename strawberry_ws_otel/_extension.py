@@ -171,19 +171,15 @@ class _Whole(_Phases):
             )
         self._previous = get_current()
         scope = current_scope() or Scope(self._own_telemetry())
-        name = self.execution_context.operation_name
+        execution = self.execution_context
         self._operation = operation = Operation(
             scope.telemetry,
             self._fuse,
             of_request(scope.telemetry.config, self._previous, scope.headers, self._fuse),
-            {
-                _semconv.OPERATION_NAME: _bounds.bounded(name, _bounds.NAME)
-                if isinstance(name, str)
-                else None
-            },
+            execution.operation_name,
+            execution.query,
         )
         operation.claim()
-        operation.document(self.execution_context.query)
         attach(operation.context)
 
     def _finish(self, raised: Exception | None) -> None:

@@ -49,13 +49,25 @@ class Operation:
     _is_request: ClassVar[bool] = True
     """Whether it is a request even if nobody learns its type."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
         self,
         telemetry: Telemetry,
         fuse: Fuse,
         parentage: Parentage,
-        attributes: Mapping[str, AttributeValue | None],
+        name: object,
+        query: object,
+        attributes: Attributes | None = None,
     ) -> None:
+        """Start the operation.
+
+        Args:
+            telemetry: where it is recorded.
+            fuse: what keeps our failures from the host.
+            parentage: where its span starts.
+            name: the operation's, as the client gave it: any value.
+            query: the document likewise.
+            attributes: further ones of the span.
+        """
         self.fuse = fuse
         self.config = telemetry.config
         self._telemetry = telemetry
@@ -64,7 +76,13 @@ class Operation:
             _semconv.SPAN_OPERATION,
             fuse,
             context=parentage.context,
-            attributes=attributes,
+            attributes={
+                **(attributes or {}),
+                _semconv.OPERATION_NAME: _bounds.bounded(name, _bounds.NAME)
+                if isinstance(name, str)
+                else None,
+                **_document(query, captured=self.config.capture_document),
+            },
             links=parentage.links,
         )
         self.context: Context = set_value(
@@ -112,18 +130,6 @@ class Operation:
     def _described(self, _operation_type: str) -> Attributes:
         """Return what else is known once the type is."""
         return {}
-
-    def document(self, query: object) -> None:
-        """Record the hash of the document and, where configured, the document."""
-        if self.span.recording and isinstance(query, str):
-            digest = sha256(query.encode("utf-8", "surrogatepass")).hexdigest()
-            captured = self.config.capture_document
-            self.span.set(
-                {
-                    _semconv.DOCUMENT_HASH: f"sha256:{digest}",
-                    _semconv.DOCUMENT: _bounds.bounded(query, len(query)) if captured else None,
-                }
-            )
 
     def phase(self, name: str) -> SpanRecorder | None:
         """Start the span of a phase, if phases get spans and anybody looks."""
@@ -192,6 +198,17 @@ class Operation:
     def duration(self) -> float:
         """Seconds since the operation began."""
         return time.monotonic() - self._started
+
+
+def _document(query: object, *, captured: bool) -> Attributes:
+    """Return the hash of the document and, where configured, the document."""
+    if not isinstance(query, str):
+        return {}
+    digest = sha256(query.encode("utf-8", "surrogatepass")).hexdigest()
+    return {
+        _semconv.DOCUMENT_HASH: f"sha256:{digest}",
+        _semconv.DOCUMENT: _bounds.bounded(query, len(query)) if captured else None,
+    }
 
 
 def current_operation() -> Operation | None:

@@ -4,7 +4,7 @@ import asyncio
 import weakref
 from enum import Enum, auto
 from inspect import getattr_static
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
@@ -130,17 +130,6 @@ class OTelViewMixin:
         return self._otel_recording
 
 
-class _AnySubprotocol(list[str]):
-    """The subprotocols of a server that speaks all of them."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
-_PROBE: Final = web.WebSocketResponse(protocols=_AnySubprotocol(), compress=False)
-"""A response that is never prepared: aiohttp is asked by it, and has nothing to log."""
-
-
 class _Handshake(Enum):
     """What a request is to aiohttp, which decides about the upgrade."""
 
@@ -151,11 +140,14 @@ class _Handshake(Enum):
 
 
 def _handshake(request: web.Request) -> _Handshake:
-    """Ask aiohttp whether it would upgrade the request."""
-    if request.headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
+    """Ask aiohttp whether it would upgrade the request, in a way that logs nothing."""
+    headers = request.headers
+    if headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
         return _Handshake.NONE
+    offered = headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
+    ws = web.WebSocketResponse(protocols=[name.strip() for name in offered], compress=False)
     try:
-        return _Handshake.WELL_FORMED if _PROBE.can_prepare(request).ok else _Handshake.NONE
+        return _Handshake.WELL_FORMED if ws.can_prepare(request).ok else _Handshake.NONE
     except ValueError:
         return _Handshake.MALFORMED
 

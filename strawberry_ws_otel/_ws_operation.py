@@ -73,18 +73,13 @@ class SocketOperation(Operation):
         self._task_done = task_done
         self._connection_id = connection_id
         self._client_id = _bounds.bounded(id_, _bounds.ID)
-        name = payload.get("operationName")
         super().__init__(
             telemetry,
             fuse,
             parentage,
-            {
-                _semconv.CONNECTION_ID: connection_id,
-                _semconv.OPERATION_ID: self._client_id,
-                _semconv.OPERATION_NAME: _bounds.bounded(name, _bounds.NAME)
-                if isinstance(name, str)
-                else None,
-            },
+            payload.get("operationName"),
+            payload.get("query"),
+            {_semconv.CONNECTION_ID: connection_id, _semconv.OPERATION_ID: self._client_id},
         )
         self.replaces = False
         """Whether its id was taken over from an operation whose task may still be sending."""
@@ -93,7 +88,6 @@ class SocketOperation(Operation):
         """Class of the exception that its task ended with, or could not send a message for."""
         self._results = 0
         self._first_result: float | None = None
-        self.document(payload.get("query"))
 
     def _described(self, operation_type: str) -> Attributes:
         if operation_type != "subscription":

@@ -1,6 +1,7 @@
 """Fixtures of the whole suite, and the rule that the library never fails in silence."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
@@ -53,6 +54,14 @@ def library_log(request: pytest.FixtureRequest) -> Iterator[LogKeeper]:
     if request.node.get_closest_marker("internal_error") is None:
         internal = [record for record in keeper.records if is_internal(record)]
         assert not internal, "".join(map(logging.Formatter().format, internal))
+
+
+@pytest.fixture
+def frozen_garbage() -> Iterator[None]:
+    """Put all that is older than a test out of the collector's sight, or it takes its time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -51,12 +51,14 @@ def benchmarked(tmp_path_factory: pytest.TempPathFactory) -> Benchmarked:
     return Benchmarked(ended.stdout, json.loads(report.read_text()), plot)
 
 
+@pytest.mark.benchmark
 def test_it_says_what_every_arm_costs(benchmarked: Benchmarked) -> None:
     said = {(each["measure"], each["arm"]) for each in benchmarked.report["figures"]}
     assert {(measure, arm.name) for measure in PER_ROUND for arm in ARMS} <= said
     assert {measure for measure, _ in said} == {measure.key for measure in MEASURES}
 
 
+@pytest.mark.benchmark
 def test_it_compares_with_the_right_baseline(benchmarked: Benchmarked) -> None:
     for each in benchmarked.report["figures"]:
         if each["measure"] in PER_ROUND:
@@ -65,6 +67,7 @@ def test_it_compares_with_the_right_baseline(benchmarked: Benchmarked) -> None:
             assert each["baseline"] == (None if each["arm"] == "bare" else beside)
 
 
+@pytest.mark.benchmark
 def test_it_prints_a_table_for_each_measure_with_a_row_for_each_arm(
     benchmarked: Benchmarked,
 ) -> None:
@@ -77,6 +80,7 @@ def test_it_prints_a_table_for_each_measure_with_a_row_for_each_arm(
     assert "…" not in benchmarked.printed
 
 
+@pytest.mark.benchmark
 def test_it_draws_a_picture(benchmarked: Benchmarked) -> None:
     assert benchmarked.plot.read_bytes().startswith(PNG)
 

@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn
 import pytest
 from strawberry.aiohttp.views import GraphQLView
 
-from strawberry_ws_otel import _extension, _view
+from strawberry_ws_otel import _extension, _operation, _view
 from strawberry_ws_otel._closing import Closing
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._conversation import Conversation
@@ -89,7 +89,7 @@ HTTP_PLACES: Final[list[tuple[object, str]]] = [
     (Operation, "claim"),
     (Operation, "delivered"),
     (Operation, "describe"),
-    (Operation, "document"),
+    (_operation, "_document"),
     (Operation, "errors"),
     (Operation, "finish"),
     (Operation, "phase"),
@@ -130,6 +130,7 @@ def bare() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.internal_error
+@pytest.mark.usefixtures("frozen_garbage")
 @pytest.mark.parametrize(("owner", "name"), PLACES, ids=names(PLACES))
 def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913, PLR0917  # fixtures
     owner: object,

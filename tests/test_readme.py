@@ -248,11 +248,18 @@ def links() -> Iterator[str]:
     yield from re.findall(r"\]\(([^)]+)\)", README)
 
 
+def anchors_of(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {heading.lower().replace(" ", "-") for heading in headings}
+
+
 def test_every_link_leads_somewhere() -> None:
-    headings = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
-    anchors = {f"#{heading.lower().replace(' ', '-')}" for heading in headings}
     for link in links():
-        assert link.startswith("https://") or link in anchors or (ROOT / link).is_file(), link
+        if not link.startswith("https://"):
+            path, _, anchor = link.partition("#")
+            page = ROOT / (path or "README.md")
+            assert page.is_file(), link
+            assert not anchor or anchor in anchors_of(page), link
 
 
 # --- Versions --------------------------------------------------------------------------------

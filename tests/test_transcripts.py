@@ -23,12 +23,7 @@ ONE_EACH = {
 }.values()
 
 
-@pytest.fixture(autouse=True)
-def _frozen_garbage() -> Iterator[None]:
-    """Put all that is older than a test out of the collector's sight, or it takes its time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
 
 def mask(text: bytes) -> bytes:

@@ -23,7 +23,7 @@ async def started(
     *options: str, environment: Mapping[str, str] | None = None
 ) -> asyncio.subprocess.Process:
     # A shell ignores Ctrl-C for what it starts in the background.
-    in_background = "sh", "-c", 'trap "" INT; exec "$@"', "sh"
+    in_background = "/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"
     return await asyncio.create_subprocess_exec(
         *(*in_background, sys.executable, "-m", "examples.operations", *options),
         cwd=ROOT,
