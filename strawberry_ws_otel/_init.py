@@ -20,7 +20,6 @@ class ConnectionInit:
         self._fuse = fuse
         self._metrics = telemetry.metrics
         self._started = time.monotonic()
-        self._ended = False
         self.span = telemetry.spans.start(
             _semconv.SPAN_CONNECTION_INIT,
             fuse,
@@ -32,10 +31,7 @@ class ConnectionInit:
         """The context in which the host handles the message."""
 
     def end(self, error_type: str | None = None) -> None:
-        """End the init, with the class of what refused it; only the first call counts."""
-        if self._ended:
-            return
-        self._ended = True
+        """End the init, with the class of what refused it."""
         duration = time.monotonic() - self._started
         self._metrics.record(
             _semconv.METRIC_INIT_DURATION,

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientConnectionResetError
+from strawberry.types.unset import UNSET
 
 from strawberry_ws_otel import _semconv as name
 from tests.arms import Case, converse, traced
 from tests.conftest import LIBRARY, LogKeeper, Run
-from tests.frames import Frame, Opcode, encode
+from tests.frames import Frame, Opcode, encode, text_frame
 from tests.scenarios.model import (
     BOTH,
     LIVE,
@@ -32,6 +33,7 @@ from tests.scenarios.steps import (
     live,
     meets,
     reset,
+    sends,
     silent,
     steps,
     stops,
@@ -104,6 +106,27 @@ def test_a_code_that_fits_into_no_frame_is_not_told_as_sent(
     hold(conversation, run, telemetry, library_log)
     assert outcomes[0] == outcomes[1]
     assert not bare.client.frames
+
+
+async def sends_no_text(server: Server) -> Any:
+    """The application sends what aiohttp refuses, and goes on."""
+    with pytest.raises(TypeError):
+        await server.socket.send_str(5)  # type: ignore[arg-type]  # what is tried
+    return UNSET
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_a_send_that_is_refused_is_no_traffic(
+    protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    conversation = case(
+        protocol,
+        talk=steps(live, closes(1000)),
+        verdict=by_client("normal", 1000),
+        operations=LIVE,
+        setup=Setup(connect=sends_no_text),
+    )
+    hold(conversation, run, telemetry, library_log)
 
 
 # --- The application reads -------------------------------------------------------------------
@@ -218,6 +241,21 @@ def test_a_close_of_the_client_is_told_though_its_answer_is_cancelled(
         protocol,
         talk=steps(flooded, blocks, closes(1001), cancelled_in_its_answer),
         verdict=by_client("normal", 1001),
+        operations=LIVE,
+        setup=Setup(socket={"writer_limit": 1}),
+        floods=True,
+    )
+    hold(conversation, run, telemetry, library_log)
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_a_close_for_a_broken_frame_is_told_though_it_is_cancelled(
+    protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    conversation = case(
+        protocol,
+        talk=steps(flooded, blocks, sends(text_frame(b"\xff")), cancelled_in_its_answer),
+        verdict=by_server("other", 1007),
         operations=LIVE,
         setup=Setup(socket={"writer_limit": 1}),
         floods=True,
