@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from aiohttp import web
@@ -10,6 +10,7 @@ from opentelemetry.context import attach
 from strawberry.http.async_base_view import AsyncBaseHTTPView, AsyncWebSocketAdapter
 
 from strawberry_ws_otel._conversation import Conversation
+from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._socket import current_socket
 
 
@@ -23,7 +24,7 @@ class _Messages(AsyncGenerator[object, None]):
     __slots__ = ("_conversation", "_handling", "_messages")
 
     def __init__(self, messages: AsyncGenerator[object, None], conversation: Conversation) -> None:
-        self._messages = messages
+        self._messages: Any = aiter(messages)  # A generator, unless the application's is another.
         self._conversation = conversation
         self._handling = False
         """Whether the host handles a message, until it asks for the next one."""
@@ -115,7 +116,8 @@ class RecordedFactory:
 
     def __init__(self, factory: Any) -> None:  # noqa: ANN401  # whatever a class can hold
         self._factory = factory
-        self._derived = cache(_derived)
+        # A factory may make classes as well, and they are not to be kept for ever.
+        self._derived = lru_cache(maxsize=16)(_derived)
 
     def __get__(self, view: object, owner: type | None = None) -> Callable[..., Any]:
         bind = getattr(type(self._factory), "__get__", None)
@@ -129,9 +131,10 @@ class RecordedFactory:
         ws: web.WebSocketResponse,
     ) -> AsyncWebSocketAdapter:
         adapter = factory(view, request, ws)
-        if not isinstance(adapter, RecordingAdapter):
-            adapter.__class__ = self._derived(type(adapter))
-            cast("RecordingAdapter", adapter)._otel_record(ws)  # noqa: SLF001  # our own class
+        with Fuse():
+            if not isinstance(adapter, RecordingAdapter):
+                adapter.__class__ = self._derived(type(adapter))
+                cast("RecordingAdapter", adapter)._otel_record(ws)  # noqa: SLF001  # our own class
         return adapter
 
 

@@ -96,9 +96,16 @@ class Closing:
         if not self._decided or self._conversation.awaits_ack:
             self.decide()
 
-    def decide(self) -> Verdict:
-        """Judge the facts so far; the first time, say so on the spans that wait for it."""
-        judged = verdict(self.facts, self._telemetry.config.normal_outcomes)
+    def decide(self) -> None:
+        """Judge the facts so far, and say so on the spans that wait for it."""
+        self.tell(self.judge())
+
+    def judge(self) -> Verdict:
+        """Judge the facts so far."""
+        return verdict(self.facts, self._telemetry.config.normal_outcomes)
+
+    def tell(self, judged: Verdict) -> None:
+        """Say how the close is judged; of several times the first is the event's."""
         if self._span.recording and self.facts.upgraded and not self._decided:
             self._span.event(
                 _semconv.EVENT_WEBSOCKET_CLOSE,
@@ -111,7 +118,6 @@ class Closing:
             )
         self._decided = True
         self._conversation.judged(judged.error_type)
-        return judged
 
     def attributes(self, judged: Verdict) -> Attributes:
         """Return what the span and the log record say of the verdict."""

@@ -108,22 +108,33 @@ class Connection:
         Args:
             exception: what left the view.
         """
-        facts = self.facts
+        facts, interrupted = self.facts, 0
         facts.exception = exception
-        facts.malformed = self.conversation.stopped(exception) or facts.malformed
-        judged = self.closing.decide()
-        interrupted = self.conversation.ended(judged)
-        self._measure(judged)
-        verdict_attributes = self.closing.attributes(judged)
-        if self.span.recording:
-            self.span.set({**verdict_attributes, **self.conversation.summary(interrupted)})
-        if judged.error_type is not None:
-            self.span.fail(judged.error_type, f"closed abnormally: {judged.outcome.value}")
+        # One step may fail, and the others are still taken.
+        with self.fuse:
+            facts.malformed = self.conversation.stopped(exception) or facts.malformed
+        judged = self.closing.judge()
+        with self.fuse:
+            self.closing.tell(judged)
+        with self.fuse:
+            interrupted = self.conversation.ended(judged)
+        with self.fuse:
+            self._measure(judged)
+        with self.fuse:
+            self._describe(judged, interrupted)
         self.span.end()
+        if judged.abnormal:
+            with self.fuse:
+                log_close(self.id, judged, self.closing.attributes(judged))
         self.closing.forget()
         self.conversation.forget()
-        # Last, since a log handler may raise.
-        log_close(self.id, judged, verdict_attributes)
+
+    def _describe(self, judged: Verdict, interrupted: int) -> None:
+        if self.span.recording:
+            summary = self.conversation.summary(interrupted)
+            self.span.set({**self.closing.attributes(judged), **summary})
+        if judged.error_type is not None:
+            self.span.fail(judged.error_type, f"closed abnormally: {judged.outcome.value}")
 
     def _measure(self, judged: Verdict) -> None:
         traffic = self.conversation.traffic

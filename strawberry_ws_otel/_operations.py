@@ -152,7 +152,8 @@ class Operations:
             self._end(self._handling, EndReason.REJECTED)
         interrupted = list(self._alive)
         for operation in interrupted:
-            self._end(operation, EndReason.CONNECTION_CLOSED, verdict)
+            with self._fuse:
+                self._end(operation, EndReason.CONNECTION_CLOSED, verdict)
         return len(interrupted)
 
     def _task_done(self, operation: SocketOperation, *, died: bool) -> None:

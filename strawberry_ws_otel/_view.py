@@ -157,6 +157,7 @@ def _begin(
 ) -> RecordedSocket:
     """Begin the connection of a handshake in `context`."""
     reader = weakref.ref(asyncio.current_task())
+    transport = Transport(request)
     connection = Connection(
         telemetry,
         fuse,
@@ -164,7 +165,7 @@ def _begin(
         _attributes(request),
         in_reader=lambda: asyncio.current_task() is reader(),
     )
-    socket = RecordedSocket(connection, Transport(request))
+    socket = RecordedSocket(connection, transport)
     connection.context = socket.within(connection.context)
     return socket
 

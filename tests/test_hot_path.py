@@ -118,7 +118,7 @@ IF_SAMPLED = {
     "Span.add_event": 3 + 1 + len(WITH_EVENTS) + 1,
     "Span.add_link": 2,
     "Span.get_span_context": 2,
-    "Span.set_attributes": 2,
+    "Span.set_attributes": 3,
 }
 
 WITH_EXTENSION = {"context.get_current": 2}

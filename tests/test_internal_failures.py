@@ -49,7 +49,6 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Closing, "frame_sent"),
     (Closing, "socket_failed"),
     (Closing, "stream_ended"),
-    (Connection, "ended"),
     (Connection, "opened"),
     (Conversation, "ended"),
     (Conversation, "frame_received"),
@@ -80,6 +79,23 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Transport, "writable"),
 ]
 
+
+BEGINNINGS: Final[list[tuple[object, str]]] = [
+    (_view, "_begin"),
+    (_view, "_handshake"),
+    (Parentage, "__new__"),
+    (SpanRecorder, "__init__"),
+    (Transport, "__init__"),
+]
+"""Where a connection that fails has not begun, and is not counted."""
+
+ENDINGS: Final[list[tuple[object, str]]] = [
+    (Conversation, "ended"),
+    (Operation, "finish"),
+    (SocketOperation, "end"),
+    (SpanRecorder, "__init__"),
+]
+"""What ends spans, or would."""
 
 HTTP_PLACES: Final[list[tuple[object, str]]] = [
     (_extension, "_needed"),
@@ -151,6 +167,11 @@ def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913
     assert {str(case): play(case, arm, run, caplog) for case in CASES} == bare
     assert failures.count
     assert any(map(is_internal, library_log.records))
+    if (owner, name) not in ENDINGS:
+        assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.total("websocket.server.active_connections") == 0
+    begun = 0 if (owner, name) in BEGINNINGS else len(CASES)
+    assert telemetry.total("websocket.server.closes") == begun
 
 
 async def answers(view: GraphQLView[Any, Any]) -> list[Any]:

@@ -1,7 +1,7 @@
 """Views that override what can be overridden, and the log record of an abnormal close."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -17,14 +17,14 @@ from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWS
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, connection_span
 from tests.clock import stop_clock
-from tests.conftest import LIBRARY, LogKeeper
+from tests.conftest import LIBRARY, LogKeeper, is_internal
 from tests.frames import Frame, Opcode
 from tests.hosting import Handler, Host, hosting, part
 from tests.recorded import View, config, recorded
 from tests.scenarios.model import BOTH, Verdict, by_client, by_server, refused, without_frames
 from tests.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.schema import FOREVER, HELLO, TICKS, AppError, make_schema
-from tests.telemetry import Telemetry
+from tests.telemetry import Telemetry, attributes_of
 from tests.told import (
     CONNECTION,
     GREETING,
@@ -209,6 +209,50 @@ async def test_a_view_inherits_what_makes_adapters(telemetry: Telemetry) -> None
         await converse(host)
 
     assert Adapter.seen.count("created") == 1
+    assert told(telemetry) == conversation()
+
+
+class Demanding(Adapter):
+    """An adapter of which there is no class but by way of a keyword."""
+
+    def __init_subclass__(cls, *, needed: int) -> None:
+        raise AssertionError(needed)
+
+
+@pytest.mark.internal_error
+async def test_an_adapter_that_cannot_be_recorded_serves_all_the_same(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    maker = staticmethod(partial(Demanding))
+    own: Any = type("Own", (GraphQLView,), {"websocket_adapter_class": maker})
+    async with hosting(instance(recorded(telemetry, own))) as host:
+        await converse(host)
+
+    [record] = library_log.records
+    assert is_internal(record)
+    [whole] = telemetry.spans(CONNECTION)
+    assert attributes_of(whole)["websocket.close.outcome"] == "normal"
+
+
+class Iterable:
+    """Messages that are no generator."""
+
+    def __init__(self, messages: AsyncIterator[object]) -> None:
+        self._messages = messages
+
+    def __aiter__(self) -> AsyncIterator[object]:
+        return self._messages
+
+
+class Iterating(Adapter):
+    def iter_json(self, **options: Any) -> Any:
+        return Iterable(super().iter_json(**options))
+
+
+async def test_messages_may_be_any_iterable(telemetry: Telemetry) -> None:
+    own: Any = type("Own", (GraphQLView,), {"websocket_adapter_class": Iterating})
+    async with hosting(instance(recorded(telemetry, own))) as host:
+        await converse(host)
     assert told(telemetry) == conversation()
 
 
