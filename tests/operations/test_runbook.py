@@ -61,7 +61,8 @@ def test_an_alert_leads_to_its_entry(alert: str) -> None:
 @pytest.mark.parametrize("alert", alerts())
 def test_an_alert_says_what_happened_to_how_many_and_what_to_search_for(alert: str) -> None:
     text = rule(alert)
-    assert "{{ $externalLabels.jaeger }}/search?service={{ urlquery $labels.job }}&" in text
+    service = 'service={{ reReplaceAll "^.*/" "" $labels.job | urlquery }}'
+    assert f"{{{{ $externalLabels.jaeger }}}}/search?{service}&" in text
     assert "summary:" in text
     assert "description:" in text
     # Nothing has no number.
