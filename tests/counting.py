@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Token
+from functools import partial
 from typing import Any
 
 import opentelemetry.context
@@ -15,6 +16,8 @@ from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace import SpanContext, TraceFlags
+
+from tests.doubles import provider_of_instruments
 
 Calls = Counter[str]
 """How often each method was called, such as `Span.add_event`."""
@@ -48,18 +51,7 @@ def counting_tracers(calls: Calls, *, sampled: bool) -> trace.TracerProvider:
 
 def counting_meters(calls: Calls) -> metrics.MeterProvider:
     """A provider of instruments."""
-    kinds: dict[str, type[Any]] = {
-        "counter": metrics.Counter,
-        "up_down_counter": metrics.UpDownCounter,
-        "histogram": metrics.Histogram,
-        "observable_counter": metrics.ObservableCounter,
-        "observable_up_down_counter": metrics.ObservableUpDownCounter,
-        "observable_gauge": metrics.ObservableGauge,
-    }
-    instruments = {f"create_{name}": counting(kind, calls) for name, kind in kinds.items()}
-    meter = counting(metrics.Meter, calls, **instruments)
-    provider: metrics.MeterProvider = counting(metrics.MeterProvider, calls, get_meter=meter)
-    return provider
+    return provider_of_instruments(partial(counting, calls=calls))
 
 
 class CountingContext(ContextVarsRuntimeContext):

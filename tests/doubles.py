@@ -7,6 +7,7 @@ in a ledger, so that a test can tell a broken pipe from one that nobody used.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 from opentelemetry import metrics, propagate, trace
@@ -93,7 +94,8 @@ def _provider_of_spans(ledger: Ledger, **returns: object) -> trace.TracerProvide
     return provider
 
 
-def _provider_of_instruments(ledger: Ledger) -> metrics.MeterProvider:
+def provider_of_instruments(double: Callable[..., Any]) -> metrics.MeterProvider:
+    """A provider of instruments of every kind; `double` makes one of an API class."""
     kinds: dict[str, type[Any]] = {
         "counter": metrics.Counter,
         "up_down_counter": metrics.UpDownCounter,
@@ -102,9 +104,9 @@ def _provider_of_instruments(ledger: Ledger) -> metrics.MeterProvider:
         "observable_up_down_counter": metrics.ObservableUpDownCounter,
         "observable_gauge": metrics.ObservableGauge,
     }
-    instruments = {f"create_{name}": broken(kind, ledger) for name, kind in kinds.items()}
-    meter = broken(metrics.Meter, ledger, **instruments)
-    provider: metrics.MeterProvider = broken(metrics.MeterProvider, ledger, get_meter=meter)
+    instruments = {f"create_{name}": double(kind) for name, kind in kinds.items()}
+    meter = double(metrics.Meter, **instruments)
+    provider: metrics.MeterProvider = double(metrics.MeterProvider, get_meter=meter)
     return provider
 
 
@@ -123,7 +125,9 @@ PIPES: dict[str, Callable[[], Pipe]] = {
             metrics.MeterProvider, ledger, get_meter=broken(metrics.Meter, ledger)
         )
     ),
-    "instruments that take nothing": metering(_provider_of_instruments),
+    "instruments that take nothing": metering(
+        lambda ledger: provider_of_instruments(partial(broken, ledger=ledger))
+    ),
 }
 
 
