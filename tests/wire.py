@@ -47,17 +47,23 @@ class Client:
 
     @classmethod
     async def connect(
-        cls, port: int, *, protocol: str | None, headers: Mapping[str, str] | None = None
+        cls,
+        port: int,
+        *,
+        protocol: str | None,
+        headers: Mapping[str, str] | None = None,
+        path: str = "/graphql",
+        source: str = "127.0.0.1",
     ) -> Self:
         """Connect and ask for the upgrade; `shake_hands` waits for the answer."""
-        sock = socket.create_connection(("127.0.0.1", port))
+        sock = socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
         sock.settimeout(0)
         client = cls(sock, *await asyncio.open_connection(sock=sock))
         client.protocol = protocol
-        client._ask(protocol, headers or {})
+        client._ask(path, protocol, headers or {})
         return client
 
-    def _ask(self, protocol: str | None, headers: Mapping[str, str]) -> None:
+    def _ask(self, path: str, protocol: str | None, headers: Mapping[str, str]) -> None:
         fields = {
             "Host": HOST,
             "Upgrade": "websocket",
@@ -69,7 +75,7 @@ class Client:
         if protocol is not None:
             fields["Sec-WebSocket-Protocol"] = protocol
         lines = [f"{name}: {value}" for name, value in (fields | dict(headers)).items()]
-        self.write("\r\n".join(["GET /graphql HTTP/1.1", *lines, "\r\n"]).encode("latin-1"))
+        self.write("\r\n".join([f"GET {path} HTTP/1.1", *lines, "\r\n"]).encode("latin-1"))
 
     async def shake_hands(self) -> None:
         """Read the answer to the handshake; a refusal ends the conversation."""

@@ -129,10 +129,26 @@ class Scenario:
         return self.operations.count(CLOSED)
 
 
-async def play(scenario: Scenario, server: Server, protocol: str | None) -> Client:
-    """Hold the conversation of a scenario until both sides are done with it."""
-    async with asyncio.timeout(20):
+async def play(
+    scenario: Scenario,
+    server: Server,
+    protocol: str | None,
+    *,
+    pause: float = 0.0,
+    limit: float = 20.0,
+) -> Client:
+    """Hold the conversation of a scenario until both sides are done with it.
+
+    Args:
+        scenario: what is said.
+        server: whom it is said to.
+        protocol: the subprotocol that the client asks for.
+        pause: seconds between the connection and the conversation.
+        limit: seconds within which both must be done.
+    """
+    async with asyncio.timeout(limit):
         client = await server.connect(protocol=protocol, headers=scenario.headers)
+        await asyncio.sleep(pause)
         try:
             await scenario.talk(client, server)
         except Ended as error:
