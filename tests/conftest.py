@@ -3,22 +3,37 @@
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
 
 from tests.telemetry import CountingIds, Telemetry
+from tests.tools.programs import INSTALL, missing
 
 Result = TypeVar("Result")
 Run = Callable[[Coroutine[Any, Any, Result]], Result]
 LIBRARY = "strawberry_ws_otel"
+REQUIRED = "REQUIRE_TOOLS"
+"""With this variable set, a missing program fails the tests that need it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "internal_error: the library may log errors of its own in this test"
     )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose mark `tools` names a program that is missing."""
+    mark = item.get_closest_marker("tools")
+    if mark is None or not (programs := missing(mark.args)):
+        return
+    reason = f"not installed: {', '.join(programs)}; see {INSTALL}"
+    if os.environ.get(REQUIRED):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 class LogKeeper(logging.Handler):

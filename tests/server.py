@@ -69,6 +69,7 @@ class Setup:
     context: Hook = nothing
     connect: Hook = accept
     on_shutdown: Hook = nothing
+    pages: Callable[[web.Application], None] | None = None
 
 
 class Gate:
@@ -135,6 +136,8 @@ class Server:
     async def watch(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        if request.path != self.path:
+            return await handler(request)
         task = asyncio.current_task()
         assert task is not None
         self.handlers.append(task)
@@ -202,6 +205,8 @@ async def serving(
     view = make_view(setup, view_class, extensions, lambda: server)
     app = web.Application(middlewares=[server.watch])
     app.router.add_route("*", PATH, view)
+    if setup.pages is not None:
+        setup.pages(app)
     app.on_shutdown.append(lambda _app: setup.on_shutdown(server))
     runner = web.AppRunner(
         app,

@@ -11,7 +11,7 @@ from strawberry_ws_otel._close import NAMED_CODES
 from tests.arms import Case
 from tests.conftest import LogKeeper
 from tests.frames import Opcode
-from tests.scenarios.model import BOTH, CLOSED, FAULTS, Scenario, Verdict
+from tests.scenarios.model import BOTH, CLOSED, FAULTS, Ending, Scenario, Verdict
 from tests.server import PATH
 from tests.telemetry import Telemetry, attributes_of, events_of, labels
 from tests.wire import EOF, RESET, Client
@@ -81,16 +81,16 @@ def assert_connection_span(telemetry: Telemetry, scenario: Scenario) -> None:
     assert told_connection(connection_span(telemetry)) == true_connection(scenario)
 
 
-def true_connection(scenario: Scenario) -> dict[str, Any]:
+def true_connection(ending: Ending) -> dict[str, Any]:
     """What the span of a connection has to say of its end."""
-    verdict = scenario.verdict
+    verdict = ending.verdict
     return {
         "close": close_attributes(verdict),
         "status": "ERROR" if verdict.abnormal else "UNSET",
-        "interrupted": scenario.interrupted,
-        "operations": len(scenario.operations),
+        "interrupted": ending.interrupted,
+        "operations": len(ending.operations),
         "close events": close_events(verdict),
-        "redundant closes": scenario.redundant,
+        "redundant closes": ending.redundant,
     }
 
 
@@ -144,13 +144,13 @@ def assert_operations(telemetry: Telemetry, scenario: Scenario) -> None:
     assert [told_operation(span) for span in spans] == true_operations(scenario, spans)
 
 
-def true_operations(scenario: Scenario, spans: Sequence[ReadableSpan]) -> list[dict[str, Any]]:
+def true_operations(ending: Ending, spans: Sequence[ReadableSpan]) -> list[dict[str, Any]]:
     """What the spans of the operations have to say, given how many errors each counted."""
     errors = [attributes_of(span).get(name.ERROR_COUNT, 0) for span in spans]
-    errors += [0] * len(scenario.operations)
+    errors += [0] * len(ending.operations)
     return [
-        _true_operation(reason, scenario.verdict, count)
-        for reason, count in zip(scenario.operations, errors, strict=False)
+        _true_operation(reason, ending.verdict, count)
+        for reason, count in zip(ending.operations, errors, strict=False)
     ]
 
 
@@ -241,14 +241,20 @@ def true_error_types(verdict: Verdict) -> list[list[Any]]:
 
 
 def assert_metrics(telemetry: Telemetry, case: Case) -> None:
-    metrics, verdict = telemetry.metrics(), case.scenario.verdict
-    assert metrics[name.METRIC_CLOSES] == {
-        labels(known(CLOSE_OUTCOME=outcome, CLOSE_FAULT=fault)): outcome == verdict.outcome
+    assert_closes(telemetry, case.scenario.verdict)
+    durations = telemetry.metrics()[name.METRIC_CONNECTION_DURATION]
+    assert durations == {labels(true_life(case)): 1}
+
+
+def assert_closes(telemetry: Telemetry, *verdicts: Verdict) -> None:
+    """Each close is counted by its outcome, and nothing is alive."""
+    outcomes = [verdict.outcome for verdict in verdicts]
+    assert telemetry.metrics()[name.METRIC_CLOSES] == {
+        labels(known(CLOSE_OUTCOME=outcome, CLOSE_FAULT=fault)): outcomes.count(outcome)
         for outcome, fault in FAULTS.items()
     }
     assert telemetry.total(name.METRIC_ACTIVE_CONNECTIONS) == 0
     assert telemetry.total(name.METRIC_SUBSCRIPTIONS_ACTIVE) == 0
-    assert metrics[name.METRIC_CONNECTION_DURATION] == {labels(true_life(case)): 1}
 
 
 def true_life(case: Case) -> dict[str, Any]:
@@ -265,11 +271,13 @@ def true_life(case: Case) -> dict[str, Any]:
     )
 
 
-def assert_log(log: LogKeeper, verdict: Verdict) -> None:
+def assert_log(log: LogKeeper, *verdicts: Verdict) -> None:
     """One record about an abnormal close, none about a handshake refused with 4xx."""
-    silent = not verdict.abnormal or verdict.outcome == "handshake_rejected"
-    level = logging.ERROR if verdict.fault == "server" else logging.WARNING
-    assert [record.levelno for record in log.closes] == ([] if silent else [level])
+    assert [record.levelno for record in log.closes] == [
+        logging.ERROR if verdict.fault == "server" else logging.WARNING
+        for verdict in verdicts
+        if verdict.abnormal and verdict.outcome != "handshake_rejected"
+    ]
 
 
 def assert_whole(telemetry: Telemetry) -> None:

@@ -101,10 +101,26 @@ def refused(outcome: str, status: int | None, error: str | None = None) -> Verdi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenario:
+class Ending:
+    """The truth about the end of a connection.
+
+    `operations` are the end reasons of its operations in the order in which they began, and
+    `redundant` is how often somebody closed it again.
+    """
+
+    verdict: Verdict
+    operations: tuple[str, ...] = ()
+    redundant: int = 0
+
+    @property
+    def interrupted(self) -> int:
+        return self.operations.count(CLOSED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario(Ending):
     """One row of the matrix.
 
-    `operations` are the end reasons of its operations in the order in which they began. A
     `cancellations` are the settings of aiohttp's `handler_cancellation` under which it holds, and
     `since` is the Strawberry from which on it does: an older host behaves in another way. A
     scenario that `floods` leaves open how many frames arrive, and one that is `representative`
@@ -113,20 +129,13 @@ class Scenario:
 
     name: str
     talk: Step
-    verdict: Verdict
-    operations: tuple[str, ...] = ()
     protocols: tuple[str | None, ...] = BOTH
     cancellations: tuple[bool, ...] = (False, True)
     since: tuple[int, ...] = ()
     setup: Setup = Setup()  # noqa: RUF009  # frozen
     headers: Mapping[str, str] = field(default_factory=dict)
     floods: bool = False
-    redundant: int = 0
     representative: bool = False
-
-    @property
-    def interrupted(self) -> int:
-        return self.operations.count(CLOSED)
 
 
 async def play(
