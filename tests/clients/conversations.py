@@ -137,20 +137,13 @@ async def is_left(client: RealClient, server: Server) -> None:
 
 
 FIRST: Final = ({"forever": 0},)
-CONVERSATIONS: Final = (
+ESSENTIAL: Final = (
     Conversation(
         name="a query",
         talk=asks(HELLO),
         truth=leaving(COMPLETED),
         data=({"hello": "world"},),
         protocols=(TRANSPORT,),
-    ),
-    Conversation(
-        name="a query in graphql-ws, which Strawberry does not answer there",
-        talk=asks(HELLO),
-        truth=leaving("error"),
-        errors=("queries are not allowed",),
-        protocols=(LEGACY,),
     ),
     Conversation(
         name="a subscription to its end",
@@ -165,16 +158,51 @@ CONVERSATIONS: Final = (
         data=FIRST,
     ),
     Conversation(
-        name="one of two subscriptions stopped, a third one to its end",
-        talk=stops_one_of_two,
-        truth=leaving(STOPPED, LEFT, COMPLETED),
-        data=(*FIRST, *FIRST, *({"ticks": number} for number in range(3))),
-    ),
-    Conversation(
         name="an operation that is not valid",
         talk=asks(INVALID),
         truth=leaving("error"),
         errors=("Cannot query field 'missing' on type 'Subscription'.",),
+    ),
+    Conversation(
+        name="an orderly close under a live subscription",
+        talk=leaves,
+        truth=leaving(LEFT),
+        data=FIRST,
+    ),
+    Conversation(
+        name="a login that on_ws_connect rejects",
+        talk=knocks(),
+        truth=rejected,
+        setup=Setup(connect=raises(ConnectionRejectionError)),
+    ),
+    Conversation(
+        name="a server that goes away and says so",
+        talk=is_left,
+        truth=ending(GOODBYE, CLOSED),
+        data=FIRST,
+        setup=Setup(on_shutdown=say_goodbye),
+    ),
+    Conversation(
+        name="a server that goes away without a word",
+        talk=is_left,
+        truth=ending(without_frames("server_shutdown"), CLOSED),
+        data=FIRST,
+    ),
+)
+CONVERSATIONS: Final = (
+    *ESSENTIAL,
+    Conversation(
+        name="a query in graphql-ws, which Strawberry does not answer there",
+        talk=asks(HELLO),
+        truth=leaving("error"),
+        errors=("queries are not allowed",),
+        protocols=(LEGACY,),
+    ),
+    Conversation(
+        name="one of two subscriptions stopped, a third one to its end",
+        talk=stops_one_of_two,
+        truth=leaving(STOPPED, LEFT, COMPLETED),
+        data=(*FIRST, *FIRST, *({"ticks": number} for number in range(3))),
     ),
     Conversation(
         name="a resolver of a query that fails",
@@ -199,34 +227,9 @@ CONVERSATIONS: Final = (
         errors=("the source is dry",),
     ),
     Conversation(
-        name="an orderly close under a live subscription",
-        talk=leaves,
-        truth=leaving(LEFT),
-        data=FIRST,
-    ),
-    Conversation(
-        name="a login that on_ws_connect rejects",
-        talk=knocks(),
-        truth=rejected,
-        setup=Setup(connect=raises(ConnectionRejectionError)),
-    ),
-    Conversation(
         name="on_ws_connect that fails",
         talk=knocks(),
         truth=ending(without_frames("server_error", "tests.schema.AppError")),
         setup=Setup(connect=raises(AppError)),
-    ),
-    Conversation(
-        name="a server that goes away and says so",
-        talk=is_left,
-        truth=ending(GOODBYE, CLOSED),
-        data=FIRST,
-        setup=Setup(on_shutdown=say_goodbye),
-    ),
-    Conversation(
-        name="a server that goes away without a word",
-        talk=is_left,
-        truth=ending(without_frames("server_shutdown"), CLOSED),
-        data=FIRST,
     ),
 )

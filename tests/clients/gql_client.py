@@ -37,7 +37,7 @@ class GqlClient(RealClient):
     async def ask(self, id_: str, document: str, **variables: Any) -> None:
         try:
             if self._session is None:
-                self._session = await self._client.connect_async()
+                self._session = await self._client.connect_async()  # type: ignore[no-untyped-call]  # gql's
         except TransportError:
             await self.saw({"saw": "closed"})
             return
@@ -66,7 +66,7 @@ class GqlClient(RealClient):
     async def leave(self) -> None:
         if self._session is not None:
             self._session = None
-            await self._client.close_async()
+            await self._client.close_async()  # type: ignore[no-untyped-call]  # gql's
 
 
 TRANSPORTS: Final[Mapping[str, Transport]] = {

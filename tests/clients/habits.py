@@ -2,7 +2,16 @@
 
 from typing import Final
 
-from tests.clients.conversations import FIRST, Conversation, ending, is_served, knocks, lives
+from tests.clients.conversations import (
+    FIRST,
+    LEFT,
+    Conversation,
+    ending,
+    is_served,
+    knocks,
+    leaving,
+    lives,
+)
 from tests.clients.model import Kind
 from tests.clients.node import NodeClient
 from tests.scenarios.model import CLOSED, LIVE, Ending, by_client, by_server, without_frames
@@ -10,7 +19,7 @@ from tests.schema import FOREVER, UNPARSABLE
 from tests.server import Server, Setup, wait_and_accept
 
 HEARTBEAT: Final = 4.0
-"""Seconds between two PINGs, and twice those for the PONG: a client that is alive has time enough."""
+"""Seconds between two PINGs; half of it is the time that a client has for its PONG."""
 
 
 async def pings(client: NodeClient, _server: Server) -> None:
@@ -53,11 +62,8 @@ async def freezes(client: NodeClient, server: Server) -> None:
 
 def twice(kind: Kind) -> tuple[Ending, ...]:
     """The server closes the first connection, and the client leaves the second one."""
-    first = by_server("server_shutdown", 1012, "again")
-    return (
-        Ending(verdict=first, operations=LIVE),
-        Ending(verdict=kind.leaving, operations=(kind.left,)),
-    )
+    first = Ending(verdict=by_server("server_shutdown", 1012, "again"), operations=LIVE)
+    return (first, *leaving(LEFT)(kind))
 
 
 COMES_AGAIN: Final = Conversation(
@@ -91,7 +97,7 @@ GRAPHQL_WS: Final = (
     Conversation(
         name="pings of the client's",
         talk=pings,
-        truth=lambda kind: (Ending(verdict=kind.leaving, operations=(kind.left,)),),
+        truth=leaving(LEFT),
         data=FIRST,
         options={"keepAlive": 50},
     ),

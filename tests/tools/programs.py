@@ -38,7 +38,7 @@ def find(program: str) -> str:
 
 
 def missing(programs: Iterable[str]) -> list[str]:
-    """Name those of these programs that are not installed, and what npm did not install for Node."""
+    """Name what is not installed of these programs, and for Node what npm did not install."""
     names = [program for program in programs if _path(program) is None]
     if "node" in programs:
         names += [folder for folder in MODULES if not (ROOT / folder).is_dir()]

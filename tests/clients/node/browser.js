@@ -1,59 +1,66 @@
 /*
- * Chromium with the example's page, told and telling by lines of JSON as in client.js.
+ * Chromium with one tab, in which a page writes to the console what it saw, as lines of JSON. It is
+ * told what a user does there, and what happens to the browser's processes.
  *
  * Usage: node browser.js CHROMIUM URL
  */
 import { readFileSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
+import { obey, say } from "./lines.js";
 
 const [executablePath, url] = process.argv.slice(2);
-
-function say(saw, facts) {
-  process.stdout.write(`${JSON.stringify({ saw, ...facts })}\n`);
-}
-
 const browser = await chromium.launch({ executablePath });
 const context = await browser.newContext();
 const page = await context.newPage();
-page.on("console", (message) => process.stdout.write(message.type()==="info"? `${message.text()}\n`: JSON.stringify({saw:"console",text:message.text()})+"\n"));
-page.on("crash", () => say("crashed"));
+page.on("console", (message) => {
+  if (message.type() === "info") process.stdout.write(`${message.text()}\n`);
+});
+await page.goto(url);
 
-/** The processes of this browser, by the words of their command lines. */
-async function processes(word) {
+const RENDERER = "--type=renderer";
+const NETWORK = "--utility-sub-type=network.mojom.NetworkService";
+const frozen = [];
+
+/** Those processes of this browser that have this on their command lines. */
+async function processes(mark) {
   const session = await browser.newBrowserCDPSession();
   const { processInfo } = await session.send("SystemInfo.getProcessInfo");
-  return processInfo.map(({ id }) => id).filter((id) => readFileSync(`/proc/${id}/cmdline`, "utf8").includes(word));
+  const ids = processInfo.map(({ id }) => id);
+  return ids.filter((id) => readFileSync(`/proc/${id}/cmdline`, "utf8").includes(mark));
 }
 
-async function signal(word, name) {
-  for (const id of await processes(word)) process.kill(id, name);
+async function kill(mark) {
+  for (const id of await processes(mark)) process.kill(id, "SIGKILL");
 }
-let stopped=[];
-const COMMANDS = {
-  open: async () => page.goto(url),
-  async ask({ document }) {
-    await page.getByLabel("Document").fill(document);
-    await page.getByRole("button", { name: "Ask" }).click();
-  },
-  stop: ({ id }) => page.locator(`#stop-${id}`).click(),
-  leave: () => page.locator("#leave").click(),
-  "close the tab": () => page.close(),
-  "navigate away": () => page.goto("about:blank"),
-  "navigate elsewhere": () => page.goto(new URL("/page.js",url).href),
-  reload: () => page.reload(),
-  "go offline": () => context.setOffline(true),
-  "go online": () => context.setOffline(false),
-  "kill the renderer": () => signal("--type=renderer", "SIGKILL"),
-  "kill the network": () => signal("NetworkService", "SIGKILL"),
-  "stop the network": async () => { stopped= await processes("NetworkService"); for (const id of stopped) process.kill(id, "SIGSTOP") },
-  "continue": () => { for (const id of stopped) process.kill(id, "SIGCONT") },
-  "stop the renderer": async () => { stopped= await processes("--type=renderer"); for (const id of stopped) process.kill(id, "SIGSTOP") },
-  "close the browser": () => browser.close(),
-};
-for await (const line of createInterface({ input: process.stdin })) {
-  const command = JSON.parse(line);
-  await COMMANDS[command.do](command);
-  say("did", {what:command.do});
+
+function thaw() {
+  while (frozen.length > 0) process.kill(frozen.pop(), "SIGCONT");
 }
-await browser.close();
+
+try {
+  await obey({
+    async ask({ document }) {
+      await page.getByLabel("Document").fill(document);
+      await page.getByRole("button", { name: "Ask" }).click();
+    },
+    stop: ({ id }) => page.getByRole("button", { name: `Stop ${id}` }).click(),
+    leave: () => page.getByRole("button", { name: "Leave" }).click(),
+    "close the tab": () => page.close(),
+    "navigate away": () => page.goto("about:blank"),
+    reload: () => page.reload(),
+    "go offline": () => context.setOffline(true),
+    "go online": () => context.setOffline(false),
+    "close the browser": () => browser.close(),
+    "kill the renderer": () => kill(RENDERER),
+    "kill the network": () => kill(NETWORK),
+    async "freeze the network"() {
+      frozen.push(...(await processes(NETWORK)));
+      for (const id of frozen) process.kill(id, "SIGSTOP");
+      say("frozen");
+    },
+    thaw,
+  });
+} finally {
+  thaw();
+  process.exit(); // which kills the browser, and is quicker than to close it
+}
