@@ -72,13 +72,13 @@ COMES_AGAIN: Final = Conversation(
     truth=twice,
     data=(*FIRST, *FIRST),
 )
-PROCESSES: Final = (
-    Conversation(
-        name="a client whose process is killed",
-        talk=is_killed,
-        truth=ending(without_frames("connection_lost"), CLOSED),
-        data=FIRST,
-    ),
+KILLED: Final = Conversation(
+    name="a client whose process is killed",
+    talk=is_killed,
+    truth=ending(without_frames("connection_lost"), CLOSED),
+    data=FIRST,
+)
+GRAPHQL_WS: Final = (
     Conversation(
         name="a client whose process is stopped",
         talk=freezes,
@@ -86,8 +86,6 @@ PROCESSES: Final = (
         data=FIRST,
         setup=Setup(socket={"heartbeat": HEARTBEAT}),
     ),
-)
-GRAPHQL_WS: Final = (
     Conversation(
         name="a document with a syntax error",
         talk=knocks(UNPARSABLE),

@@ -23,12 +23,8 @@ TABLE = [
         for conversation in CONVERSATIONS
         if kind.protocol in conversation.protocols
     ),
-    *(
-        (kind, conversation)
-        for kind in (GRAPHQL_WS, SUBSCRIPTIONS_TRANSPORT_WS)
-        for conversation in habits.PROCESSES
-    ),
-    *((GRAPHQL_WS, conversation) for conversation in (*habits.GRAPHQL_WS, RETRIES)),
+    *((GRAPHQL_WS, conversation) for conversation in (habits.KILLED, *habits.GRAPHQL_WS, RETRIES)),
+    (SUBSCRIPTIONS_TRANSPORT_WS, habits.KILLED),
     (SUBSCRIPTIONS_TRANSPORT_WS, RECONNECTS),
 ]
 
