@@ -13,7 +13,8 @@ from typing import Any, Final
 from tests.benchmarks.figures import Figure, exit_status
 from tests.benchmarks.plot import plot
 from tests.benchmarks.runs import Extent, measure, plan
-from tests.benchmarks.screen import open_console, progress, tables
+from tests.benchmarks.screen import progress, tables
+from tests.console import open_console
 
 PACKAGES: Final = (
     "strawberry-graphql",
