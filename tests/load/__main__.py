@@ -7,15 +7,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Final
 
 from rich import box
 from rich.table import Table
 
-from tests.console import open_console
+from tests.console import counts, open_console
 from tests.limits import raise_file_limit
 from tests.load.clients import IN_FLIGHT
-from tests.load.report import MIB, Memory, Report
+from tests.load.report import Report
 from tests.load.run import Extent, load
+
+SIGNS: Final = {True: "✓", False: "✗"}
 
 
 def parse() -> argparse.Namespace:
@@ -32,7 +35,7 @@ def parse() -> argparse.Namespace:
     }
     for field in fields(Extent):
         parser.add_argument(
-            f"--{field.name}", type=int, default=field.default, help=texts[field.name]
+            f"--{field.name}", type=counts(1), default=field.default, help=texts[field.name]
         )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure as JSON")
     return parser.parse_args()
@@ -40,46 +43,30 @@ def parse() -> argparse.Namespace:
 
 def tables(report: Report) -> Iterator[Table]:
     """Nothing lost, and nothing left."""
-    lost = Table(
-        title="Nothing lost", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
-    )
-    lost.add_column("", no_wrap=True)
-    for column in ("clients", "spans", "metrics", ""):
-        lost.add_column(column, justify="right")
-    for what, *numbers in report.rows:
-        cells = ["" if number is None else f"{number:,}" for number in numbers]
-        lost.add_row(what, *cells, _sign(sound=len({*numbers} - {None}) == 1))
+    lost = _table("Nothing lost", "clients", "spans", "metrics", "")
+    for row in report.rows:
+        what, *numbers = row
+        lost.add_row(what, *map(_number, numbers), SIGNS[row.sound])
     yield lost
-    left = Table(
-        title="Nothing left", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
-    )
-    left.add_column("", no_wrap=True)
-    for column in ("after a first crowd", "at most", "at the end"):
-        left.add_column(column, justify="right")
-    for row in _memory(report.memory):
-        left.add_row(*row)
+    left = _table("Nothing left", "after a first crowd", "at most", "at the end", "")
+    for what, count in report.remains.items():
+        left.add_row(what, "", "", _number(count), SIGNS[count == 0])
+    for level in report.levels:
+        ends = (level.level, level.peak, level.after)
+        left.add_row(level.what, *map(_number, ends), SIGNS[level.sound])
     yield left
 
 
-def _memory(memory: Memory) -> Iterator[tuple[str, ...]]:
-    yield (
-        "resident memory of the server, MiB",
-        *(f"{(size or 0) / MIB:.1f}" for size in _ends(memory, "resident", memory.peak)),
-    )
-    yield ("objects", *map(_number, _ends(memory, "objects", None)))
-    yield ("tasks", *map(_number, _ends(memory, "tasks", None)))
-
-
-def _ends(memory: Memory, key: str, peak: int | None) -> tuple[int | None, ...]:
-    return memory.level[key], peak, memory.after[key]
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
 
 
 def _number(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
-
-
-def _sign(*, sound: bool) -> str:
-    return "✓" if sound else "✗"
 
 
 def main() -> int:

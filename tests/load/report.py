@@ -8,12 +8,14 @@ from typing import Any, Final, NamedTuple
 from strawberry_ws_otel import _semconv as name
 from tests.scenarios.model import CLOSED, FAULTS
 
-MIB: Final = 1 << 20
 SPARE_OBJECTS: Final = 1_000
 """Objects by which the server may have grown: one in many connections would be more."""
 
-SPARE_MEMORY: Final = 16 * MIB
+SPARE_BYTES: Final = 16 << 20
 """Bytes by which its resident memory may have, since the allocator keeps what is fragmented."""
+
+
+Memory = Mapping[str, int]
 
 
 class Row(NamedTuple):
@@ -30,48 +32,51 @@ class Row(NamedTuple):
         return {self.clients, self.spans, self.metrics} - {None} == {self.clients}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """The server's memory, and its tasks, after a first crowd, at most, and at the end."""
+class Level(NamedTuple):
+    """Something of the server that has to return to its level, but for so much of it."""
 
-    level: Mapping[str, int | None]
-    peak: int
-    after: Mapping[str, int | None]
+    what: str
+    level: int
+    peak: int | None
+    after: int
+    spare: int
 
     @property
     def sound(self) -> bool:
-        """Whether it has returned to its level."""
-        return (
-            self.grown("objects") <= SPARE_OBJECTS
-            and self.grown("resident") <= SPARE_MEMORY
-            and self.grown("tasks") <= 0
-        )
-
-    def grown(self, key: str) -> int:
-        """By how much there is more of it."""
-        return (self.after[key] or 0) - (self.level[key] or 0)
+        """Whether it has."""
+        return self.after - self.level <= self.spare
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a load showed; `reached` is the rate of those that connected and vanished."""
+    """What a load showed.
+
+    Attributes:
+        reached: how many connected and vanished in a second.
+        rows: what clients, spans and metrics say of the same.
+        remains: what there should be none of in the end.
+        levels: of the server, after a first crowd and at the end.
+    """
 
     reached: float
-    memory: Memory
     rows: Sequence[Row]
+    remains: Mapping[str, int]
+    levels: Sequence[Level]
 
     @property
     def sound(self) -> bool:
         """Whether nothing is lost, and nothing is left."""
-        return self.memory.sound and all(row.sound for row in self.rows)
+        sound = [each.sound for each in self.rows] + [each.sound for each in self.levels]
+        return all(sound) and not any(self.remains.values())
 
     def as_json(self) -> dict[str, Any]:
         """All of it as plain values."""
         return {
             "sound": self.sound,
             "reached": self.reached,
-            "memory": vars(self.memory) | {"sound": self.memory.sound},
             "rows": [row._asdict() | {"sound": row.sound} for row in self.rows],
+            "remains": dict(self.remains),
+            "levels": [level._asdict() | {"sound": level.sound} for level in self.levels],
         }
 
 
@@ -91,25 +96,41 @@ class Points:
         )
 
 
-def compare(did: Mapping[str, Counter[str]], told: Mapping[str, Any]) -> list[Row]:
+def levels(level: Memory, peak: int, after: Memory) -> list[Level]:
+    """What the server had of each after a first crowd, at most and at the end."""
+    return [
+        Level("resident bytes", level["resident"], peak, after["resident"], SPARE_BYTES),
+        Level("objects", level["objects"], None, after["objects"], SPARE_OBJECTS),
+        Level("tasks", level["tasks"], None, after["tasks"], 0),
+    ]
+
+
+def remains(did: Mapping[str, Counter[str]], told: Mapping[str, Any]) -> dict[str, int]:
+    """What there should be none of, now that everybody has gone."""
+    total = Points(told["metrics"]).total
+    return {
+        "clients that failed": did["failed"].total(),
+        "connections open": total(name.METRIC_ACTIVE_CONNECTIONS),
+        "subscriptions alive": total(name.METRIC_SUBSCRIPTIONS_ACTIVE),
+        "failures of the library": len(told["internal"]),
+    }
+
+
+def rows(did: Mapping[str, Counter[str]], told: Mapping[str, Any]) -> Iterator[Row]:
     """What clients did, beside what the server's telemetry tells of it."""
-    return list(_rows(did, told["spans"], Points(told["metrics"]), len(told["internal"])))
-
-
-def _rows(
-    did: Mapping[str, Counter[str]], spans: Mapping[str, Any], metrics: Points, internal: int
-) -> Iterator[Row]:
-    outcomes, said, heard, total = did["outcomes"], did["said"], did["heard"], metrics.total
+    spans, total = told["spans"], Points(told["metrics"]).total
+    outcomes, said, heard = did["outcomes"], did["said"], did["heard"]
     opened, begun = outcomes.total(), said["subscribe"]
     yield Row("connections opened", opened, spans["connections"], total(name.METRIC_CLOSES))
     yield Row("connections with a duration", opened, None, total(name.METRIC_CONNECTION_DURATION))
     yield Row("connections with an id of their own", opened, spans["distinct"], None)
-    yield Row("clients that failed", 0, did["failed"].total(), None)
     for outcome in FAULTS:
-        told = spans["outcomes"].get(outcome, 0)
         counted = total(name.METRIC_CLOSES, CLOSE_OUTCOME=outcome)
-        if outcomes[outcome] or told or counted:
-            yield Row(f"closed: {outcome}", outcomes[outcome], told, counted)
+        row = Row(
+            f"closed: {outcome}", outcomes[outcome], spans["outcomes"].get(outcome, 0), counted
+        )
+        if any(row[1:]):
+            yield row
     yield Row(
         "inits acknowledged",
         heard["connection_ack"],
@@ -125,12 +146,9 @@ def _rows(
     yield Row("results", heard["next"], spans.get("results", 0), results)
     for direction, types, key in (("receive", said, "received"), ("transmit", heard, "sent")):
         counted = total(name.METRIC_MESSAGES, IO_DIRECTION=direction)
-        yield Row(f"messages {key}", types.total(), spans[key], counted)
+        yield Row(f"messages {key}", types.total(), spans.get(key, 0), counted)
         for type_ in types:
             counted = total(name.METRIC_MESSAGES, IO_DIRECTION=direction, MESSAGE_TYPE=type_)
             yield Row(f"messages {key}: {type_}", types[type_], None, counted)
         size = total(name.METRIC_IO, IO_DIRECTION=direction)
         yield Row(f"bytes {key}", did["bytes"][key], None, size)
-    yield Row("connections open at the end", 0, None, total(name.METRIC_ACTIVE_CONNECTIONS))
-    yield Row("subscriptions alive at the end", 0, None, total(name.METRIC_SUBSCRIPTIONS_ACTIVE))
-    yield Row("failures of the library", 0, internal, None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.jobs import Worker, working
-from tests.load.report import Memory, Report, compare
+from tests.load.report import Report, levels, remains, rows
 
 EVERY: Final = 0.2
 """Seconds between two messages of a busy connection."""
@@ -80,10 +80,12 @@ class Load:
         await self._leave()
         after = await server.do("memory")
         deeds = [await clients.do("deeds") for clients in (self._crowd, self._passers)]
+        did, told = _added(deeds), await server.do("told")
         return Report(
             reached=reached,
-            memory=Memory(level=level, peak=self._peak, after=after),
-            rows=compare(_added(deeds), await server.do("told")),
+            rows=list(rows(did, told)),
+            remains=remains(did, told),
+            levels=levels(level, self._peak, after),
         )
 
     async def _gather(self, name: str) -> None:
@@ -113,7 +115,7 @@ class Load:
 
     async def _look(self, what: str) -> None:
         seen = await self._server.do("look")
-        self._peak = max(self._peak, seen["resident"] or 0)
+        self._peak = max(self._peak, seen["resident"])
         self._say(f"{what}; spans of connections: {seen['spans']}")
 
 

@@ -24,9 +24,9 @@ STATM: Final = Path("/proc/self/statm")
 PAGE: Final = 4096
 
 
-def resident() -> int | None:
-    """Bytes of memory that this process has, where the system tells."""
-    return int(STATM.read_text().split()[1]) * PAGE if STATM.exists() else None
+def resident() -> int:
+    """Bytes of memory that this process has; 0 where the system does not tell."""
+    return int(STATM.read_text().split()[1]) * PAGE if STATM.exists() else 0
 
 
 def trim() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
-from tests.console import open_console
+from tests.console import counts, open_console
 from tests.limits import raise_file_limit
 from tests.soak.run import Extent, Findings, Soak
 
@@ -26,15 +26,14 @@ def parse() -> Extent:
         description="Whether spans and metrics tell the truth about random scenarios, thousands of"
         " them at once.",
     )
-    for name, text in (
-        ("seed", "of the choice of the scenarios"),
-        ("connections", "how many there are, in all"),
-        ("at-once", "how many of them connect at once, in a round"),
-        ("seconds", "after which no further round begins"),
+    for name, least, text in (
+        ("seed", 0, "of the choice of the scenarios"),
+        ("connections", 1, "how many there are, in all"),
+        ("at-once", 1, "how many of them connect at once, in a round"),
+        ("seconds", 1, "after which no further round begins"),
     ):
-        parser.add_argument(
-            f"--{name}", type=int, default=asdict(default)[name.replace("-", "_")], help=text
-        )
+        of = asdict(default)[name.replace("-", "_")]
+        parser.add_argument(f"--{name}", type=counts(least), default=of, help=text)
     return Extent(**vars(parser.parse_args()))
 
 

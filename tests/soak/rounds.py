@@ -2,11 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.arms import CASES, Case
+from tests.arms import Case
 from tests.scenarios.model import play
 from tests.server import Server
 from tests.soak.venue import Venue, Views, opened
@@ -45,16 +45,14 @@ class Round:
     most: int
 
 
-async def play_round(views: Views, names: Sequence[str], chance: random.Random) -> Round:
-    """Hold a conversation under each name, all of them at once, until the server stops."""
+async def play_round(views: Views, cases: Mapping[str, Case], chance: random.Random) -> Round:
+    """Play a case under each name, all of them at once, until the server stops."""
     async with opened(views) as venue:
         tasks = [
-            asyncio.create_task(
-                _visit(venue, name, chance.choice(CASES), chance.random() * len(names) / PACE)
-            )
-            for name in names
+            asyncio.create_task(_visit(venue, name, case, chance.random() * len(cases) / PACE))
+            for name, case in cases.items()
         ]
-        await venue.settled(len(names))
+        await venue.settled(len(cases))
         # The server stops under those that wait for it.
     return Round(visits=await asyncio.gather(*tasks), most=venue.most)
 

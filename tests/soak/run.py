@@ -5,12 +5,12 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from tests.arms import traced
+from tests.arms import CASES, Case, traced
 from tests.conftest import is_internal, keeping_log
 from tests.soak.account import Account
 from tests.soak.judge import Conversation, conversations, lies
@@ -75,10 +75,16 @@ class Findings:
 class Soak:
     """A soak: telemetry, and what has been found in it so far."""
 
-    def __init__(self, extent: Extent) -> None:
+    def __init__(
+        self,
+        extent: Extent,
+        cases: Sequence[Case] = CASES,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self.findings = Findings()
         self._extent = extent
-        self._telemetry = Telemetry()
+        self._cases = cases
+        self._telemetry = telemetry or Telemetry()
         self._account = Account()
         arm = traced(self._telemetry.tracer_provider, self._telemetry.meter_provider)
         self._views = Views(arm)
@@ -91,12 +97,12 @@ class Soak:
         with keeping_log(is_internal) as errors:
             while names and time.monotonic() - began < extent.seconds:
                 present, names = names[: extent.at_once], names[extent.at_once :]
-                self._judge(await play_round(self._views, present, chance))
+                visits = {each: chance.choice(self._cases) for each in present}
+                self._judge(await play_round(self._views, visits, chance))
                 self.findings.internal = len(errors.records)
                 progress(self.findings)
         self.findings.reports += map(logging.Formatter().format, errors.records)
         self.findings.tasks = len(asyncio.all_tasks()) - tasks
-        self._telemetry.shutdown()
         return self.findings
 
     def _judge(self, played: Round) -> None:
