@@ -48,7 +48,7 @@ def tables(report: Report) -> Iterator[Table]:
         what, *numbers = row
         lost.add_row(what, *map(_number, numbers), SIGNS[row.sound])
     yield lost
-    left = _table("Nothing left", "after a first crowd", "at most", "at the end", "")
+    left = _table("Nothing left", "after a first load", "at most", "at the end", "")
     for what, count in report.remains.items():
         left.add_row(what, "", "", _number(count), SIGNS[count == 0])
     for level in report.levels:
@@ -74,16 +74,17 @@ def main() -> int:
     options, console = vars(parse()), open_console()
     file = options.pop("json")
     extent = Extent(**options)
-    raise_file_limit(extent.connections + min(IN_FLIGHT, extent.passers) + 200)
+    raise_file_limit(extent.connections + min(IN_FLIGHT, extent.rate * extent.seconds) + 200)
     report = asyncio.run(load(extent, console.print))
     for table in tables(report):
         console.print(table)
     if file:
         said = {"extent": asdict(extent), **report.as_json()}
         file.write_text(json.dumps(said, indent=2) + "\n")
+    reached = report.passed / extent.seconds
     console.print(
-        f"{extent.passers:,} connected and vanished, {report.reached:,.0f} a second of"
-        f" {extent.rate:,} that were asked for. "
+        f"{report.passed:,} connected and vanished, {reached:,.0f} a second; {extent.rate:,} were"
+        " asked for. "
         + ("Nothing is lost, and nothing is left." if report.sound else "That does not add up.")
     )
     return int(not report.sound)

@@ -1,6 +1,7 @@
 """A process of clients: a crowd that stays, or passers-by who vanish. They keep what they did."""
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +13,7 @@ from tests.limits import raise_file_limit
 from tests.scenarios.steps import TRANSPORT, subscribe
 from tests.wire import Client, Ended
 
-IN_FLIGHT: Final = 3_000
+IN_FLIGHT: Final = 1_000
 """Passers-by who are there at once at most, whatever the rate: each is an open file."""
 
 
@@ -90,8 +91,7 @@ class Clients:
         self._listeners: dict[Client, asyncio.Task[None]] = {}
         self._passing: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(IN_FLIGHT)
-        self._passed = 0
-        self._due = 0.0
+        self._numbers = itertools.count()
 
     # --- A crowd -----------------------------------------------------------------------------
 
@@ -127,22 +127,27 @@ class Clients:
 
     # --- Passers-by --------------------------------------------------------------------------
 
-    async def pass_by(self, ports: list[int], count: int, rate: float) -> dict[str, float]:
-        """Have so many connect and vanish, each when it is due; return how many are still there.
+    async def pass_by(self, ports: list[int], rate: float, seconds: float) -> dict[str, int]:
+        """Have others connect and vanish at a rate for some seconds, or as many as there is place.
 
-        They come at that rate whatever becomes of those before, as long as there are places.
+        Each comes when it is due, whatever becomes of those before. Returns how many came, and how
+        many are still there.
         """
-        self._due = self._due or time.monotonic()
-        for _ in range(count):
-            await asyncio.sleep(max(0.0, self._due - time.monotonic()))
+        due = time.monotonic()
+        end, came = due + seconds, 0
+        while due < end:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
             await self._places.acquire()
-            self._due += 1 / rate
-            way = VANISHINGS[self._passed % len(VANISHINGS)]
-            task = asyncio.create_task(self._vanishes(ports[self._passed % len(ports)], *way))
+            if time.monotonic() >= end:
+                self._places.release()
+                break
+            number = next(self._numbers)
+            way, port = VANISHINGS[number % len(VANISHINGS)], ports[number % len(ports)]
+            task = asyncio.create_task(self._vanishes(port, *way))
             self._passing.add(task)
             task.add_done_callback(self._passing.discard)
-            self._passed += 1
-        return {"there": len(self._passing), "late": time.monotonic() - self._due}
+            came, due = came + 1, due + 1 / rate
+        return {"came": came, "there": len(self._passing)}
 
     async def passed(self) -> None:
         """Wait until all of them have vanished."""

@@ -8,12 +8,11 @@ from typing import Any, Final, NamedTuple
 from strawberry_ws_otel import _semconv as name
 from tests.scenarios.model import CLOSED, FAULTS
 
-SPARE_OBJECTS: Final = 1_000
-"""Objects by which the server may have grown: one in many connections would be more."""
+SPARE: Final = 1_000
+"""Objects or blocks by which the server may have grown: one in many connections would be more."""
 
-SPARE_BYTES: Final = 16 << 20
+SPARE_BYTES: Final = 64 << 20
 """Bytes by which its resident memory may have, since the allocator keeps what is fragmented."""
-
 
 Memory = Mapping[str, int]
 
@@ -52,13 +51,13 @@ class Report:
     """What a load showed.
 
     Attributes:
-        reached: how many connected and vanished in a second.
+        passed: how many connected and vanished.
         rows: what clients, spans and metrics say of the same.
         remains: what there should be none of in the end.
-        levels: of the server, after a first crowd and at the end.
+        levels: of the server, after a first load and at the end.
     """
 
-    reached: float
+    passed: int
     rows: Sequence[Row]
     remains: Mapping[str, int]
     levels: Sequence[Level]
@@ -73,7 +72,7 @@ class Report:
         """All of it as plain values."""
         return {
             "sound": self.sound,
-            "reached": self.reached,
+            "passed": self.passed,
             "rows": [row._asdict() | {"sound": row.sound} for row in self.rows],
             "remains": dict(self.remains),
             "levels": [level._asdict() | {"sound": level.sound} for level in self.levels],
@@ -97,10 +96,11 @@ class Points:
 
 
 def levels(level: Memory, peak: int, after: Memory) -> list[Level]:
-    """What the server had of each after a first crowd, at most and at the end."""
+    """What the server had of each after a first load, at most and at the end."""
     return [
         Level("resident bytes", level["resident"], peak, after["resident"], SPARE_BYTES),
-        Level("objects", level["objects"], None, after["objects"], SPARE_OBJECTS),
+        Level("allocated blocks", level["blocks"], None, after["blocks"], SPARE),
+        Level("objects", level["objects"], None, after["objects"], SPARE),
         Level("tasks", level["tasks"], None, after["tasks"], 0),
     ]
 

@@ -12,6 +12,9 @@ from tests.load.report import Report, levels, remains, rows
 EVERY: Final = 0.2
 """Seconds between two messages of a busy connection."""
 
+FIRST: Final = 6
+"""The first load is so many times shorter."""
+
 PER_PORT: Final = 20_000
 """Connections to one port of the server: each takes a port of the client's, of about 28,000."""
 
@@ -32,18 +35,13 @@ class Extent:
     rate: int = 1_000
     seconds: int = 60
 
-    @property
-    def passers(self) -> int:
-        """How many connect and vanish, in all."""
-        return self.rate * self.seconds
-
 
 Progress = Callable[[str], None]
 
 
 async def load(extent: Extent, progress: Progress) -> Report:
     """Put the load on a server; `progress` hears what is going on."""
-    ports = 1 + (2 * extent.connections + extent.passers) // PER_PORT
+    ports = 1 + (2 * extent.connections + extent.rate * extent.seconds) // PER_PORT
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         server = await enter(working("tests.load.server", str(ports)))
@@ -69,49 +67,46 @@ class Load:
         """Put the load on the server."""
         extent, server = self._extent, self._server
         self._ports = await server.do("ports")
-        # The first crowd leaves behind what is made once, and memory that is fragmented.
-        await self._gather("a first crowd")
-        await self._leave()
+        # A first load leaves behind what is made once, and memory that is fragmented.
+        await self._wave(max(1, extent.seconds // FIRST))
         level = await server.do("memory")
-        await self._gather("the crowd")
-        await self._crowd.do("subscribe", count=extent.busy, every=EVERY)
-        self._say(f"{extent.busy} of them are busy")
-        reached = await self._pass_by()
-        await self._leave()
+        passed = await self._wave(extent.seconds)
         after = await server.do("memory")
         deeds = [await clients.do("deeds") for clients in (self._crowd, self._passers)]
         did, told = _added(deeds), await server.do("told")
         return Report(
-            reached=reached,
+            passed=passed,
             rows=list(rows(did, told)),
             remains=remains(did, told),
             levels=levels(level, self._peak, after),
         )
 
-    async def _gather(self, name: str) -> None:
-        await self._crowd.do("gather", ports=self._ports, count=self._extent.connections)
-        await self._look(f"{name} of {self._extent.connections} is there")
+    async def _wave(self, seconds: int) -> int:
+        """Have a crowd come, others pass by, and all of them leave; return how many passed by."""
+        extent, crowd, server = self._extent, self._crowd, self._server
+        await crowd.do("gather", ports=self._ports, count=extent.connections)
+        await crowd.do("subscribe", count=extent.busy, every=EVERY)
+        await self._look(f"{extent.connections} are there, {extent.busy} of them busy")
+        passed = await self._pass_by(seconds)
+        await crowd.do("leave")
+        await server.do("settled", connections=extent.connections)
+        await self._look("all have left")
+        return passed
 
-    async def _leave(self) -> None:
-        await self._crowd.do("leave")
-        await self._server.do("settled", connections=self._extent.connections)
-        await self._look("the crowd has left")
-
-    async def _pass_by(self) -> float:
-        """Have the passers-by connect and vanish; return how many a second that really were."""
-        extent, late = self._extent, 0.0
-        for second in range(1, extent.seconds + 1):
+    async def _pass_by(self, seconds: int) -> int:
+        """Have others connect and vanish; return how many did."""
+        extent, came = self._extent, 0
+        for second in range(1, seconds + 1):
             passing = await self._passers.do(
-                "pass_by", ports=self._ports, count=extent.rate, rate=extent.rate
+                "pass_by", ports=self._ports, rate=extent.rate, seconds=1
             )
-            late = max(0.0, passing["late"])
-            if second % 5 == 0 or second == extent.seconds:
-                came = second * extent.rate
+            came += passing["came"]
+            if second % 5 == 0 or second == seconds:
                 await self._look(f"{came} have come, {passing['there']} of them are there")
         await self._passers.do("passed")
-        await self._server.do("settled", connections=extent.passers)
+        await self._server.do("settled", connections=came)
         await self._look("the last has vanished")
-        return extent.passers / (extent.seconds + late)
+        return came
 
     async def _look(self, what: str) -> None:
         seen = await self._server.do("look")

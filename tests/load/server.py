@@ -58,12 +58,17 @@ class LoadedServer:
         return {"spans": len(self._exporter.ids), "resident": resident()}
 
     async def memory(self) -> dict[str, Any]:
-        """Bytes that are resident, objects that the collector knows, and tasks, garbage apart."""
+        """What there is of each, garbage apart.
+
+        Resident bytes, blocks that Python's allocator has given out, objects that the collector
+        knows, and tasks.
+        """
         # The loop has yet to close what the handlers left.
         await asyncio.sleep(0.1)
         trim()
         return {
             "resident": resident(),
+            "blocks": sys.getallocatedblocks(),
             "objects": len(gc.get_objects()),
             "tasks": len(asyncio.all_tasks()),
         }
