@@ -138,7 +138,7 @@ def test_a_report_names_what_is_lost(side: str, key: str, value: object, lost: l
 @pytest.mark.parametrize(
     ("key", "more", "left"),
     [
-        ("resident", 65 << 20, ["resident bytes"]),
+        ("resident", 5_000_001, ["resident bytes"]),
         ("blocks", 1_001, ["allocated blocks"]),
         ("objects", 1_001, ["objects"]),
         ("tasks", 1, ["tasks"]),
