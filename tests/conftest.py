@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -57,15 +58,24 @@ def is_internal(record: logging.LogRecord) -> bool:
     return record.module == "_failsafe"
 
 
-@pytest.fixture(autouse=True)
-def library_log(request: pytest.FixtureRequest) -> Iterator[LogKeeper]:
-    """What the library logs. An internal error fails the test, unless it is about that."""
+@contextmanager
+def keeping_log(*filters: Callable[[logging.LogRecord], bool]) -> Iterator[LogKeeper]:
+    """What the library logs as long as this lasts, or what of it passes the filters."""
     keeper, logger = LogKeeper(), logging.getLogger(LIBRARY)
+    for each in filters:
+        keeper.addFilter(each)
     logger.addHandler(keeper)
     try:
         yield keeper
     finally:
         logger.removeHandler(keeper)
+
+
+@pytest.fixture(autouse=True)
+def library_log(request: pytest.FixtureRequest) -> Iterator[LogKeeper]:
+    """What the library logs. An internal error fails the test, unless it is about that."""
+    with keeping_log() as keeper:
+        yield keeper
     if request.node.get_closest_marker("internal_error") is None:
         internal = [record for record in keeper.records if is_internal(record)]
         assert not internal, "".join(map(logging.Formatter().format, internal))

@@ -73,13 +73,7 @@ class Telemetry:
 
     def metrics(self) -> dict[str, dict[Attributes, float]]:
         """What each instrument says now: the value of a sum, the count of a histogram."""
-        return {
-            metric.name: {
-                frozenset((point.attributes or {}).items()): _value(point)
-                for point in metric.data.data_points
-            }
-            for metric in self._metrics()
-        }
+        return read(self.reader)
 
     def points(self, name: str) -> list[Any]:
         """The data points of one instrument as the SDK has them."""
@@ -107,10 +101,25 @@ class Telemetry:
         self.meter_provider.shutdown()
 
     def _metrics(self) -> Iterator[Any]:
-        data = self.reader.get_metrics_data()
-        for resource in data.resource_metrics if data else ():
-            for scope in resource.scope_metrics:
-                yield from scope.metrics
+        return _metrics(self.reader)
+
+
+def read(reader: InMemoryMetricReader) -> dict[str, dict[Attributes, float]]:
+    """What each instrument says now: the value of a sum, the count of a histogram."""
+    return {
+        metric.name: {
+            frozenset((point.attributes or {}).items()): _value(point)
+            for point in metric.data.data_points
+        }
+        for metric in _metrics(reader)
+    }
+
+
+def _metrics(reader: InMemoryMetricReader) -> Iterator[Any]:
+    data = reader.get_metrics_data()
+    for resource in data.resource_metrics if data else ():
+        for scope in resource.scope_metrics:
+            yield from scope.metrics
 
 
 def _value(point: Any) -> float:

@@ -1,4 +1,4 @@
-"""A WebSocket client that can misbehave, and keeps each frame that the server sent."""
+"""A WebSocket client that can misbehave, and keeps each frame of both sides."""
 
 import asyncio
 import socket
@@ -39,6 +39,7 @@ class Client:
         self.head = b""
         self.body = b""
         self.frames: list[Frame] = []
+        self.spoken: list[Frame] = []
         self.sent = 0
         self.closed = False
         self.end: str | None = None
@@ -53,10 +54,9 @@ class Client:
         protocol: str | None,
         headers: Mapping[str, str] | None = None,
         path: str = "/graphql",
-        source: str = "127.0.0.1",
     ) -> Self:
         """Connect and ask for the upgrade; `shake_hands` waits for the answer."""
-        sock = socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
+        sock = socket.create_connection(("127.0.0.1", port))
         sock.settimeout(0)
         client = cls(sock, *await asyncio.open_connection(sock=sock))
         client.protocol = protocol
@@ -98,7 +98,9 @@ class Client:
     def send(self, *frames: Frame, masked: bool = True) -> None:
         """Write frames in one piece, so that the server reads them in one piece."""
         for frame in frames:
-            self.sent += frame.is_data and not self.closed
+            if not self.closed:
+                self.spoken.append(frame)
+                self.sent += frame.is_data
             self.closed = self.closed or frame.opcode == Opcode.CLOSE
         self.write(b"".join(encode(frame, masked=masked) for frame in frames))
 
