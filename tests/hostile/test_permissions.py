@@ -105,5 +105,7 @@ def test_a_conversation_opens_starts_and_reads_nothing() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_imports_what_it_would_need_for_that(module: str) -> None:
-    imported = {f"{name}." for name in imports_of(module)}
-    assert not [name for name in imported if name.startswith(tuple(f"{r}." for r in REACHING_OUT))]
+    reaching_out = tuple(f"{name}." for name in REACHING_OUT)
+    found = {name for name in imports_of(module) if f"{name}.".startswith(reaching_out)}
+    # The class of the sockets that aiohttp has opened, which are asked whether they still are.
+    assert found == ({"socket.socket"} if module == "_transport" else set())
