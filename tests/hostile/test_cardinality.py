@@ -4,7 +4,11 @@ from typing import Final
 
 import pytest
 from graphql import GraphQLError
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import REGISTRY, generate_latest
 
+from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._errors import error_type
 from strawberry_ws_otel._semconv import CLOSE_OUTCOME as OUTCOME
@@ -21,6 +25,7 @@ from tests.telemetry import Telemetry
 from tests.told import CONNECTION
 
 DISTINCT: Final = 10_000
+OURS: Final = ("websocket_", "graphql_")
 ERROR_TYPES: Final = 100
 """Distinct values of `error.type`; one more is `_OTHER`."""
 
@@ -97,6 +102,21 @@ def test_ten_thousand_abnormal_closes_do_not_flood_the_log(
     assert len(library_log.records) == 10
     assert telemetry.total("websocket.server.closes", {OUTCOME: "client_terminated"}) == DISTINCT
     assert [wrong for record in library_log.records for wrong in unbounded_record(record)] == []
+
+
+def test_a_scrape_does_not_grow_with_the_words_of_strangers() -> None:
+    reader = PrometheusMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    recording = Recording(OTelConfig(meter_provider=provider))
+    series = []
+    for word in ("a", "b"):
+        for number in range(1000):
+            attack(recording, word, number)
+        lines = generate_latest(REGISTRY).decode().splitlines()
+        series.append({line.rpartition(" ")[0] for line in lines if line.startswith(OURS)})
+    provider.shutdown()
+    assert series[0] == series[1]
+    assert len(series[0]) > 100
 
 
 async def test_distinct_handshakes_make_no_series(telemetry: Telemetry) -> None:
