@@ -79,7 +79,7 @@ class Telemetry:
         """The data points of one instrument as the SDK has them."""
         return [
             point
-            for metric in self._metrics()
+            for metric in _metrics(self.reader)
             if metric.name == name
             for point in metric.data.data_points
         ]
@@ -99,9 +99,6 @@ class Telemetry:
     def shutdown(self) -> None:
         self.tracer_provider.shutdown()
         self.meter_provider.shutdown()
-
-    def _metrics(self) -> Iterator[Any]:
-        return _metrics(self.reader)
 
 
 def read(reader: InMemoryMetricReader) -> dict[str, dict[Attributes, float]]:
