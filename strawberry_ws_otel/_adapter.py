@@ -3,28 +3,84 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from aiohttp import web
 from opentelemetry.context import attach
 from strawberry.http.async_base_view import AsyncBaseHTTPView, AsyncWebSocketAdapter
+from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived
 
+from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._conversation import Conversation
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._socket import current_socket
+from strawberry_ws_otel._unwatched import Unwatched
+
+_UNREADABLE: Final = (
+    NonJsonMessageReceived,
+    NonTextMessageReceived,
+    RecursionError,
+    ValueError,
+)
+"""What the host's reader raises because of a frame of which it can make no message."""
 
 
-class _Messages(AsyncGenerator[object, None]):
-    """The messages of a connection, each handed on in the context that it belongs to.
+class _HandedOn(AsyncGenerator[object, None]):
+    """The messages of a connection, on their way to the host.
 
     No generator of its own: the loop would keep books of that one, too, for a good part of what a
     whole connection costs, and the host closes its own as if nobody stood between.
     """
 
-    __slots__ = ("_conversation", "_handling", "_messages")
+    __slots__ = ("_messages",)
+
+    def __init__(self, messages: AsyncGenerator[object, None]) -> None:
+        self._messages: Any = aiter(messages)  # A generator, unless the application's is another.
+
+    async def asend(self, _value: None) -> object:
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> object:
+        return await self._messages.athrow(*error)
+
+    async def aclose(self) -> None:
+        await self._messages.aclose()
+
+
+class _UnwatchedMessages(_HandedOn):
+    """The messages of a socket without shadows, which learn of frames from nobody else."""
+
+    __slots__ = ("_unwatched",)
+
+    def __init__(self, messages: AsyncGenerator[object, None], unwatched: Unwatched) -> None:
+        super().__init__(messages)
+        self._unwatched = unwatched
+
+    async def __anext__(self) -> object:
+        unwatched = self._unwatched
+        unwatched.reading = True
+        try:
+            message = await self._messages.__anext__()
+        except BaseException as error:
+            with unwatched.fuse:
+                if isinstance(error, _UNREADABLE):
+                    unwatched.frame_received()
+                unwatched.reading_ended()
+            raise
+        finally:
+            unwatched.reading = False
+        with unwatched.fuse:
+            unwatched.frame_received()
+        return message
+
+
+class _Messages(_HandedOn):
+    """The messages of a connection, each handed on in the context that it belongs to."""
+
+    __slots__ = ("_conversation", "_handling")
 
     def __init__(self, messages: AsyncGenerator[object, None], conversation: Conversation) -> None:
-        self._messages: Any = aiter(messages)  # A generator, unless the application's is another.
+        super().__init__(messages)
         self._conversation = conversation
         self._handling = False
         """Whether the host handles a message, until it asks for the next one."""
@@ -41,15 +97,6 @@ class _Messages(AsyncGenerator[object, None]):
             attach(conversation.received(message))
         self._handling = True
         return message
-
-    async def asend(self, _value: None) -> object:
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> object:
-        return await self._messages.athrow(*error)
-
-    async def aclose(self) -> None:
-        await self._messages.aclose()
 
 
 class RecordingAdapter(AsyncWebSocketAdapter):
@@ -72,15 +119,20 @@ class RecordingAdapter(AsyncWebSocketAdapter):
     def _otel_record(self, ws: web.WebSocketResponse) -> None:
         """Record `ws` from now on, if it belongs to a connection."""
         socket = current_socket()
-        self._otel_conversation = None if socket is None else socket.connection.conversation
+        self._otel_conversation: Conversation | None = None
+        self._otel_unwatched: Unwatched | None = None
         if socket is not None:
+            self._otel_conversation = socket.connection.conversation
             with socket.connection.fuse:
                 socket.open(ws)
+            self._otel_unwatched = socket.unwatched
 
     def iter_json(self, **kwargs: Any) -> AsyncGenerator[object, None]:
         """Iterate over the messages; each one is handled in the context of what it starts."""
         messages: AsyncGenerator[object, None] = super().iter_json(**kwargs)  # type: ignore[safe-super]
-        conversation = self._otel_conversation
+        conversation, unwatched = self._otel_conversation, self._otel_unwatched
+        if unwatched is not None:
+            messages = _UnwatchedMessages(messages, unwatched)
         return messages if conversation is None else _Messages(messages, conversation)
 
     async def send_json(self, message: Mapping[str, object]) -> None:
@@ -99,12 +151,31 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         except Exception as error:
             with conversation.fuse:
                 conversation.not_sent(message, error)
+                if self._otel_unwatched is not None:
+                    self._otel_unwatched.send_failed(error)
             raise
         # The hot path: a `with` costs as much as what it would guard.
         try:
             conversation.sent(message)
         except Exception as error:  # noqa: BLE001  # the fuse's
             conversation.fuse.blow(error)
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close as the host does, and tell the connection if its socket does not."""
+        unwatched = self._otel_unwatched
+        if unwatched is None:
+            await super().close(code, reason)  # type: ignore[safe-super]
+            return
+        closable = False
+        with unwatched.fuse:
+            closable = unwatched.closable
+        try:
+            await super().close(code, reason)  # type: ignore[safe-super]
+        finally:
+            with unwatched.fuse:
+                unwatched.close_called(CloseFrame(code, reason), closable=closable)
+        with unwatched.fuse:
+            unwatched.answered()
 
 
 class RecordedFactory:

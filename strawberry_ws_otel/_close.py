@@ -92,6 +92,8 @@ class Initiator(StrEnum):
     CLIENT = "client"
     SERVER = "server"
     NONE = "none"
+    UNKNOWN = "unknown"
+    """Nobody watched the socket, see `Report`."""
 
 
 FAULTS: Final[Mapping[Outcome, Fault]] = {
@@ -190,6 +192,15 @@ class CloseFrame(NamedTuple):
     reason: str = ""
 
 
+class Report(NamedTuple):
+    """What aiohttp reports of a close that nobody watched: not whose frame came first."""
+
+    code: int | None
+    """Of the close frame that the client sent; None if there was none, or nobody knows."""
+    error: BaseException | None
+    """What went wrong instead."""
+
+
 @dataclass(slots=True)
 class Facts:
     """What is known about the end of one connection; the first close frame of a side counts."""
@@ -214,6 +225,8 @@ class Facts:
     """Whether the transport was alive when the handler was cancelled or the view raised."""
     refused: bool = False
     """The legacy `connection_error` was sent."""
+    report: Report | None = None
+    """All that is known of a close whose frames nobody watched."""
 
     def frame_sent(self, frame: CloseFrame) -> None:
         """Note a close frame of the server."""
@@ -226,6 +239,12 @@ class Facts:
         self.received = self.received or frame
         if self.initiator is Initiator.NONE:
             self.initiator = Initiator.CLIENT
+
+    def reported(self, report: Report) -> None:
+        """Note a close that nobody watched, unless a close frame is known."""
+        if self.first is None:
+            self.report = report
+            self.initiator = Initiator.UNKNOWN
 
     @property
     def first(self) -> CloseFrame | None:
@@ -266,7 +285,7 @@ def verdict(facts: Facts, ordinary: Collection[str | int] = ()) -> Verdict:
     """
     first = facts.first
     outcome, error = _outcome(facts)
-    code = first.code if first else CloseCode.ABNORMAL_CLOSURE.value if facts.upgraded else None
+    code = first.code if first else _code_without_frames(facts)
     fault = Fault.NONE if outcome in ordinary or code in ordinary else FAULTS[outcome]
     return Verdict(
         outcome=outcome,
@@ -283,16 +302,30 @@ def verdict(facts: Facts, ordinary: Collection[str | int] = ()) -> Verdict:
     )
 
 
+def _code_without_frames(facts: Facts) -> int | None:
+    if facts.report is not None:
+        return facts.report.code
+    return CloseCode.ABNORMAL_CLOSURE.value if facts.upgraded else None
+
+
 def _outcome(facts: Facts) -> tuple[Outcome, BaseException | None]:
     """Return the outcome, and the exception that decided it, if one did."""
     error = facts.frame_error
     if facts.first is not None:
         return _by_frame(facts, facts.first), error
+    if facts.report is not None:
+        return _by_report(facts.report), facts.report.error
     if error is not None:
         return _by_frame_error(error), error
     if facts.exception is not None and not facts.lost:
         return _by_exception(facts, facts.exception)
     return Outcome.CONNECTION_LOST if facts.upgraded else _by_status(facts.status), None
+
+
+def _by_report(report: Report) -> Outcome:
+    """Judge a close that nobody watched: an ordinary code of the client's is all that is sure."""
+    ordinary = report.code is not None and _RECEIVED.get(report.code) is Outcome.NORMAL
+    return Outcome.NORMAL if ordinary else Outcome.OTHER
 
 
 def _by_frame(facts: Facts, first: CloseFrame) -> Outcome:

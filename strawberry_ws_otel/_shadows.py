@@ -3,9 +3,12 @@
 aiohttp closes by itself, never shows the frames that make it do so to an iterating reader, and the
 application holds the socket as well. So four public methods are shadowed on that one object, and
 uncovered when the handler is done. They call the originals first or last and change nothing.
+
+A class of aiohttp's, or of the application's, may not take them. Then none is laid: `_unwatched`.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -19,6 +22,10 @@ _MAX_CODE: Final = (1 << 16) - 1
 """The highest code that fits into a close frame; aiohttp raises for anything else."""
 
 _SHADOWED: Final = ("receive", "close", "send_str", "send_bytes")
+
+
+class ShadowsRefusedError(Exception):
+    """The socket takes no shadows; none is left on it."""
 
 
 class _Answer(NamedTuple):
@@ -51,7 +58,11 @@ class Shadows:
     def __init__(
         self, ws: web.WebSocketResponse, connection: Connection, transport: Transport
     ) -> None:
-        """Lay the shadows over `ws`."""
+        """Lay the shadows over `ws`.
+
+        Raises:
+            ShadowsRefusedError: it does not take them all.
+        """
         self._ws = ws
         self._transport = transport
         self._conversation = connection.conversation
@@ -60,21 +71,32 @@ class Shadows:
         self._reader: asyncio.Task[Any] | None = None
         """The task that waits in `receive()`."""
         self._answer: _Answer | None = None
-        self._receive, self._close = ws.receive, ws.close
-        self._send_str, self._send_bytes = ws.send_str, ws.send_bytes
+        try:
+            self._receive, self._close = ws.receive, ws.close
+            self._send_str, self._send_bytes = ws.send_str, ws.send_bytes
+            self._lay()
+        except Exception as error:
+            self.uncover()
+            raise ShadowsRefusedError(str(error)) from error
+
+    def _lay(self) -> None:
         for name in _SHADOWED:
-            setattr(ws, name, getattr(self, name))
+            setattr(self._ws, name, getattr(self, name))
+            if not self._covers(name):
+                raise AttributeError(f"{name} was set, and is what it was")
+
+    def _covers(self, name: str) -> bool:
+        return bool(getattr(self._ws, name, None) == getattr(self, name))
 
     def uncover(self) -> None:
         """Uncover the originals, where the application has laid nothing of its own over ours."""
-        ws = self._ws
-        for name in _SHADOWED:
-            if vars(ws).get(name) == getattr(self, name):
-                delattr(ws, name)
-                original = getattr(self, f"_{name}")
-                if getattr(ws, name) != original:
-                    # What the application had laid there before us.
-                    setattr(ws, name, original)
+        for name in filter(self._covers, _SHADOWED):
+            original = getattr(self, f"_{name}")
+            with suppress(Exception):
+                delattr(self._ws, name)
+            if getattr(self._ws, name) != original:
+                # What the application had laid there before us, or what cannot be deleted.
+                setattr(self._ws, name, original)
 
     async def receive(self, *args: Any, **kwargs: Any) -> WSMessage:
         """Receive a message, and tell the connection of its frame."""
@@ -143,7 +165,7 @@ class Shadows:
             case WSMsgType.TEXT | WSMsgType.BINARY:
                 self._conversation.frame_received(utf8_size(message.data))
             case WSMsgType.CLOSE:
-                closing.frame_received(_close_frame(message.data, message.extra))
+                closing.frame_received(close_frame(message.data, message.extra))
                 if answer is not None:
                     closing.frame_sent(answer.frame)
             case WSMsgType.ERROR:
@@ -187,7 +209,7 @@ class Shadows:
     def _echoed(self) -> None:
         ws = self._ws
         if ws.exception() is None:
-            self._closing.frame_received(_close_frame(ws.close_code, None))
+            self._closing.frame_received(close_frame(ws.close_code, None))
 
     def _settle_answer(self) -> None:
         """Tell of a close frame whose `receive()` was cut short."""
@@ -195,10 +217,10 @@ class Shadows:
         if answer is None:
             return
         if answer.to_close:
-            self._closing.frame_received(_close_frame(answer.code, None))
+            self._closing.frame_received(close_frame(answer.code, None))
         self._closing.frame_sent(answer.frame)
 
 
-def _close_frame(code: int | None, reason: str | None) -> CloseFrame:
+def close_frame(code: int | None, reason: str | None) -> CloseFrame:
     """Return a received close frame; aiohttp says 0 for a frame without a code."""
     return CloseFrame(int(code or CloseCode.NO_STATUS_RCVD), reason or "")

@@ -5,26 +5,43 @@ handler and what left it.
 """
 
 import asyncio
+import logging
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
 from opentelemetry.context import Context, create_key, get_value, set_value
 
+from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._shadows import Shadows
+from strawberry_ws_otel._shadows import Shadows, ShadowsRefusedError
+from strawberry_ws_otel._telemetry import Telemetry
 from strawberry_ws_otel._transport import Transport
+from strawberry_ws_otel._unwatched import Unwatched
 
+_logger = logging.getLogger(_semconv.SCOPE)
 _KEY: Final = create_key("strawberry_ws_otel.socket")
 
 
 class RecordedSocket:
     """The socket of one connection, from the handshake to the end of the handler."""
 
-    __slots__ = ("_alive_when_cancelled", "_shadows", "_transport", "_ws", "connection")
+    __slots__ = (
+        "_alive_when_cancelled",
+        "_shadows",
+        "_telemetry",
+        "_transport",
+        "_ws",
+        "connection",
+        "unwatched",
+    )
 
-    def __init__(self, connection: Connection, transport: Transport) -> None:
+    def __init__(self, telemetry: Telemetry, connection: Connection, transport: Transport) -> None:
         self.connection = connection
+        self.unwatched: Unwatched | None = None
+        """What has to be told of a socket without shadows."""
+        self._telemetry = telemetry
         self._transport = transport
         self._ws: web.WebSocketResponse | None = None
         self._shadows: Shadows | None = None
@@ -36,10 +53,30 @@ class RecordedSocket:
 
     def open(self, ws: web.WebSocketResponse) -> None:
         """Note the upgrade, and lay the shadows; only the first call counts."""
-        if self._ws is None:
-            self._ws = ws
-            self.connection.opened(ws.ws_protocol)
+        if self._ws is not None:
+            return
+        self._ws = ws
+        self.connection.opened(ws.ws_protocol)
+        self.unwatched = Unwatched(ws, self.connection, self._transport)
+        try:
             self._shadows = Shadows(ws, self.connection, self._transport)
+        except ShadowsRefusedError as error:
+            self._say_unwatched(error)
+        else:
+            self.unwatched = None
+
+    def _say_unwatched(self, error: ShadowsRefusedError) -> None:
+        if self._telemetry.told_of_unwatched:
+            return
+        self._telemetry.told_of_unwatched = True
+        # A log handler may raise.
+        with suppress(Exception):
+            _logger.warning(
+                "%s cannot be watched (%s): how its connections close is recorded only as far as"
+                " the view and aiohttp tell, their bytes are not counted",
+                type(self._ws).__qualname__,
+                error,
+            )
 
     def release(self) -> None:
         """Uncover the socket, as the handler is done with it."""
@@ -51,7 +88,7 @@ class RecordedSocket:
 
         Timers that the host has cancelled keep the connection's context until they are due.
         """
-        self._ws = self._shadows = None
+        self._ws = self._shadows = self.unwatched = None
         del self._transport
 
     def cancelled(self) -> None:
@@ -83,7 +120,10 @@ class RecordedSocket:
             facts.cancelled = task is None or task.cancelling() > 0
         if ws is None:
             return
-        self.connection.closing.socket_failed(ws.exception())
+        if self.unwatched is None:
+            self.connection.closing.socket_failed(ws.exception())
+        else:
+            self.unwatched.settle()
         if exception is None and not ws.closed and transport.writable:
             # aiohttp will close it, when our shadows are gone.
             facts.frame_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))

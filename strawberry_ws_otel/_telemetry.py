@@ -9,11 +9,13 @@ from strawberry_ws_otel._spans import Spans
 class Telemetry:
     """The spans, metrics and log records of one `OTelConfig`."""
 
-    __slots__ = ("config", "log", "metrics", "spans")
+    __slots__ = ("config", "log", "metrics", "spans", "told_of_unwatched")
 
     def __init__(self, config: OTelConfig) -> None:
         self.config = config
         self.spans = Spans(config)
         self.log = CloseLog()
         self.metrics = metrics_of(config.meter_provider)
+        self.told_of_unwatched = False
+        """Whether the log knows that sockets cannot be watched: once is enough."""
         self.metrics.tally.declare_ordinary(config.normal_outcomes)

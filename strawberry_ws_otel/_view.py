@@ -165,7 +165,7 @@ def _begin(
         _attributes(request),
         in_reader=lambda: asyncio.current_task() is reader(),
     )
-    socket = RecordedSocket(connection, transport)
+    socket = RecordedSocket(telemetry, connection, transport)
     connection.context = socket.within(connection.context)
     return socket
 

@@ -57,11 +57,24 @@ def raises(error: type[Exception], *arguments: Any) -> Hook:
     return hook
 
 
+class Socket(web.WebSocketResponse):
+    """A socket that keeps the arguments of each `close`, aiohttp's own included."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.closes: list[tuple[int, bytes]] = []
+
+    async def close(self, *, code: int = 1000, message: bytes = b"", drain: bool = True) -> bool:
+        self.closes.append((int(code), message))
+        return await super().close(code=code, message=message, drain=drain)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """How the server of a scenario differs from the default one."""
 
     handler_cancellation: bool = False
+    socket_class: type[Socket] = Socket
     socket: Mapping[str, Any] = field(default_factory=dict)
     view: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, Any] = field(default_factory=dict)
@@ -82,18 +95,6 @@ class Gate:
     async def wait(self) -> None:
         self.reached.set()
         await self.opened.wait()
-
-
-class Socket(web.WebSocketResponse):
-    """A socket that keeps the arguments of each `close`, aiohttp's own included."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.closes: list[tuple[int, bytes]] = []
-
-    async def close(self, *, code: int = 1000, message: bytes = b"", drain: bool = True) -> bool:
-        self.closes.append((int(code), message))
-        return await super().close(code=code, message=message, drain=drain)
 
 
 class Server:
@@ -164,7 +165,8 @@ class PlainView(GraphQLView[Any, Any]):
         self, request: web.Request, subprotocol: str | None
     ) -> web.WebSocketResponse:
         options = {"timeout": 5.0} | dict(self.server.setup.socket)
-        socket = Socket(protocols=[subprotocol] if subprotocol else [], **options)
+        socket_class = self.server.setup.socket_class
+        socket = socket_class(protocols=[subprotocol] if subprotocol else [], **options)
         self.server.sockets.append(socket)
         await socket.prepare(request)
         return socket

@@ -20,6 +20,7 @@ from strawberry_ws_otel._close import (
     Fault,
     Initiator,
     Outcome,
+    Report,
     Verdict,
     outcomes_of,
     verdict,
@@ -432,6 +433,36 @@ def test_the_first_frame_of_each_side_counts() -> None:
         facts.frame_received(frame)
         facts.frame_sent(frame)
     assert (facts.received, facts.sent) == (CloseFrame(1000, "a"), CloseFrame(1000, "a"))
+
+
+REPORTS = {
+    Report(1000, None): Outcome.NORMAL,
+    Report(1001, None): Outcome.NORMAL,
+    Report(1005, None): Outcome.NORMAL,
+    Report(1011, None): Outcome.OTHER,
+    Report(4401, None): Outcome.OTHER,
+    Report(4999, None): Outcome.OTHER,
+    Report(None, None): Outcome.OTHER,
+    Report(None, TimeoutError()): Outcome.OTHER,
+}
+
+
+@pytest.mark.parametrize(("report", "outcome"), REPORTS.items(), ids=repr)
+def test_of_a_close_that_nobody_watched_only_an_ordinary_code_is_judged(
+    report: Report, outcome: Outcome
+) -> None:
+    facts = upgraded()
+    facts.reported(report)
+    judged = verdict(facts)
+    assert (judged.outcome, judged.code) == (outcome, report.code)
+    assert (judged.initiator, judged.clean) == (Initiator.UNKNOWN, False)
+
+
+def test_a_report_says_nothing_where_a_close_frame_is_known() -> None:
+    facts = from_server(4401)
+    before = verdict(facts)
+    facts.reported(Report(4999, TimeoutError()))
+    assert verdict(facts) == before
 
 
 @pytest.mark.parametrize(

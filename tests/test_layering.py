@@ -38,6 +38,7 @@ LAYERS: Final[tuple[dict[str, frozenset[str]], ...]] = (
     {"_closing": NOTHING},
     {"_connection": OTEL, "_transport": frozenset({"aiohttp"})},
     {"_errors": SCHEMA, "_shadows": frozenset({"aiohttp"})},
+    {"_unwatched": frozenset({"aiohttp"})},
     {"_socket": SOCKET},
     {"_extension": SCHEMA, "_adapter": TRANSPORT},
     {"_view": TRANSPORT},
@@ -119,7 +120,7 @@ def test_only_the_edges_know_the_host() -> None:
     assert known == {
         "strawberry": {"_extension", "_adapter", "_view"},
         "graphql": {"_errors", "_extension"},
-        "aiohttp": {"_transport", "_shadows", "_socket", "_adapter", "_view"},
+        "aiohttp": {"_transport", "_shadows", "_unwatched", "_socket", "_adapter", "_view"},
     }
 
 
