@@ -10,32 +10,13 @@ from tests.conftest import LogKeeper, Run
 from tests.scenarios.model import FAULTS, Scenario, refused
 from tests.scenarios.steps import TRANSPORT, handshake
 from tests.telemetry import Telemetry
-from tests.truth import (
-    assert_connection_span,
-    assert_errors,
-    assert_identity,
-    assert_log,
-    assert_metrics,
-    assert_operations,
-    assert_traffic,
-    assert_whole,
-    assert_wire,
-)
+from tests.truth import assert_truth
 
 
 def hold(case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper) -> None:
     """Play a case and hold everything that is said about it against the truth."""
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
-    scenario, client = case.scenario, run(converse(case, arm)).client
-    assert_wire(client, scenario.verdict)
-    assert_connection_span(telemetry, scenario)
-    assert_operations(telemetry, scenario)
-    assert_identity(telemetry, case)
-    assert_metrics(telemetry, case)
-    assert_traffic(telemetry, client, scenario)
-    assert_errors(telemetry, scenario.verdict)
-    assert_log(library_log, scenario.verdict)
-    assert_whole(telemetry)
+    assert_truth(case, run(converse(case, arm)).client, telemetry, library_log)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -56,6 +56,20 @@ TRANSMIT = known(IO_DIRECTION="transmit")
 RECEIVE = known(IO_DIRECTION="receive")
 
 
+def assert_truth(case: Case, client: Client, telemetry: Telemetry, log: LogKeeper) -> None:
+    """Hold everything that is said about the one conversation there was."""
+    scenario = case.scenario
+    assert_wire(client, scenario.verdict)
+    assert_connection_span(telemetry, scenario)
+    assert_operations(telemetry, scenario)
+    assert_identity(telemetry, case)
+    assert_metrics(telemetry, case)
+    assert_traffic(telemetry, client, scenario)
+    assert_errors(telemetry, scenario.verdict)
+    assert_log(log, scenario.verdict)
+    assert_whole(telemetry)
+
+
 def close_attributes(verdict: Verdict) -> dict[str, Any]:
     return known(
         CLOSE_CODE=verdict.code,
