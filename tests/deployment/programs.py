@@ -17,6 +17,8 @@ from tests.deployment.receiver import Receiver
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30
+OURS = "Telemetry failed"
+"""What a program prints if the library fails. Tracebacks of the host it may: a result too late."""
 COUNT = "subscription Count { count(to: 1000000) }"
 
 

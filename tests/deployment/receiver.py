@@ -63,6 +63,12 @@ class Receiver:
         with self._lock:
             return {span.instance for span in self._spans} | self._points.keys()
 
+    @property
+    def done(self) -> set[str]:
+        """Those that exported metrics, which the shutdown does last."""
+        with self._lock:
+            return set(self._points)
+
     def account(self, instance: str) -> Account:
         connections = [
             span for span in self.spans(name.SPAN_CONNECTION) if span.instance == instance
