@@ -5,6 +5,7 @@ recorded at that moment, into a histogram. A second instrument of one name would
 SDK and its counts lost: hence one `Metrics` for each meter provider, however many views there are.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -141,6 +142,15 @@ class _Registry:
         self._metrics: WeakKeyDictionary[MeterProvider, Metrics] = WeakKeyDictionary()
         self._global: Metrics | None = None
         self._lock = threading.Lock()
+        # Which Windows has no need of.
+        getattr(os, "register_at_fork", lambda **_: None)(after_in_child=self.forked)
+
+    def forked(self) -> None:
+        """Open, in the child of a fork, what a thread held that only the parent has."""
+        self._lock = threading.Lock()
+        for each in (*self._metrics.values(), self._global):
+            if each is not None:
+                each.tally.forked()
 
     def get(self, provider: MeterProvider | None) -> Metrics:
         """Return the metrics of `provider`; the global one may be passed explicitly."""

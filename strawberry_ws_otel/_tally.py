@@ -58,6 +58,10 @@ class Tally:
         self._events: Counter[str | None] = Counter({None: 0})
         self._error_types: set[str] = set()
 
+    def forked(self) -> None:
+        """Open the lock in the child of a fork: the reader that may have held it is not there."""
+        self._lock = threading.RLock()
+
     def declare_ordinary(self, outcomes: Collection[str | int]) -> None:
         """Count the outcomes that an operator declared ordinary from 0 on as well."""
         codes = [item for item in outcomes if isinstance(item, int)]

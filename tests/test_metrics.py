@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from strawberry_ws_otel._close import CloseFrame, Facts, verdict
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._metrics import Metrics, _Registry, metrics_of
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
+from strawberry_ws_otel._tally import Tally
 from tests.conftest import LogKeeper
 from tests.doubles import PIPES, PipeError
 from tests.telemetry import Telemetry, labels
@@ -163,6 +165,32 @@ def test_the_global_provider_may_be_named_first_or_later(*, named_first: bool) -
     order = [provider, None] if named_first else [None, provider]
     one, other = (registry.get(name) for name in order)
     assert one is other
+
+
+def held_by_another_thread(registry: _Registry, tally: Tally) -> None:
+    """Let a thread end while it holds every lock, as one does that a fork leaves behind."""
+
+    def hold() -> None:
+        assert registry._lock.acquire(blocking=False)
+        assert tally._lock.acquire(blocking=False)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("of_global", [False, True])
+def test_the_child_of_a_fork_waits_for_no_thread_of_its_parent(
+    *, of_global: bool, telemetry: Telemetry
+) -> None:
+    registry, provider = _Registry(), None if of_global else telemetry.meter_provider
+    tally = registry.get(provider).tally
+    held_by_another_thread(registry, tally)
+    registry.forked()
+    held_by_another_thread(registry, tally)
+    registry.forked()
+    assert registry.get(provider).tally is tally
+    assert set(tally.closes().values()) == {0}
 
 
 def test_a_provider_is_not_kept_alive() -> None:
