@@ -16,6 +16,7 @@ from strawberry import UNSET
 from strawberry.aiohttp.views import GraphQLView
 
 from tests.schema import make_schema
+from tests.tls import TLS
 from tests.wire import Client
 
 PATH = "/graphql"
@@ -83,6 +84,7 @@ class Setup:
     connect: Hook = accept
     on_shutdown: Hook = nothing
     pages: Callable[[web.Application], None] | None = None
+    tls: TLS | None = None
 
 
 class Gate:
@@ -118,7 +120,14 @@ class Server:
         return self.sockets[-1]
 
     async def connect(self, *, protocol: str | None, headers: Mapping[str, str]) -> Client:
-        client = await Client.connect(self.port, protocol=protocol, headers=headers, path=self.path)
+        tls = self.setup.tls
+        client = await Client.connect(
+            self.port,
+            protocol=protocol,
+            headers=headers,
+            path=self.path,
+            tls=None if tls is None else tls.client,
+        )
         self.clients.append(client)
         return client
 
@@ -219,7 +228,8 @@ async def serving(
     server.shutdown = runner.cleanup
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        tls = None if setup.tls is None else setup.tls.server
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         server.port = runner.addresses[0][1]
         yield server

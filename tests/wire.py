@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 import zlib
 from collections.abc import Mapping
@@ -54,11 +55,14 @@ class Client:
         protocol: str | None,
         headers: Mapping[str, str] | None = None,
         path: str = "/graphql",
+        tls: ssl.SSLContext | None = None,
     ) -> Self:
         """Connect and ask for the upgrade; `shake_hands` waits for the answer."""
         sock = socket.create_connection(("127.0.0.1", port))
         sock.settimeout(0)
-        client = cls(sock, *await asyncio.open_connection(sock=sock))
+        name = None if tls is None else HOST.partition(":")[0]
+        streams = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=name)
+        client = cls(sock, *streams)
         client.protocol = protocol
         client._ask(path, protocol, headers or {})
         return client
@@ -168,8 +172,18 @@ class Client:
                 return
 
     def fin(self) -> None:
-        """Say that nothing more will come (FIN), and keep listening."""
-        self._writer.write_eof()
+        """Say that nothing more will come (FIN), and keep listening.
+
+        Over TLS it is cut off: no close_notify says that this is really the end.
+        """
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+        else:
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close_notify(self) -> None:
+        """End the TLS in good order, without a close frame."""
+        self._writer.close()
 
     def reset(self) -> None:
         """Drop the connection with an RST, and whatever was on its way."""

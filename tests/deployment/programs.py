@@ -16,7 +16,7 @@ from examples.operations.measured import open_session
 from tests.deployment.receiver import Receiver
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30
+PATIENCE = 60
 OURS = "Telemetry failed"
 """What a program prints if the library fails. Tracebacks of the host it may: a result too late."""
 COUNT = "subscription Count { count(to: 1000000) }"

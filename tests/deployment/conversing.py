@@ -1,0 +1,42 @@
+"""A program for tests: it plays scenarios, and prints what the interpreter complains of, as JSON.
+
+It is for `python -X dev -W error`. A warning is an exception then, and one that nobody can catch,
+such as that of a socket left open, reaches the hook. With "leak" it leaves one open itself.
+"""
+
+import asyncio
+import gc
+import json
+import logging
+import socket
+import sys
+from typing import Any
+
+from tests.arms import REPRESENTATIVE, Case, converse, traced
+from tests.telemetry import Telemetry
+
+
+async def play(case: Case) -> None:
+    telemetry = Telemetry()
+    await converse(case, traced(telemetry.tracer_provider, telemetry.meter_provider))
+    telemetry.shutdown()
+
+
+def main() -> None:
+    complaints: list[str] = []
+
+    def complain(unraisable: Any) -> None:
+        complaints.append(unraisable.exc_type.__name__)
+
+    sys.unraisablehook = complain
+    logging.disable(logging.CRITICAL)  # what the host says of its clients
+    for case in REPRESENTATIVE:
+        asyncio.run(play(case))
+    if "leak" in sys.argv:
+        socket.socket()
+    gc.collect()
+    sys.stdout.write(json.dumps(complaints))
+
+
+if __name__ == "__main__":
+    main()

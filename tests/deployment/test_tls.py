@@ -1,0 +1,81 @@
+"""Over wss:// everything is told, and everything is the same, as over ws://."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from strawberry_ws_otel import _semconv as name
+from tests.arms import REPRESENTATIVE, Case, converse, traced
+from tests.conftest import LogKeeper, Run
+from tests.scenarios.model import BOTH, LIVE, Scenario, by_client
+from tests.scenarios.network import LOST
+from tests.scenarios.steps import TRANSPORT, closes, handshake, live, steps
+from tests.server import Server, Setup
+from tests.telemetry import Telemetry, attributes_of
+from tests.test_closes import hold
+from tests.test_transcripts import compare
+from tests.tls import TLS
+from tests.truth import connection_span
+from tests.wire import Client
+
+
+@pytest.fixture(scope="module")
+def tls() -> TLS:
+    return TLS.make()
+
+
+def over(tls: TLS, case: Case) -> Case:
+    setup = replace(case.scenario.setup, tls=tls)
+    return replace(case, scenario=replace(case.scenario, setup=setup))
+
+
+@pytest.mark.parametrize("run", ["asyncio", "uvloop"], indirect=True)
+@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
+def test_the_same_truth(
+    case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper, tls: TLS
+) -> None:
+    hold(over(tls, case), run, telemetry, library_log)
+
+
+@pytest.mark.usefixtures("frozen_garbage")
+@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
+def test_nobody_can_tell(
+    case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture, tls: TLS
+) -> None:
+    compare(over(tls, case), run, telemetry, caplog)
+
+
+async def close_notify(client: Client, _server: Server) -> None:
+    client.close_notify()
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_the_orderly_end_of_tls_is_no_close_frame(
+    protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper, tls: TLS
+) -> None:
+    scenario = Scenario(
+        name="close_notify",
+        talk=steps(live, close_notify),
+        verdict=LOST,
+        operations=LIVE,
+        setup=Setup(tls=tls),
+    )
+    case = Case(scenario, protocol, handler_cancellation=False)
+    hold(case, run, telemetry, library_log)
+
+
+@pytest.mark.parametrize(("host", "port"), [("tests.local", 443), ("tests.local:8443", 8443)])
+def test_the_port_is_what_the_client_asked_for(
+    host: str, port: int, run: Run[Any], telemetry: Telemetry, tls: TLS
+) -> None:
+    scenario = Scenario(
+        name="a port",
+        talk=steps(handshake, closes(1000)),
+        verdict=by_client("normal", 1000),
+        setup=Setup(tls=tls),
+        headers={"Host": host},
+    )
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    run(converse(Case(scenario, TRANSPORT, handler_cancellation=False), arm))
+    assert attributes_of(connection_span(telemetry))[name.SERVER_PORT] == port
