@@ -63,21 +63,25 @@ async def converse(each: View) -> None:
         await part(client)
 
 
+def report(telemetry: Telemetry) -> dict[str, Any]:
+    """What was counted, and the names of the spans."""
+    return {
+        "closes": telemetry.total("websocket.server.closes"),
+        "active": telemetry.total("websocket.server.active_connections"),
+        "lives": telemetry.total("websocket.server.connection.duration"),
+        "events": telemetry.total("graphql.server.subscription.event_count"),
+        "spans": sorted(span.name for span in telemetry.spans()),
+    }
+
+
 def main() -> None:
     log = LogKeeper()
     logging.getLogger().addHandler(log)
     views = [made for step in STEPS[sys.argv[1]] if (made := step()) is not None]
     for each in views:
         asyncio.run(converse(each))
-    report = {
-        "closes": TELEMETRY.total("websocket.server.closes"),
-        "active": TELEMETRY.total("websocket.server.active_connections"),
-        "lives": TELEMETRY.total("websocket.server.connection.duration"),
-        "events": TELEMETRY.total("graphql.server.subscription.event_count"),
-        "spans": sorted(span.name for span in TELEMETRY.spans()),
-        "log": [record.getMessage() for record in log.records],
-    }
-    sys.stdout.write(json.dumps(report))
+    told = report(TELEMETRY) | {"log": [record.getMessage() for record in log.records]}
+    sys.stdout.write(json.dumps(told))
 
 
 if __name__ == "__main__":

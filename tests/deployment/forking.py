@@ -15,28 +15,10 @@ from typing import Any
 
 from opentelemetry import metrics, trace
 
-from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
 from strawberry_ws_otel._metrics import metrics_of
-from tests.hosting import hosting, part
+from tests.global_provider import converse, implicit, report
 from tests.recorded import View
-from tests.scenarios.steps import subscribe
-from tests.schema import TICKS, make_schema
 from tests.telemetry import Telemetry
-
-
-def make_view() -> View:
-    class Recorded(OTelViewMixin, View):
-        otel_config = OTelConfig()
-
-    return Recorded(schema=make_schema(OTelExtension))
-
-
-async def converse(view: View) -> None:
-    async with hosting(view) as host:
-        client = await host.acknowledged()
-        client.json(subscribe(client, "a", TICKS, variables={"to": 2}))
-        await client.message("complete")
-        await part(client)
 
 
 def serve(view: View | None) -> None:
@@ -44,15 +26,8 @@ def serve(view: View | None) -> None:
     telemetry = Telemetry()
     trace.set_tracer_provider(telemetry.tracer_provider)
     metrics.set_meter_provider(telemetry.meter_provider)
-    asyncio.run(converse(view or make_view()))
-    report = {
-        "closes": telemetry.total("websocket.server.closes"),
-        "active": telemetry.total("websocket.server.active_connections"),
-        "lives": telemetry.total("websocket.server.connection.duration"),
-        "events": telemetry.total("graphql.server.subscription.event_count"),
-        "spans": sorted(span.name for span in telemetry.spans()),
-    }
-    sys.stdout.write(json.dumps(report))
+    asyncio.run(converse(view or implicit()))
+    sys.stdout.write(json.dumps(report(telemetry)))
     sys.stdout.flush()
 
 
@@ -73,7 +48,7 @@ def hold_locks() -> None:
 
 
 def main() -> int:
-    view = make_view() if "made before" in sys.argv else None
+    view = implicit() if "made before" in sys.argv else None
     if "held" in sys.argv:
         hold_locks()
     pid = os.fork()
