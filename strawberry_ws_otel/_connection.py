@@ -19,7 +19,6 @@ from strawberry_ws_otel._close import Facts, Verdict
 from strawberry_ws_otel._closing import Closing
 from strawberry_ws_otel._conversation import Conversation
 from strawberry_ws_otel._failsafe import Fuse
-from strawberry_ws_otel._log import log_close
 from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._telemetry import Telemetry
 
@@ -125,7 +124,7 @@ class Connection:
         self.span.end()
         if judged.abnormal:
             with self.fuse:
-                log_close(self.id, judged, self.closing.attributes(judged))
+                self._telemetry.log.closed(self.id, judged, self.closing.attributes(judged))
         self.closing.forget()
         self.conversation.forget()
 

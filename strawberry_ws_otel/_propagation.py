@@ -21,6 +21,10 @@ from strawberry_ws_otel._failsafe import Fuse
 _MAX_ENTRIES: Final = 128
 """Entries of a carrier that are looked at: it is the client who decides how many there are."""
 
+_MAX_ENTRY: Final = 8192
+"""Characters of an entry, its key and value, or it is not looked at: a header holds no more, and
+propagators log what is too long for them, whole."""
+
 
 class Parentage(NamedTuple):
     """Where a span starts: the context that holds its parent, and what it links to."""
@@ -48,8 +52,7 @@ def remote_context(carrier: Mapping[Any, Any], base: Context, fuse: Fuse) -> Con
     """Return `base` with the span and baggage that `carrier` brings; None if it brings no span."""
     lowered: dict[str, list[str]] = {}
     for key, value in islice(carrier.items(), _MAX_ENTRIES):
-        # Propagation fields are ASCII; a propagator may trip over what cannot be encoded.
-        if isinstance(key, str) and isinstance(value, str) and value.isascii():
+        if isinstance(key, str) and isinstance(value, str) and _is_field(key, value):
             lowered.setdefault(key.lower(), []).append(value)
     if not lowered:
         return None
@@ -58,6 +61,11 @@ def remote_context(carrier: Mapping[Any, Any], base: Context, fuse: Fuse) -> Con
         if span_context(context, fuse).is_valid:
             return context
     return None
+
+
+def _is_field(key: str, value: str) -> bool:
+    # Propagation fields are ASCII; a propagator may trip over what cannot be encoded.
+    return len(key) + len(value) <= _MAX_ENTRY and value.isascii()
 
 
 def span_context(context: Context, fuse: Fuse) -> SpanContext:

@@ -190,6 +190,11 @@ ERROR_TYPE: Final = "error.type"
 MESSAGE_TYPE: Final = "graphql.ws.message.type"
 """own: message type of the subprotocol, or `_OTHER`; an attribute of metrics."""
 
+# --- Fields of log records -------------------------------------------------------------------
+
+LOG_LEFT_OUT: Final = "websocket.close.left_out"
+"""own: closes of the same outcome that were left out of the log since the record before."""
+
 # --- Metrics ---------------------------------------------------------------------------------
 
 METRIC_ACTIVE_CONNECTIONS: Final = "websocket.server.active_connections"

@@ -3,7 +3,8 @@
 A counter of the API costs as much as a good part of what the host itself spends on a message. So
 whatever happens for every message is an integer in the `Traffic` of its connection or in the
 `Subscription` of its operation, and is summed up when metrics are collected, in a thread of the
-reader's: whoever dies moves to the totals under a lock.
+reader's: whoever dies moves to the totals under a lock. What is alive is read as a copy: the
+garbage collector may end a connection in the midst of a sum.
 """
 
 import threading
@@ -45,7 +46,8 @@ class Tally:
     """The counts of everything that is recorded into one meter provider."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: the collector may end a connection of an abandoned loop while this one is held.
+        self._lock = threading.RLock()
         self._open: set[Traffic] = set()
         self._live: set[Subscription] = set()
         self._subprotocols: set[str | None] = set()
@@ -119,7 +121,7 @@ class Tally:
         """Return the open connections of every subprotocol that was ever seen."""
         with self._lock:
             counts = Counter(dict.fromkeys(self._subprotocols, 0))
-            counts.update(traffic.subprotocol for traffic in self._open)
+            counts.update([traffic.subprotocol for traffic in list(self._open)])
         return counts
 
     def subscriptions(self) -> int:
@@ -140,7 +142,7 @@ class Tally:
         """Return the messages by type."""
         with self._lock:
             counts = self._messages.copy()
-            carried = [traffic.messages for traffic in self._open]
+            carried = [traffic.messages for traffic in list(self._open)]
         for messages in carried:
             # A copy: the event loop's thread goes on counting.
             for message_type, count in messages.copy().items():
@@ -151,7 +153,7 @@ class Tally:
         """Return the bytes by subprotocol and direction."""
         with self._lock:
             counts = self._bytes.copy()
-            for traffic in self._open:
+            for traffic in list(self._open):
                 counts[traffic.subprotocol, "receive"] += traffic.bytes_received
                 counts[traffic.subprotocol, "transmit"] += traffic.bytes_sent
         return counts
@@ -160,5 +162,5 @@ class Tally:
         """Return the subscription events, those with an error by `error.type`."""
         with self._lock:
             counts = self._events.copy()
-            counts[None] += sum(subscription.events for subscription in self._live)
+            counts[None] += sum(subscription.events for subscription in list(self._live))
         return counts

@@ -192,13 +192,14 @@ def _attributes(request: web.Request) -> dict[str, AttributeValue | None]:
     """Return what the handshake says about the connection."""
     resource = request.match_info.route.resource
     agent = request.headers.get(hdrs.USER_AGENT)
+    peer = request.remote  # Or what a middleware has put there, say out of a header.
     address, port = _server(request)
     return {
         _semconv.URL_PATH: bounded(request.path, NAME),
         _semconv.HTTP_ROUTE: None if resource is None else resource.canonical,
         _semconv.SERVER_ADDRESS: address,
         _semconv.SERVER_PORT: port,
-        _semconv.CLIENT_ADDRESS: request.remote,
+        _semconv.CLIENT_ADDRESS: None if peer is None else bounded(peer, NAME),
         _semconv.USER_AGENT: None if agent is None else bounded(agent, NAME),
     }
 

@@ -3,22 +3,38 @@
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
 
 from tests.telemetry import CountingIds, Telemetry
+from tests.tools.programs import INSTALL, missing
 
 Result = TypeVar("Result")
 Run = Callable[[Coroutine[Any, Any, Result]], Result]
 LIBRARY = "strawberry_ws_otel"
+REQUIRED = "REQUIRE_TOOLS"
+"""With this variable set, a missing program fails the tests that need it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "internal_error: the library may log errors of its own in this test"
     )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose mark `tools` names a program that is missing."""
+    mark = item.get_closest_marker("tools")
+    if mark is None or not (programs := missing(mark.args)):
+        return
+    reason = f"not installed: {', '.join(programs)}; see {INSTALL}"
+    if os.environ.get(REQUIRED):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 class LogKeeper(logging.Handler):
@@ -42,15 +58,24 @@ def is_internal(record: logging.LogRecord) -> bool:
     return record.module == "_failsafe"
 
 
-@pytest.fixture(autouse=True)
-def library_log(request: pytest.FixtureRequest) -> Iterator[LogKeeper]:
-    """What the library logs. An internal error fails the test, unless it is about that."""
+@contextmanager
+def keeping_log(*filters: Callable[[logging.LogRecord], bool]) -> Iterator[LogKeeper]:
+    """What the library logs as long as this lasts, or what of it passes the filters."""
     keeper, logger = LogKeeper(), logging.getLogger(LIBRARY)
+    for each in filters:
+        keeper.addFilter(each)
     logger.addHandler(keeper)
     try:
         yield keeper
     finally:
         logger.removeHandler(keeper)
+
+
+@pytest.fixture(autouse=True)
+def library_log(request: pytest.FixtureRequest) -> Iterator[LogKeeper]:
+    """What the library logs. An internal error fails the test, unless it is about that."""
+    with keeping_log() as keeper:
+        yield keeper
     if request.node.get_closest_marker("internal_error") is None:
         internal = [record for record in keeper.records if is_internal(record)]
         assert not internal, "".join(map(logging.Formatter().format, internal))

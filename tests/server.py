@@ -82,6 +82,7 @@ class Setup:
     context: Hook = nothing
     connect: Hook = accept
     on_shutdown: Hook = nothing
+    pages: Callable[[web.Application], None] | None = None
 
 
 class Gate:
@@ -102,6 +103,7 @@ class Server:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.port = 0
+        self.path = PATH
         self.gate = Gate()
         self.ended = asyncio.Event()
         self.handlers: list[asyncio.Task[Any]] = []
@@ -116,7 +118,7 @@ class Server:
         return self.sockets[-1]
 
     async def connect(self, *, protocol: str | None, headers: Mapping[str, str]) -> Client:
-        client = await Client.connect(self.port, protocol=protocol, headers=headers)
+        client = await Client.connect(self.port, protocol=protocol, headers=headers, path=self.path)
         self.clients.append(client)
         return client
 
@@ -135,6 +137,8 @@ class Server:
     async def watch(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        if request.path != self.path:
+            return await handler(request)
         task = asyncio.current_task()
         assert task is not None
         self.handlers.append(task)
@@ -146,11 +150,16 @@ class Server:
 
 
 class PlainView(GraphQLView[Any, Any]):
-    """A view whose hooks are those of the scenario."""
+    """A view whose hooks are those of the scenario that visits it."""
 
-    def __init__(self, server: Server, **options: Any) -> None:
+    def __init__(self, visited: Callable[[], Server], **options: Any) -> None:
         super().__init__(**options)
-        self.server = server
+        self._visited = visited
+
+    @property
+    def server(self) -> Server:
+        """What the scenario of this connection sees."""
+        return self._visited()
 
     async def create_websocket_response(
         self, request: web.Request, subprotocol: str | None
@@ -175,6 +184,18 @@ class PlainView(GraphQLView[Any, Any]):
         return await self.server.setup.connect(self.server)
 
 
+def make_view(
+    setup: Setup,
+    view_class: type[PlainView],
+    extensions: tuple[Any, ...],
+    visited: Callable[[], Server],
+) -> PlainView:
+    """The view of that class that a setup asks for."""
+    view_class = type(view_class.__name__, (view_class,), dict(setup.members))
+    options = {"keep_alive_interval": 3600, **setup.view}
+    return view_class(visited, schema=make_schema(*extensions), **options)
+
+
 @asynccontextmanager
 async def serving(
     setup: Setup,
@@ -183,14 +204,11 @@ async def serving(
 ) -> AsyncIterator[Server]:
     """Serve on a free loopback port, and see every handler off at the end."""
     server = Server(setup)
-    view_class = type(view_class.__name__, (view_class,), dict(setup.members))
-    view = view_class(
-        server,
-        schema=make_schema(*extensions),
-        **{"keep_alive_interval": 3600, **setup.view},
-    )
+    view = make_view(setup, view_class, extensions, lambda: server)
     app = web.Application(middlewares=[server.watch])
     app.router.add_route("*", PATH, view)
+    if setup.pages is not None:
+        setup.pages(app)
     app.on_shutdown.append(lambda _app: setup.on_shutdown(server))
     runner = web.AppRunner(
         app,

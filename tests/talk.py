@@ -29,12 +29,17 @@ def _raise(error: BaseException) -> None:
 class Talk:
     """A connection, and short ways to tell it things."""
 
-    def __init__(self, config: OTelConfig, context: Context | None = None) -> None:
+    def __init__(
+        self,
+        config: OTelConfig,
+        context: Context | None = None,
+        recording: Recording | None = None,
+    ) -> None:
         self.fuse = Fuse()
         self.in_reader = True
         self.protocol = ""
         self.connection = Connection(
-            Recording(config),
+            recording or Recording(config),
             self.fuse,
             Parentage(Context() if context is None else context),
             {"url.path": "/graphql", "http.route": None},

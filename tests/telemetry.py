@@ -73,19 +73,13 @@ class Telemetry:
 
     def metrics(self) -> dict[str, dict[Attributes, float]]:
         """What each instrument says now: the value of a sum, the count of a histogram."""
-        return {
-            metric.name: {
-                frozenset((point.attributes or {}).items()): _value(point)
-                for point in metric.data.data_points
-            }
-            for metric in self._metrics()
-        }
+        return read(self.reader)
 
     def points(self, name: str) -> list[Any]:
         """The data points of one instrument as the SDK has them."""
         return [
             point
-            for metric in self._metrics()
+            for metric in _metrics(self.reader)
             if metric.name == name
             for point in metric.data.data_points
         ]
@@ -106,11 +100,23 @@ class Telemetry:
         self.tracer_provider.shutdown()
         self.meter_provider.shutdown()
 
-    def _metrics(self) -> Iterator[Any]:
-        data = self.reader.get_metrics_data()
-        for resource in data.resource_metrics if data else ():
-            for scope in resource.scope_metrics:
-                yield from scope.metrics
+
+def read(reader: InMemoryMetricReader) -> dict[str, dict[Attributes, float]]:
+    """What each instrument says now: the value of a sum, the count of a histogram."""
+    return {
+        metric.name: {
+            frozenset((point.attributes or {}).items()): _value(point)
+            for point in metric.data.data_points
+        }
+        for metric in _metrics(reader)
+    }
+
+
+def _metrics(reader: InMemoryMetricReader) -> Iterator[Any]:
+    data = reader.get_metrics_data()
+    for resource in data.resource_metrics if data else ():
+        for scope in resource.scope_metrics:
+            yield from scope.metrics
 
 
 def _value(point: Any) -> float:

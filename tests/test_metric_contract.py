@@ -32,7 +32,7 @@ from tests.recorded import View, extension, recorded
 from tests.scenarios.model import FAULTS, Verdict, by_client
 from tests.scenarios.steps import COMPLETE, LEGACY, TRANSPORT, subscribe
 from tests.schema import BROKEN, FOREVER, HELLO, INVALID, PARTIAL, RENAME, TICKS, make_schema
-from tests.telemetry import Attributes, Telemetry, labels
+from tests.telemetry import Attributes, Telemetry, _metrics, labels
 from tests.told import (
     CONNECTION,
     INIT,
@@ -406,7 +406,7 @@ async def test_the_script_is_counted_to_the_last_byte(telemetry: Telemetry) -> N
 async def test_each_metric_is_exported_as_what_it_is(telemetry: Telemetry) -> None:
     await run_script(guarded_view(telemetry))
 
-    exported = {metric.name: metric for metric in telemetry._metrics()}
+    exported = {metric.name: metric for metric in _metrics(telemetry.reader)}
     assert exported.keys() == INSTRUMENTS.keys()
     for name, (kind, unit, boundaries) in INSTRUMENTS.items():
         assert exported[name].unit == unit
@@ -431,7 +431,7 @@ def points(telemetry: Telemetry) -> dict[str, dict[Attributes, Any]]:
         metric.name: {
             labels(point.attributes or {}): _point(point) for point in metric.data.data_points
         }
-        for metric in telemetry._metrics()
+        for metric in _metrics(telemetry.reader)
     }
 
 
@@ -701,7 +701,7 @@ def exemplars(telemetry: Telemetry) -> dict[str, list[tuple[int | None, int | No
             for point in metric.data.data_points
             for exemplar in point.exemplars
         ]
-        for metric in telemetry._metrics()
+        for metric in _metrics(telemetry.reader)
         if isinstance(metric.data, Histogram)
     }
 

@@ -108,6 +108,32 @@ def test_garbage_beside_a_span_does_not_hide_it(key: str, garbage: Any) -> None:
     assert ids(context) == REMOTE
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"baggage": "tenant=" + "x" * 1_000_000},
+        {"tracestate": ",".join(f"vendor{number}=x" for number in range(100_000))},
+        {"x" * 8193: ""},
+    ],
+    ids=["baggage", "tracestate", "key"],
+)
+def test_an_entry_too_long_for_a_header_is_not_looked_at(
+    entry: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    context = remote({"traceparent": TRACEPARENT, **entry})
+    assert context is not None
+    assert ids(context) == REMOTE
+    assert baggage.get_all(context) == {}
+    assert caplog.records == []
+
+
+def test_an_entry_as_long_as_baggage_may_be_is_looked_at() -> None:
+    first = second = "x" * ((8192 - len("baggagea=,b=")) // 2)
+    context = remote({"traceparent": TRACEPARENT, "baggage": f"a={first},b={second}"})
+    assert context is not None
+    assert baggage.get_all(context) == {"a": first, "b": second}
+
+
 @pytest.mark.parametrize(("before", "ids_"), [(127, REMOTE), (128, None)])
 def test_only_the_first_entries_of_a_carrier_are_looked_at(
     before: int, ids_: tuple[int, int] | None

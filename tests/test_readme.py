@@ -75,7 +75,7 @@ def values(prefix: str) -> set[str]:
 
 
 def is_attribute(constant: str) -> bool:
-    return not constant.startswith(("SPAN_", "EVENT_", "METRIC_")) and constant not in {
+    return not constant.startswith(("SPAN_", "EVENT_", "METRIC_", "LOG_")) and constant not in {
         "SCOPE",
         "OTHER",
     }

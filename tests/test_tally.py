@@ -1,5 +1,6 @@
 """Counts are integers of what is alive and of what was, and readers of any thread see both."""
 
+import gc
 import sys
 import threading
 from collections import Counter
@@ -319,3 +320,38 @@ def test_closes_of_many_threads_add_up(switching: None) -> None:
     assert tally.closes()[Outcome.NORMAL, Fault.NONE] == 2000
     assert tally.messages() == {DATA: 2000}
     assert tally.connections() == {GRAPHQL_WS: 0}
+
+
+class Abandoned:
+    """A connection and a subscription of a loop that nobody runs any more."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally, self.traffic, self.subscription = tally, tally.opened(None), tally.subscribed()
+        self.itself = self
+
+    def __del__(self) -> None:
+        self.tally.unsubscribed(self.subscription)
+        self.tally.closed(normal(), self.traffic)
+
+
+@pytest.mark.usefixtures("frozen_garbage")
+def test_the_garbage_collector_may_end_a_connection_while_counts_are_read() -> None:
+    tally, rounds = Tally(), 200
+
+    def collect_all_the_time() -> None:
+        for _ in range(rounds):
+            Abandoned(tally)
+            sums(tally)
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(1)
+    thread = threading.Thread(target=collect_all_the_time, daemon=True)
+    try:
+        thread.start()
+        thread.join(30)
+    finally:
+        gc.set_threshold(*thresholds)
+    assert not thread.is_alive()
+    gc.collect()
+    assert sum(tally.closes().values()) == rounds
+    assert tally.connections() == {None: 0}

@@ -1,15 +1,17 @@
 """Holds the telemetry of one connection against what really happened to it."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from strawberry_ws_otel import _semconv as name
+from strawberry_ws_otel._close import NAMED_CODES
 from tests.arms import Case
 from tests.conftest import LogKeeper
 from tests.frames import Opcode
-from tests.scenarios.model import BOTH, CLOSED, FAULTS, Scenario, Verdict
+from tests.scenarios.model import BOTH, CLOSED, FAULTS, Ending, Scenario, Verdict
 from tests.server import PATH
 from tests.telemetry import Telemetry, attributes_of, events_of, labels
 from tests.wire import EOF, RESET, Client
@@ -76,16 +78,33 @@ def connection_span(telemetry: Telemetry) -> ReadableSpan:
 
 
 def assert_connection_span(telemetry: Telemetry, scenario: Scenario) -> None:
-    verdict = scenario.verdict
-    span = connection_span(telemetry)
+    assert told_connection(connection_span(telemetry)) == true_connection(scenario)
+
+
+def true_connection(ending: Ending) -> dict[str, Any]:
+    """What the span of a connection has to say of its end."""
+    verdict = ending.verdict
+    return {
+        "close": close_attributes(verdict),
+        "status": "ERROR" if verdict.abnormal else "UNSET",
+        "interrupted": ending.interrupted,
+        "operations": len(ending.operations),
+        "close events": close_events(verdict),
+        "redundant closes": ending.redundant,
+    }
+
+
+def told_connection(span: ReadableSpan) -> dict[str, Any]:
+    """What it does say."""
     attributes = attributes_of(span)
-    closing = {key: attributes[key] for key in CLOSE_ATTRIBUTES & attributes.keys()}
-    assert closing == close_attributes(verdict)
-    assert span.status.status_code.name == ("ERROR" if verdict.abnormal else "UNSET")
-    assert attributes.get(name.OPERATIONS_INTERRUPTED, 0) == scenario.interrupted
-    assert attributes.get(name.OPERATIONS, 0) == len(scenario.operations)
-    assert events_of(span, name.EVENT_WEBSOCKET_CLOSE) == close_events(verdict)
-    assert len(events_of(span, name.EVENT_WEBSOCKET_CLOSE_REDUNDANT)) == scenario.redundant
+    return {
+        "close": {key: attributes[key] for key in CLOSE_ATTRIBUTES & attributes.keys()},
+        "status": span.status.status_code.name,
+        "interrupted": attributes.get(name.OPERATIONS_INTERRUPTED, 0),
+        "operations": attributes.get(name.OPERATIONS, 0),
+        "close events": events_of(span, name.EVENT_WEBSOCKET_CLOSE),
+        "redundant closes": len(events_of(span, name.EVENT_WEBSOCKET_CLOSE_REDUNDANT)),
+    }
 
 
 def close_events(verdict: Verdict) -> list[dict[str, Any]]:
@@ -122,25 +141,40 @@ def assert_identity(telemetry: Telemetry, case: Case) -> None:
 
 def assert_operations(telemetry: Telemetry, scenario: Scenario) -> None:
     spans = telemetry.spans(*OPERATIONS)
-    assert tuple(attributes_of(span)[name.END_REASON] for span in spans) == scenario.operations
-    for span in spans:
-        assert_operation(span, scenario.verdict)
+    assert [told_operation(span) for span in spans] == true_operations(scenario, spans)
 
 
-def assert_operation(span: ReadableSpan, verdict: Verdict) -> None:
-    attributes = attributes_of(span)
-    reason = attributes[name.END_REASON]
+def true_operations(ending: Ending, spans: Sequence[ReadableSpan]) -> list[dict[str, Any]]:
+    """What the spans of the operations have to say, given how many errors each counted."""
+    errors = [attributes_of(span).get(name.ERROR_COUNT, 0) for span in spans]
+    errors += [0] * len(ending.operations)
+    return [
+        _true_operation(reason, ending.verdict, count)
+        for reason, count in zip(ending.operations, errors, strict=False)
+    ]
+
+
+def _true_operation(reason: str, verdict: Verdict, errors: int) -> dict[str, Any]:
     died = known(CLOSE_OUTCOME=verdict.outcome, CLOSE_CODE=verdict.code)
-    closing = {key: attributes[key] for key in CLOSE_ATTRIBUTES & attributes.keys()}
-    closing.pop(name.ERROR_TYPE, None)
-    assert closing == (died if reason == CLOSED else {})
-    failed = (
-        reason in FAILED
-        or (reason == CLOSED and verdict.abnormal)
-        or attributes.get(name.ERROR_COUNT, 0) > 0
-    )
-    assert span.status.status_code.name == ("ERROR" if failed else "UNSET")
-    assert (name.ERROR_TYPE in attributes) == failed
+    failed = reason in FAILED or (reason == CLOSED and verdict.abnormal) or errors > 0
+    return {
+        "end": reason,
+        "close": died if reason == CLOSED else {},
+        "status": "ERROR" if failed else "UNSET",
+        "has an error type": failed,
+    }
+
+
+def told_operation(span: ReadableSpan) -> dict[str, Any]:
+    """What the span of an operation says of its end."""
+    attributes = attributes_of(span)
+    closing = CLOSE_ATTRIBUTES - {name.ERROR_TYPE} & attributes.keys()
+    return {
+        "end": attributes.get(name.END_REASON),
+        "close": {key: attributes[key] for key in closing},
+        "status": span.status.status_code.name,
+        "has an error type": name.ERROR_TYPE in attributes,
+    }
 
 
 def assert_wire(client: Client, verdict: Verdict) -> None:
@@ -152,45 +186,84 @@ def assert_wire(client: Client, verdict: Verdict) -> None:
 
 def assert_traffic(telemetry: Telemetry, client: Client, scenario: Scenario) -> None:
     """What was counted is what the client saw, where the client saw everything."""
-    attributes = attributes_of(connection_span(telemetry))
-    sent = attributes.get(name.MESSAGES_SENT, 0)
-    received = attributes.get(name.MESSAGES_RECEIVED, 0)
-    assert telemetry.total(name.METRIC_MESSAGES, TRANSMIT) == sent
-    assert telemetry.total(name.METRIC_MESSAGES, RECEIVE) == received
-    if client.end == EOF and not scenario.floods:
+    told = told_traffic(connection_span(telemetry))
+    seen = seen_traffic(client, scenario)
+    assert told | seen == told
+    assert telemetry.total(name.METRIC_MESSAGES, TRANSMIT) == told["sent"]
+    assert telemetry.total(name.METRIC_MESSAGES, RECEIVE) == told["received"]
+    if saw_everything(client, scenario):
         texts = [frame.text for frame in client.data_frames]
-        assert sent == len(texts)
         assert telemetry.total(name.METRIC_IO, TRANSMIT) == sum(map(len, texts))
-        acknowledged = any(b'"connection_ack"' in text for text in texts)
-        assert attributes.get(name.ACKNOWLEDGED, False) == acknowledged
+
+
+def told_traffic(span: ReadableSpan) -> dict[str, Any]:
+    """What the span of a connection says of its messages."""
+    attributes = attributes_of(span)
+    return {
+        "sent": attributes.get(name.MESSAGES_SENT, 0),
+        "received": attributes.get(name.MESSAGES_RECEIVED, 0),
+        "acknowledged": attributes.get(name.ACKNOWLEDGED, False),
+    }
+
+
+def saw_everything(client: Client, scenario: Scenario) -> bool:
+    """Whether each message that the server sent reached the client, which read it."""
+    return client.end == EOF and not scenario.floods
+
+
+def seen_traffic(client: Client, scenario: Scenario) -> dict[str, Any]:
+    """What the client knows of that for certain."""
+    seen: dict[str, Any] = {}
+    if saw_everything(client, scenario):
+        texts = [frame.text for frame in client.data_frames]
+        seen["sent"] = len(texts)
+        seen["acknowledged"] = any(b'"connection_ack"' in text for text in texts)
     if scenario.verdict.clean and scenario.verdict.initiator == "client":
-        assert received == client.sent
+        seen["received"] = client.sent
+    return seen
 
 
 def assert_errors(telemetry: Telemetry, verdict: Verdict) -> None:
-    """One event and one count for an ERROR frame; a cancellation may forestall a missed PONG's."""
-    events = events_of(connection_span(telemetry), name.EVENT_WEBSOCKET_ERROR)
-    types = [event[name.EXCEPTION_TYPE] for event in events]
-    frames = verdict.outcome in ("invalid_frame", "heartbeat_timeout") and verdict.error
-    assert types == ([verdict.error] if frames else []) or verdict.outcome == "heartbeat_timeout"
+    types = error_types(connection_span(telemetry))
+    assert types in true_error_types(verdict)
     assert telemetry.total(name.METRIC_ERRORS) == len(types)
 
 
+def error_types(span: ReadableSpan) -> list[Any]:
+    """The class of the exception of each ERROR frame of a connection."""
+    return [event[name.EXCEPTION_TYPE] for event in events_of(span, name.EVENT_WEBSOCKET_ERROR)]
+
+
+def true_error_types(verdict: Verdict) -> list[list[Any]]:
+    """What they may be; a cancellation may forestall the frame of a missed PONG."""
+    frames = {"invalid_frame": [[verdict.error]], "heartbeat_timeout": [[verdict.error], []]}
+    return frames.get(verdict.outcome, [[]]) if verdict.error else [[]]
+
+
 def assert_metrics(telemetry: Telemetry, case: Case) -> None:
-    metrics, verdict = telemetry.metrics(), case.scenario.verdict
-    assert metrics[name.METRIC_CLOSES] == {
-        labels(known(CLOSE_OUTCOME=outcome, CLOSE_FAULT=fault)): outcome == verdict.outcome
+    assert_closes(telemetry, case.scenario.verdict)
+    durations = telemetry.metrics()[name.METRIC_CONNECTION_DURATION]
+    assert durations == {labels(true_life(case)): 1}
+
+
+def assert_closes(telemetry: Telemetry, *verdicts: Verdict) -> None:
+    """Each close is counted by its outcome, and nothing is alive."""
+    outcomes = [verdict.outcome for verdict in verdicts]
+    assert telemetry.metrics()[name.METRIC_CLOSES] == {
+        labels(known(CLOSE_OUTCOME=outcome, CLOSE_FAULT=fault)): outcomes.count(outcome)
         for outcome, fault in FAULTS.items()
     }
     assert telemetry.total(name.METRIC_ACTIVE_CONNECTIONS) == 0
     assert telemetry.total(name.METRIC_SUBSCRIPTIONS_ACTIVE) == 0
-    [(duration, count)] = metrics[name.METRIC_CONNECTION_DURATION].items()
-    attributes: dict[str, Any] = dict(duration)
-    assert count == 1
-    assert attributes.pop(name.SUBPROTOCOL, None) == subprotocol(case)
-    code = None if verdict.code is None else str(verdict.code)
-    assert attributes.pop(name.CLOSE_CODE, None) in (code, name.OTHER if code else None)
-    assert attributes == known(
+
+
+def true_life(case: Case) -> dict[str, Any]:
+    """What the duration of a connection is labelled with."""
+    verdict = case.scenario.verdict
+    named = str(verdict.code) if verdict.code in NAMED_CODES else name.OTHER
+    return known(
+        SUBPROTOCOL=subprotocol(case),
+        CLOSE_CODE=None if verdict.code is None else named,
         CLOSE_INITIATOR=verdict.initiator,
         CLOSE_OUTCOME=verdict.outcome,
         CLOSE_FAULT=verdict.fault,
@@ -198,23 +271,33 @@ def assert_metrics(telemetry: Telemetry, case: Case) -> None:
     )
 
 
-def assert_log(log: LogKeeper, verdict: Verdict) -> None:
+def assert_log(log: LogKeeper, *verdicts: Verdict) -> None:
     """One record about an abnormal close, none about a handshake refused with 4xx."""
-    silent = not verdict.abnormal or verdict.outcome == "handshake_rejected"
-    level = logging.ERROR if verdict.fault == "server" else logging.WARNING
-    assert [record.levelno for record in log.closes] == ([] if silent else [level])
+    assert [record.levelno for record in log.closes] == [
+        logging.ERROR if verdict.fault == "server" else logging.WARNING
+        for verdict in verdicts
+        if verdict.abnormal and verdict.outcome != "handshake_rejected"
+    ]
 
 
 def assert_whole(telemetry: Telemetry) -> None:
     """Each span ended once, below a parent that ended too; what strangers sent is bounded."""
     assert telemetry.ledger.started == telemetry.ledger.ended
     assert set(telemetry.ledger.ended.values()) <= {1}
-    spans = telemetry.spans()
-    for span in spans:
+    for span in telemetry.spans():
         assert span.parent is None or span.parent.span_id in telemetry.ledger.ended
-        for attributes in (attributes_of(span), *events_of(span)):
-            for key, value in attributes.items():
-                if isinstance(value, str):
-                    assert len(value.encode()) <= 4 * LENGTHS.get(key, 512)
-                    assert len(value) <= LENGTHS.get(key, 512)
-        assert len(attributes_of(span).get(name.CLOSE_REASON, "").encode()) <= 123
+        assert excesses(span) == []
+
+
+def excesses(span: ReadableSpan) -> list[str]:
+    """The attributes of a span and its events that are longer than any may be."""
+    return [
+        key
+        for attributes in (attributes_of(span), *events_of(span))
+        for key, value in attributes.items()
+        if isinstance(value, str)
+        and (
+            len(value) > LENGTHS.get(key, 512)
+            or (key == name.CLOSE_REASON and len(value.encode()) > LENGTHS[key])
+        )
+    ]

@@ -1,4 +1,4 @@
-"""A WebSocket client that can misbehave, and keeps each frame that the server sent."""
+"""A WebSocket client that can misbehave, and keeps each frame of both sides."""
 
 import asyncio
 import socket
@@ -39,6 +39,7 @@ class Client:
         self.head = b""
         self.body = b""
         self.frames: list[Frame] = []
+        self.spoken: list[Frame] = []
         self.sent = 0
         self.closed = False
         self.end: str | None = None
@@ -47,17 +48,22 @@ class Client:
 
     @classmethod
     async def connect(
-        cls, port: int, *, protocol: str | None, headers: Mapping[str, str] | None = None
+        cls,
+        port: int,
+        *,
+        protocol: str | None,
+        headers: Mapping[str, str] | None = None,
+        path: str = "/graphql",
     ) -> Self:
         """Connect and ask for the upgrade; `shake_hands` waits for the answer."""
         sock = socket.create_connection(("127.0.0.1", port))
         sock.settimeout(0)
         client = cls(sock, *await asyncio.open_connection(sock=sock))
         client.protocol = protocol
-        client._ask(protocol, headers or {})
+        client._ask(path, protocol, headers or {})
         return client
 
-    def _ask(self, protocol: str | None, headers: Mapping[str, str]) -> None:
+    def _ask(self, path: str, protocol: str | None, headers: Mapping[str, str]) -> None:
         fields = {
             "Host": HOST,
             "Upgrade": "websocket",
@@ -69,7 +75,7 @@ class Client:
         if protocol is not None:
             fields["Sec-WebSocket-Protocol"] = protocol
         lines = [f"{name}: {value}" for name, value in (fields | dict(headers)).items()]
-        self.write("\r\n".join(["GET /graphql HTTP/1.1", *lines, "\r\n"]).encode("latin-1"))
+        self.write("\r\n".join([f"GET {path} HTTP/1.1", *lines, "\r\n"]).encode("latin-1"))
 
     async def shake_hands(self) -> None:
         """Read the answer to the handshake; a refusal ends the conversation."""
@@ -92,7 +98,9 @@ class Client:
     def send(self, *frames: Frame, masked: bool = True) -> None:
         """Write frames in one piece, so that the server reads them in one piece."""
         for frame in frames:
-            self.sent += frame.is_data and not self.closed
+            if not self.closed:
+                self.spoken.append(frame)
+                self.sent += frame.is_data
             self.closed = self.closed or frame.opcode == Opcode.CLOSE
         self.write(b"".join(encode(frame, masked=masked) for frame in frames))
 

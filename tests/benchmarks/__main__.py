@@ -13,7 +13,8 @@ from typing import Any, Final
 from tests.benchmarks.figures import Figure, exit_status
 from tests.benchmarks.plot import plot
 from tests.benchmarks.runs import Extent, measure, plan
-from tests.benchmarks.screen import open_console, progress, tables
+from tests.benchmarks.screen import progress, tables
+from tests.console import counts, open_console
 
 PACKAGES: Final = (
     "strawberry-graphql",
@@ -23,17 +24,6 @@ PACKAGES: Final = (
     "opentelemetry-sdk",
     "opentelemetry-instrumentation-aiohttp-server",
 )
-
-
-def counts(least: int) -> Any:
-    """Read a whole number that is at least this one."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
-        return int(text)
-
-    return read
 
 
 def parse() -> argparse.Namespace:

@@ -34,8 +34,7 @@ BUDGETS: Final = (
     Budget("connection", BOTHS, SAMPLED, 250, 125),
     Budget("connection", BOTHS, NOT_SAMPLED, 142, 71),
     Budget("idle", (MIXIN, BOTH), WITH_SDK, 6, 4),
-    # Buffers of the loop and what is left of the arm before move it by some KiB; a byte for each
-    # message would be a thousand.
+    # Buffers of the loop move it by some KiB; a byte for each message would be a thousand.
     Budget("growth", (BOTH,), WITH_SDK, 64, 16),
 )
 

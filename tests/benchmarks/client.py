@@ -1,16 +1,13 @@
-"""The client: a process of its own that does the jobs which it reads from its standard input.
-
-A job is a line of JSON: the name of a method of `Client` and its arguments. The answer is a line
-of JSON as well: what the method returns.
-"""
+"""The client: a process of its own that does jobs, which are the methods of `Client`."""
 
 import asyncio
 import json
-import sys
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 import aiohttp
+
+from tests.jobs import answer_jobs
 
 PROTOCOL: Final = "graphql-transport-ws"
 INIT: Final = json.dumps({"type": "connection_init"})
@@ -158,16 +155,9 @@ class Client:
 
 async def main() -> None:
     """Do jobs until there are no more."""
-    jobs = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(jobs), sys.stdin
-    )
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         client = Client(session)
-        while line := await jobs.readline():
-            job: dict[str, Any] = json.loads(line)
-            answer = await getattr(client, job.pop("job"))(**job)
-            print(json.dumps(answer), flush=True)  # noqa: T201  # the answer
+        await answer_jobs(client)
         await client.leave()
 
 

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 from tests.benchmarks.arms import BARE, BOTH, EMPTY, MIXIN, Arm, find
 from tests.benchmarks.pipes import Tracing
 from tests.benchmarks.ratios import Prices, low_decile
-from tests.benchmarks.serving import serving
-from tests.benchmarks.visitors import Visitors, visitors
+from tests.benchmarks.serving import CLIENT, serving
+from tests.jobs import Worker, working
 
 KIB: Final = 1024
 WARM_UP: Final = 20
@@ -69,7 +69,7 @@ async def memory(connections: int, progress: Callable[[], None]) -> Prices:
     prices: Prices = {"idle": {}, "idle_sdk": {}, "live": {}, "live_sdk": {}}
     tracemalloc.start()
     for arm in CROWDED:
-        async with serving(arm) as served, visitors() as client:
+        async with serving(arm) as served, working(CLIENT) as client:
             await _crowd(client, served.url, WARM_UP)
             await client.do("crowd_leaves")
             await served.ended(WARM_UP)
@@ -86,23 +86,21 @@ async def memory(connections: int, progress: Callable[[], None]) -> Prices:
     return prices
 
 
-async def _crowd(client: Visitors, url: str, count: int) -> None:
+async def _crowd(client: Worker, url: str, count: int) -> None:
     await client.do("crowd", url=url, count=count)
     await client.do("crowd_subscribes")
 
 
-async def growth(messages: int, progress: Callable[[], None]) -> Prices:
+async def growth(arm: str, messages: int, progress: Callable[[], None]) -> Prices:
     """Measure what a subscription has grown by between its 1,000th message and its last."""
-    prices: Prices = {"growth": {}, "growth_sdk": {}}
+    [chosen] = [one for one in GROWING if one.name == arm]
     tracemalloc.start()
-    for arm in GROWING:
-        grown = await _growth(arm, messages, progress)
-        prices["growth_sdk"][arm.name], prices["growth"][arm.name] = grown
-    return prices
+    grown = await _growth(chosen, messages, progress)
+    return {"growth": {arm: grown.rest}, "growth_sdk": {arm: grown.sdk}}
 
 
 async def _growth(arm: Arm, messages: int, progress: Callable[[], None]) -> Memory:
-    async with serving(arm) as served, visitors() as client:
+    async with serving(arm) as served, working(CLIENT) as client:
         await client.do("tunes_in", url=served.url)
 
         async def send(count: int) -> None:
@@ -123,7 +121,7 @@ async def _growth(arm: Arm, messages: int, progress: Callable[[], None]) -> Memo
 
 async def collection(connections: int, progress: Callable[[], None]) -> Prices:
     """Measure one collection of all metrics, in ms of CPU, while so many connections are open."""
-    async with serving(COLLECTED) as served, visitors() as client:
+    async with serving(COLLECTED) as served, working(CLIENT) as client:
         await _crowd_in_steps(client, served.url, connections, progress)
         times = []
         for _ in range(COLLECTIONS):
@@ -137,7 +135,7 @@ async def collection(connections: int, progress: Callable[[], None]) -> Prices:
 
 
 async def _crowd_in_steps(
-    client: Visitors, url: str, connections: int, progress: Callable[[], None]
+    client: Worker, url: str, connections: int, progress: Callable[[], None]
 ) -> None:
     step = max(1, connections // 10)
     for begun in range(0, connections, step):

@@ -7,12 +7,12 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Any, Final
 
 from tests.benchmarks.memory import collection, growth, memory
 from tests.benchmarks.ratios import Prices, ratios
 from tests.benchmarks.scale import scale
+from tests.limits import raise_file_limit
 
 TASKS: Final[Mapping[str, Callable[..., Coroutine[Any, Any, Prices]]]] = {
     "ratios": ratios,
@@ -43,8 +43,7 @@ def say(line: object) -> None:
 
 def main(task: str, arguments: dict[str, Any]) -> None:
     """Do a task, with the SDK or without."""
-    _, most = getrlimit(RLIMIT_NOFILE)
-    setrlimit(RLIMIT_NOFILE, (most, most))
+    raise_file_limit()
     if arguments.get("sdk") is False:
         forbid_the_sdk()
     prices = asyncio.run(TASKS[task](**arguments, progress=lambda: say({"step": 1})))

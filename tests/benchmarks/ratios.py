@@ -9,8 +9,8 @@ from statistics import quantiles
 from typing import Final
 
 from tests.benchmarks.arms import arms_of_process
-from tests.benchmarks.serving import Served, serving
-from tests.benchmarks.visitors import Visitors, visitors
+from tests.benchmarks.serving import CLIENT, Served, serving
+from tests.jobs import Worker, working
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ async def ratios(rounds: int, *, sdk: bool, progress: Callable[[], None]) -> Pri
     """Measure every arm of this process; return the low decile of the rounds of each."""
     async with AsyncExitStack() as stack:
         arms = [await stack.enter_async_context(serving(arm)) for arm in arms_of_process(sdk=sdk)]
-        client = await stack.enter_async_context(visitors())
+        client = await stack.enter_async_context(working(CLIENT))
         for workload in WORKLOADS:
             for served in arms:
                 await play(workload, served, client)
@@ -65,7 +65,7 @@ async def ratios(rounds: int, *, sdk: bool, progress: Callable[[], None]) -> Pri
 async def _prices(
     workload: Workload,
     arms: list[Served],
-    client: Visitors,
+    client: Worker,
     rounds: int,
     progress: Callable[[], None],
 ) -> dict[str, float]:
@@ -78,7 +78,7 @@ async def _prices(
     return {name: low_decile(values) for name, values in prices.items()}
 
 
-async def play(workload: Workload, served: Served, client: Visitors) -> float:
+async def play(workload: Workload, served: Served, client: Worker) -> float:
     """Play one round; return the CPU time of this process, in microseconds for each item."""
     with nullcontext() if workload.times_itself else served.stopwatch:
         await client.do(workload.job, url=served.url, count=workload.count)

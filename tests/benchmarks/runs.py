@@ -72,7 +72,8 @@ def _memory(extent: Extent) -> Iterator[Run]:
     pieces = -(-max(0, extent.messages - FIRST) // PIECE)
     crowd = extent.connections // 20
     yield Run("memory", {"connections": crowd}, len(CROWDED), "memory")
-    yield Run("growth", {"messages": extent.messages}, pieces * len(GROWING), "memory")
+    for arm in GROWING:
+        yield Run("growth", {"arm": arm.name, "messages": extent.messages}, pieces, "memory")
     yield Run("collection", {"connections": extent.connections}, 10, "memory")
 
 

@@ -12,8 +12,8 @@ from typing import Final
 from tests.benchmarks.arms import ARMS, BOTH, EMPTY, find
 from tests.benchmarks.pipes import Tracing
 from tests.benchmarks.ratios import Prices
-from tests.benchmarks.serving import serving
-from tests.benchmarks.visitors import visitors
+from tests.benchmarks.serving import CLIENT, serving
+from tests.jobs import working
 
 COMPARED: Final = (find(EMPTY), find(BOTH, Tracing.SAMPLED))
 
@@ -29,7 +29,7 @@ async def scale(
 ) -> Prices:
     """Measure the delay of the event loop in ms, and the CPU time of each second in percent."""
     [chosen] = [one for one in ARMS if one.name == arm]
-    async with serving(chosen) as served, visitors() as client:
+    async with serving(chosen) as served, working(CLIENT) as client:
         await client.do("crowd", url=served.url, count=connections)
         progress()
         await client.do("busy", url=served.url, count=busy, every=EVERY)

@@ -15,8 +15,6 @@ from tests.benchmarks.arms import baseline
 from tests.benchmarks.figures import MEASURES, Comparison, Figure, Measure
 from tests.benchmarks.runs import Run
 
-WIDTH: Final = 132
-
 WHOLE: Final = 100
 """Prices from here on are shown without a fraction."""
 
@@ -25,12 +23,6 @@ SIGNS: Final = {
     "below the ceiling": Text("✓ ceiling", "yellow"),
     "over the ceiling": Text("✗ over", "bold red"),
 }
-
-
-def open_console() -> Console:
-    """Write to the terminal, or plainly and wide enough to anything else."""
-    width = None if sys.stdout.isatty() and Console().width >= WIDTH else WIDTH
-    return Console(width=width, highlight=False, emoji=False, markup=False)
 
 
 @contextmanager

@@ -12,6 +12,9 @@ from tests.benchmarks.pipes import Pipe
 from tests.benchmarks.schema import Feed, Stopwatch
 
 PATH: Final = "/graphql"
+CLIENT: Final = "tests.benchmarks.client"
+"""The process that asks for work."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -23,8 +26,13 @@ class Served:
         self.pipe = pipe
         self.stopwatch = stopwatch
         self.feed = feed
-        self.url = ""
+        self.ports: list[int] = []
         self._ended = asyncio.Semaphore(0)
+
+    @property
+    def url(self) -> str:
+        """Where it is served, at its first port."""
+        return f"http://127.0.0.1:{self.ports[0]}{PATH}"
 
     def watched(self, view: Handler) -> Handler:
         """The view, of which `ended` knows when it is done."""
@@ -44,8 +52,8 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(arm: Arm) -> AsyncIterator[Served]:
-    """Serve an arm until the end of the block."""
+async def serving(arm: Arm, ports: int = 1) -> AsyncIterator[Served]:
+    """Serve an arm on so many free loopback ports until the end of the block."""
     stopwatch, feed = Stopwatch(), Feed()
     app, view, pipe = application(arm, stopwatch, feed)
     served = Served(arm, pipe, stopwatch, feed)
@@ -53,9 +61,9 @@ async def serving(arm: Arm) -> AsyncIterator[Served]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
-        await site.start()
-        served.url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
+        for _ in range(ports):
+            await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
+        served.ports = [address[1] for address in runner.addresses]
         yield served
     finally:
         await runner.cleanup()

@@ -101,10 +101,26 @@ def refused(outcome: str, status: int | None, error: str | None = None) -> Verdi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenario:
+class Ending:
+    """The truth about the end of a connection.
+
+    `operations` are the end reasons of its operations in the order in which they began, and
+    `redundant` is how often somebody closed it again.
+    """
+
+    verdict: Verdict
+    operations: tuple[str, ...] = ()
+    redundant: int = 0
+
+    @property
+    def interrupted(self) -> int:
+        return self.operations.count(CLOSED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario(Ending):
     """One row of the matrix.
 
-    `operations` are the end reasons of its operations in the order in which they began. A
     `cancellations` are the settings of aiohttp's `handler_cancellation` under which it holds, and
     `since` is the Strawberry from which on it does: an older host behaves in another way. A
     scenario that `floods` leaves open how many frames arrive, and one that is `representative`
@@ -113,26 +129,35 @@ class Scenario:
 
     name: str
     talk: Step
-    verdict: Verdict
-    operations: tuple[str, ...] = ()
     protocols: tuple[str | None, ...] = BOTH
     cancellations: tuple[bool, ...] = (False, True)
     since: tuple[int, ...] = ()
     setup: Setup = Setup()  # noqa: RUF009  # frozen
     headers: Mapping[str, str] = field(default_factory=dict)
     floods: bool = False
-    redundant: int = 0
     representative: bool = False
 
-    @property
-    def interrupted(self) -> int:
-        return self.operations.count(CLOSED)
 
+async def play(
+    scenario: Scenario,
+    server: Server,
+    protocol: str | None,
+    *,
+    pause: float = 0.0,
+    limit: float = 20.0,
+) -> Client:
+    """Hold the conversation of a scenario until both sides are done with it.
 
-async def play(scenario: Scenario, server: Server, protocol: str | None) -> Client:
-    """Hold the conversation of a scenario until both sides are done with it."""
-    async with asyncio.timeout(20):
+    Args:
+        scenario: what is said.
+        server: whom it is said to.
+        protocol: the subprotocol that the client asks for.
+        pause: seconds between the connection and the conversation.
+        limit: seconds within which both must be done.
+    """
+    async with asyncio.timeout(limit):
         client = await server.connect(protocol=protocol, headers=scenario.headers)
+        await asyncio.sleep(pause)
         try:
             await scenario.talk(client, server)
         except Ended as error:

@@ -21,6 +21,7 @@ from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._operation import Operation, current_operation
 from strawberry_ws_otel._ws_operation import EndReason
+from tests.hostile.bounds import unbounded_labels, unbounded_span
 from tests.recorded import config
 from tests.strategies import MESSAGE_TYPES, PROPERTY, any_json, any_text, ids, messages
 from tests.talk import BOTH, START, STOP, Talk
@@ -28,6 +29,7 @@ from tests.telemetry import Telemetry, attributes_of
 
 FAILURES: Final[tuple[BaseException, ...]] = (
     ValueError("bad"),
+    ValueError("\ud800" * 1000),
     RecursionError(),
     TypeError(),
     TimeoutError(),
@@ -57,7 +59,7 @@ FAILS: Final[tuple[Callable[[Connection, BaseException], None], ...]] = (
 short_ids = st.sampled_from(["1", "2"])
 protocols = st.sampled_from([*BOTH, None])
 codes = st.sampled_from(list(CloseCode)) | st.integers(0, 70_000)
-frames = st.builds(CloseFrame, codes, any_text)
+frames = st.builds(CloseFrame, codes, any_text | st.just("\ud800" * 200))
 failures = st.none() | st.sampled_from(FAILURES)
 mappings = st.fixed_dictionaries(
     {}, optional={"type": st.sampled_from(MESSAGE_TYPES) | any_json, "id": ids, "payload": any_json}
@@ -177,7 +179,7 @@ class AnyOrder(RuleBasedStateMachine):
     def starts(self, told: Told, id_: str, type_: str) -> None:
         name = START.get(told.protocol, "subscribe")
         self.received(told, {"type": name, "id": id_, "payload": {"query": "{ n }"}})
-        self.described(self.contexts[-1], type_)
+        self.described(self.contexts[-1], type_, "N")
 
     @rule(told=anyone, id_=short_ids, name=st.sampled_from(["next", "data", "error", "complete"]))
     def answers(self, told: Told, id_: str, name: str) -> None:
@@ -233,11 +235,15 @@ class AnyOrder(RuleBasedStateMachine):
 
     # --- What the extension tells ------------------------------------------------------------
 
-    @rule(context=contexts, type_=st.sampled_from(["query", "mutation", "subscription"]))
-    def described(self, context: Context, type_: str) -> None:
+    @rule(
+        context=contexts,
+        type_=st.sampled_from(["query", "mutation", "subscription"]),
+        name=st.none() | any_text | st.just("N" * 1000),
+    )
+    def described(self, context: Context, type_: str, name: str | None) -> None:
         operation = operation_of(context)
         if operation is not None:
-            operation.describe(type_, "N")
+            operation.describe(type_, name)
 
     @rule(context=contexts, count=st.integers(1, 20))
     def erred(self, context: Context, count: int) -> None:
@@ -260,6 +266,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert not any(told.fuse.blown for told in self.all)
         self.assert_spans()
         self.assert_counts()
+        self.assert_bounds()
         self.telemetry.shutdown()
 
     def assert_spans(self) -> None:
@@ -288,6 +295,11 @@ class AnyOrder(RuleBasedStateMachine):
             assert total("websocket.server.messages", network__io__direction=direction) == sum(
                 told.messages[direction] for told in self.all
             )
+
+    def assert_bounds(self) -> None:
+        """Whatever was said, what is recorded of it is bounded."""
+        wrong = [wrong for span in self.telemetry.spans() for wrong in unbounded_span(span)]
+        assert [*wrong, *unbounded_labels(self.telemetry.metrics())] == []
 
 
 def test_any_calls_in_any_order_leave_every_span_ended_and_every_count_right() -> None:

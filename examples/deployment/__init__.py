@@ -1,0 +1,1 @@
+"""How to deploy: an application, its telemetry, and a process that ends without losing any."""

@@ -1,0 +1,33 @@
+"""The SDK of one process: made in the process that serves, and shut down at its end."""
+
+import os
+import socket
+
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+
+class Telemetry:
+    """The providers of this process, both global; the environment says where they export to."""
+
+    def __init__(self) -> None:
+        """Start the SDK's threads. No fork takes them along: make it after a fork, not before."""
+        instance = f"{socket.gethostname()}-{os.getpid()}"
+        resource = Resource.create({"service.instance.id": instance})
+        self._spans = TracerProvider(resource=resource)
+        self._spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+        self._metrics = MeterProvider([reader], resource=resource)
+        trace.set_tracer_provider(self._spans)
+        metrics.set_meter_provider(self._metrics)
+
+    def shut_down(self) -> None:
+        """Export what is left, once every connection has ended."""
+        self._spans.shutdown()
+        self._metrics.shutdown()

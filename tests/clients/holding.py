@@ -1,0 +1,81 @@
+"""Holds a conversation with a real client, and everything that is told of it against the truth."""
+
+import json
+from typing import Any
+
+from strawberry_ws_otel import _semconv as name
+from tests.arms import traced
+from tests.clients.conversations import Conversation, is_served
+from tests.clients.model import Kind, RealClient
+from tests.conftest import LogKeeper
+from tests.scenarios.model import Ending
+from tests.server import PATH, serving
+from tests.telemetry import Telemetry, attributes_of
+from tests.truth import (
+    OPERATIONS,
+    assert_closes,
+    assert_log,
+    assert_whole,
+    told_connection,
+    told_operation,
+    true_connection,
+    true_operations,
+)
+
+
+async def hold(
+    conversation: Conversation, kind: Kind, telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    async with serving(conversation.setup, arm.view_class, arm.extensions) as server:
+        url = f"ws://127.0.0.1:{server.port}{PATH}"
+        async with kind.connect(url, conversation.options) as client:
+            await conversation.talk(client, server)
+            await is_served(server)
+    endings = conversation.truth(kind)
+    assert_seen(client, conversation, endings)
+    errors = len(conversation.errors) + conversation.unseen
+    assert_told(telemetry, endings, kind.protocol, errors)
+    assert_log(library_log, *(ending.verdict for ending in endings))
+
+
+def assert_seen(
+    client: RealClient, conversation: Conversation, endings: tuple[Ending, ...]
+) -> None:
+    """The user got the data and the errors, and the codes of the closes that he waited for."""
+    seen = client.seen
+    data = [what["data"] for what in seen if what.get("data") is not None]
+    errors = [error for what in seen for error in what.get("errors", ())]
+    assert sorted(map(_json, data)) == sorted(map(_json, conversation.data))
+    assert errors == list(conversation.errors)
+    codes = [what["code"] for what in seen if what["saw"] == "closed" and "code" in what]
+    for code, ending in zip(codes, endings, strict=False):
+        # Of either frame: aiohttp answers any code with 1000.
+        assert code in (ending.verdict.code, ending.verdict.sent)
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, sort_keys=True)
+
+
+def assert_told(
+    telemetry: Telemetry, endings: tuple[Ending, ...], protocol: str, errors: int = 0
+) -> None:
+    """Spans and metrics say how each connection and each operation ended, and nothing else."""
+    connections = telemetry.spans(name.SPAN_CONNECTION)
+    assert len(connections) == len(endings)
+    for span, ending in zip(connections, endings, strict=True):
+        assert told_connection(span) == true_connection(ending)
+        attributes = attributes_of(span)
+        assert attributes[name.SUBPROTOCOL] == protocol
+        operations = [
+            operation
+            for operation in telemetry.spans(*OPERATIONS)
+            if attributes_of(operation)[name.CONNECTION_ID] == attributes[name.CONNECTION_ID]
+        ]
+        told = [told_operation(operation) for operation in operations]
+        assert told == true_operations(ending, operations)
+    counts = [attributes_of(span).get(name.ERROR_COUNT, 0) for span in telemetry.spans(*OPERATIONS)]
+    assert sum(counts) == errors
+    assert_closes(telemetry, *(ending.verdict for ending in endings))
+    assert_whole(telemetry)

@@ -1,0 +1,29 @@
+"""graphql-ws in Chromium, in the page of an example: what becomes of a tab is told as it is."""
+
+from dataclasses import replace
+
+import pytest
+
+from examples.browser.page import add_page
+from tests.clients.browser import BROWSER, BROWSER_CONVERSATIONS
+from tests.clients.conversations import ESSENTIAL, Conversation
+from tests.clients.holding import hold
+from tests.conftest import LogKeeper
+from tests.telemetry import Telemetry
+
+pytestmark = pytest.mark.tools("node", "chromium")
+
+TABLE = [
+    *BROWSER_CONVERSATIONS,
+    *(
+        replace(conversation, setup=replace(conversation.setup, pages=add_page))
+        for conversation in ESSENTIAL
+    ),
+]
+
+
+@pytest.mark.parametrize("conversation", TABLE, ids=str)
+async def test_the_truth_about_a_tab(
+    conversation: Conversation, telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    await hold(conversation, BROWSER, telemetry, library_log)

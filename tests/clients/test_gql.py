@@ -1,0 +1,26 @@
+"""gql for Python: what its user sees is right, and so is what is told of it."""
+
+import pytest
+
+from tests.clients.conversations import CONVERSATIONS, Conversation
+from tests.clients.gql_client import GQL
+from tests.clients.holding import hold
+from tests.clients.model import Kind
+from tests.conftest import LogKeeper
+from tests.telemetry import Telemetry
+
+TABLE = [
+    (kind, conversation)
+    for kind in GQL
+    for conversation in CONVERSATIONS
+    if kind.protocol in conversation.protocols
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "conversation"), TABLE, ids=[f"{kind}: {conversation}" for kind, conversation in TABLE]
+)
+async def test_the_truth_about_a_conversation(
+    kind: Kind, conversation: Conversation, telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    await hold(conversation, kind, telemetry, library_log)

@@ -1,0 +1,38 @@
+"""GraphQL clients on Node: what their users see is right, and so is what is told of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.clients import habits
+from tests.clients.conversations import CONVERSATIONS, Conversation
+from tests.clients.holding import hold
+from tests.clients.model import Kind
+from tests.clients.node import GRAPHQL_WS, NODE, SUBSCRIPTIONS_TRANSPORT_WS
+from tests.conftest import LogKeeper
+from tests.telemetry import Telemetry
+
+pytestmark = pytest.mark.tools("node")
+
+RETRIES = replace(habits.COMES_AGAIN, options={"retryAttempts": 1})
+RECONNECTS = replace(habits.COMES_AGAIN, options={"reconnect": True})
+TABLE = [
+    *(
+        (kind, conversation)
+        for kind in NODE
+        for conversation in CONVERSATIONS
+        if kind.protocol in conversation.protocols
+    ),
+    *((GRAPHQL_WS, conversation) for conversation in (habits.KILLED, *habits.GRAPHQL_WS, RETRIES)),
+    (SUBSCRIPTIONS_TRANSPORT_WS, habits.KILLED),
+    (SUBSCRIPTIONS_TRANSPORT_WS, RECONNECTS),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "conversation"), TABLE, ids=[f"{kind}: {conversation}" for kind, conversation in TABLE]
+)
+async def test_the_truth_about_a_conversation(
+    kind: Kind, conversation: Conversation, telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    await hold(conversation, kind, telemetry, library_log)

@@ -1,0 +1,165 @@
+"""Programs of a deployment as processes of their own, and the clients that talk to them."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from examples.operations.measured import open_session
+from tests.deployment.receiver import Receiver
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 30
+COUNT = "subscription Count { count(to: 1000000) }"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(receiver: Receiver, **variables: str) -> dict[str, str]:
+    """Ours, with no other telemetry than to the receiver."""
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    return {
+        **ours,
+        "PYTHONPATH": str(ROOT),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        # Nothing is exported by the clock: what arrives was sent by the shutdown.
+        "OTEL_BSP_SCHEDULE_DELAY": "600000",
+        "OTEL_METRIC_EXPORT_INTERVAL": "600000",
+        **variables,
+    }
+
+
+async def until(is_so: Callable[[], bool], what: str) -> None:
+    """Wait until something is so, which nothing announces."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not is_so():  # noqa: ASYNC110  # there is no event
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"it never came to this: {what}") from None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that runs, and the file that it prints to."""
+
+    process: asyncio.subprocess.Process
+    output: Path
+
+    @property
+    def printed(self) -> str:
+        return self.output.read_text(encoding="utf-8", errors="replace")
+
+    async def prints(self, text: str, times: int = 1) -> None:
+        await until(lambda: self.printed.count(text) >= times, f"{text}\n{self.printed}")
+
+    async def ends(self) -> int:
+        """Wait for its end; return its status."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.process.wait()
+
+    async def is_told(self, sign: signal.Signals) -> int:
+        self.process.send_signal(sign)
+        return await self.ends()
+
+
+@asynccontextmanager
+async def running(
+    *command: str, output: Path, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Program]:
+    """Run a program in the checkout until the block ends; then all of its processes are gone."""
+    with output.open("wb") as file:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=ROOT,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            # With it go the workers that it made.
+            process_group=0,
+        )
+    try:
+        yield Program(process, output)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+@asynccontextmanager
+async def serving(
+    receiver: Receiver, port: int, output: Path, **variables: str
+) -> AsyncIterator[Program]:
+    """Run `examples.deployment.serve` until it listens."""
+    async with running(
+        *(sys.executable, "-u", "-m", "examples.deployment.serve"),
+        output=output,
+        environment=environment(receiver, PORT=str(port), **variables),
+    ) as program:
+        await program.prints("Running on")
+        yield program
+
+
+class Crowd:
+    """Clients with a live subscription each."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self.sockets: list[aiohttp.ClientWebSocketResponse] = []
+
+    async def joins(
+        self, url: str, number: int = 1, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Let so many more subscribe, and get their first result."""
+        for _ in range(number):
+            self.sockets.append(await self._subscribed(url, headers))
+
+    async def _subscribed(
+        self, url: str, headers: Mapping[str, str] | None
+    ) -> aiohttp.ClientWebSocketResponse:
+        async with asyncio.timeout(PATIENCE):
+            ws = await self._session.ws_connect(
+                url, protocols=["graphql-transport-ws"], headers=headers
+            )
+            await ws.send_json({"type": "connection_init"})
+            assert (await ws.receive_json())["type"] == "connection_ack"
+            await ws.send_json({"id": "1", "type": "subscribe", "payload": {"query": COUNT}})
+            assert (await ws.receive_json())["type"] == "next"
+            return ws
+
+    async def sent_away(self) -> list[int | None]:
+        """Wait until the server has ended each connection; return the codes that clients saw."""
+        async with asyncio.timeout(PATIENCE):
+            # At once: who waits to be read may get an end without the close frame before it.
+            return await asyncio.gather(*map(_close_code, self.sockets))
+
+    async def leaves(self) -> None:
+        """Close all, normally, from the client's side."""
+        for ws in self.sockets:
+            await ws.close()
+        self.sockets.clear()
+
+
+async def _close_code(ws: aiohttp.ClientWebSocketResponse) -> int | None:
+    async for _ in ws:
+        """Results."""
+    return ws.close_code
+
+
+@asynccontextmanager
+async def crowd() -> AsyncIterator[Crowd]:
+    async with open_session() as session:
+        yield Crowd(session)

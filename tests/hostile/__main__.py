@@ -1,0 +1,123 @@
+"""Besiege a server: `python -m tests.hostile --seed 1 --frames 100000`."""
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.hostile.siege import HOST_LOGS, Siege, besieged, living
+
+GROWTH: Final = 8 << 20
+"""Bytes by which a process may differ from itself after a fifth of the siege."""
+STEPS: Final = 20
+
+
+class Screen:
+    """The progress of a siege, and the memory of the process after a fifth of it."""
+
+    def __init__(self, frames: int) -> None:
+        self.began = time.monotonic()
+        self.level: int | None = None
+        self._frames = frames
+        self._step = 0
+
+    def __call__(self, siege: Siege) -> None:
+        step = min(siege.frames * STEPS // self._frames, STEPS)
+        if step == self._step:
+            return
+        self._step = step
+        size = memory()
+        if self.level is None and step * 5 >= STEPS:
+            self.level = size
+        seconds = time.monotonic() - self.began
+        print(  # noqa: T201  # a program for the terminal
+            f"{siege.frames:>8} frames  {siege.clients:>6} clients  {seconds:>5.0f} s"
+            f"  {size / (1 << 20):>6.1f} MB  {len(siege.books.complaints)} complaints",
+            flush=True,
+        )
+
+
+def memory() -> int:
+    """Bytes that the process has in memory, garbage apart."""
+    gc.collect()
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+async def besiege(seed: int, frames: int, screen: Screen) -> tuple[Siege, dict[str, int]]:
+    """Run the siege; return it, and the series that each metric had after a fifth of it."""
+    async with besieged(seed) as siege:
+        await siege.run(frames // 5, screen)
+        series = siege.books.series()
+        await siege.run(frames, screen)
+    return siege, series
+
+
+async def replay(seed: int, number: int) -> Siege:
+    """Send one client alone."""
+    async with besieged(seed) as siege:
+        await siege.send(number)
+    return siege
+
+
+def main() -> int:
+    """Besiege, and print what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same attacks")
+    parser.add_argument("--frames", type=int, default=100_000, help="how many are sent")
+    parser.add_argument("--client", type=int, help="send this client of the siege alone")
+    arguments = parser.parse_args()
+    for logger in HOST_LOGS:
+        logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
+    if arguments.client is not None:
+        siege = asyncio.run(replay(arguments.seed, arguments.client))
+        rows: list[tuple[str, object]] = []
+    else:
+        screen = Screen(arguments.frames)
+        siege, early = asyncio.run(besiege(arguments.seed, arguments.frames, screen))
+        growth = memory() - (screen.level or 0)
+        if growth > GROWTH:
+            siege.books.complain(f"the process grew by {growth} bytes")
+        rows = [
+            ("seconds", f"{time.monotonic() - screen.began:.0f}"),
+            ("growth in MB since the first fifth", f"{growth / (1 << 20):.1f}"),
+            ("series after a fifth", sum(early.values())),
+        ]
+    return report(siege, rows)
+
+
+def report(siege: Siege, rows: list[tuple[str, object]]) -> int:
+    """Print the table and the complaints; return the status of the process."""
+    books, left = siege.books, living().total()
+    if left:
+        books.complain(f"{left} objects of ended connections are alive")
+    table: list[tuple[str, object]] = [
+        ("seed", siege.seed),
+        ("frames", siege.frames),
+        ("clients", siege.clients),
+        ("connections", books.handshakes),
+        ("spans", books.spans.total()),
+        ("log records", books.records),
+        *rows,
+        ("series", sum(books.series().values())),
+        *((f"closes: {outcome}", count) for outcome, count in books.outcomes.most_common()),
+        *((f"operations: {reason}", count) for reason, count in books.reasons.most_common()),
+        ("complaints", books.complaints.total()),
+    ]
+    for key, value in table:
+        print(f"{key:<36}{value:>12}")  # noqa: T201  # a program for the terminal
+    for complaint, times in books.complaints.items():
+        print(f"\n{times} x {complaint}")  # noqa: T201  # a program for the terminal
+    return 1 if books.complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

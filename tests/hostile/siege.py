@@ -1,0 +1,184 @@
+"""A siege: a sound server on a loopback port, and hostile clients that come and go.
+
+All of it runs on one loop. Each client draws what it does from the seed and its own number, so that
+it can be sent again alone.
+"""
+
+import asyncio
+import gc
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from random import Random
+from typing import Any, Final
+
+from aiohttp import web
+from strawberry.aiohttp.views import GraphQLView
+
+from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
+from tests.conftest import LIBRARY
+from tests.frames import text_frame
+from tests.hostile import attacks
+from tests.hostile.books import Books
+from tests.schema import make_schema
+from tests.server import PATH
+from tests.talk import START
+from tests.wire import Client, Ended
+
+AT_ONCE: Final = 20
+FRAMES_OF_A_CLIENT: Final = 60
+PATIENCE: Final = 30.0
+"""Seconds in which what is bound to happen has to have happened."""
+
+HOST_LOGS: Final = ("aiohttp", "asyncio", "opentelemetry", "strawberry")
+"""Where others tell, at length, of every exception and everything that they cannot read."""
+
+
+@dataclass
+class Siege:
+    """Who comes, and what became of it."""
+
+    seed: int
+    books: Books = field(default_factory=Books)
+    frames: int = 0
+    clients: int = 0
+    handling: set[asyncio.Task[Any]] = field(default_factory=set)
+    port: int = 0
+
+    async def run(self, frames: int, progress: Callable[["Siege"], None] = lambda _: None) -> None:
+        """Send hostile clients until `frames` were sent, and wait for the end of every handler."""
+        while self.frames < frames:
+            numbers = range(self.clients, self.clients + AT_ONCE)
+            self.clients += AT_ONCE
+            await asyncio.gather(*map(self.send, numbers))
+            await self.quiet()
+            progress(self)
+
+    async def quiet(self) -> None:
+        """Wait until no handler is at work."""
+        async with asyncio.timeout(PATIENCE):
+            while self.handling:
+                await asyncio.wait(self.handling)
+
+    async def send(self, number: int) -> None:
+        """Send one client, from its handshake to whichever end it comes to."""
+        random = Random(f"{self.seed}/{number}")  # noqa: S311  # to be drawn again
+        headers = {"User-Agent": f"hostile/{number}", **attacks.headers(random)}
+        client = await Client.connect(self.port, protocol=attacks.offer(random), headers=headers)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._besiege(client, random)
+        except (Ended, OSError, asyncio.IncompleteReadError):
+            pass  # The server had enough of it.
+        finally:
+            await client.leave()
+
+    async def _besiege(self, client: Client, random: Random) -> None:
+        if random.random() < 0.02:
+            return
+        await client.shake_hands()
+        if client.status != 101:
+            return
+        if random.random() < 0.8:
+            client.send(text_frame({"type": "connection_init"}))
+            await client.frame()
+        listening = asyncio.create_task(client.until_end())
+        try:
+            await self._attack(client, random, listening)
+        finally:
+            listening.cancel()
+            with suppress(asyncio.CancelledError):
+                await listening
+
+    async def _attack(self, client: Client, random: Random, listening: asyncio.Task[None]) -> None:
+        start = START.get(client.protocol or "", "subscribe")
+        for _ in range(random.randint(1, FRAMES_OF_A_CLIENT)):
+            data = attacks.frame(random, start)
+            self.frames += 1
+            vanishes = random.random() < 0.01
+            client.write(data[: random.randint(0, len(data))] if vanishes else data)
+            for _ in range(random.choice((0, 0, 1, 5))):
+                await asyncio.sleep(0)
+            if vanishes or listening.done() or client.closed:
+                break
+        client.echoes = False
+        match random.choice(("close", "close", "fin", "reset", "leave")):
+            case "close":
+                client.write(attacks.close(random))
+                # Who takes it for the middle of a long frame does not answer.
+                await asyncio.wait({listening}, timeout=0.2)
+            case "fin":
+                client.fin()
+                await asyncio.wait({listening}, timeout=0.2)
+            case "reset":
+                client.reset()
+
+    @web.middleware
+    async def watch(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Keep account of the handlers at work, and of the connections that the view begins."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.handling.add(task)
+        self.books.handshakes += _begins(request)
+        try:
+            answer: web.StreamResponse = await handler(request)
+        finally:
+            self.handling.discard(task)
+        return answer
+
+
+def _begins(request: web.Request) -> bool:
+    """Whether aiohttp would make a WebSocket of the request, or trips over its key."""
+    try:
+        return web.WebSocketResponse().can_prepare(request).ok
+    except ValueError:
+        return True
+
+
+@asynccontextmanager
+async def besieged(seed: int) -> AsyncIterator[Siege]:
+    """A sound server, whose books are closed at the end."""
+    siege = Siege(seed)
+
+    class View(OTelViewMixin, GraphQLView[Any, Any]):
+        otel_config = OTelConfig(
+            tracer_provider=siege.books.tracer_provider, meter_provider=siege.books.meter_provider
+        )
+
+    app = web.Application(middlewares=[siege.watch])
+    app.router.add_route("*", PATH, View(schema=make_schema(OTelExtension)))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    logger = logging.getLogger(LIBRARY)
+    logger.addHandler(siege.books)
+    try:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        siege.port = runner.addresses[0][1]
+        yield siege
+    finally:
+        await siege.quiet()
+        await runner.cleanup()
+        logger.removeHandler(siege.books)
+        siege.books.close()
+
+
+def living() -> Counter[str]:
+    """What there is of the library's own objects that belong to a connection."""
+    gc.collect()
+    return Counter(
+        type(thing).__name__
+        for thing in gc.get_objects()
+        if type(thing).__module__ in OF_A_CONNECTION and not isinstance(thing, Enum)
+    )
+
+
+OF_A_CONNECTION: Final = {
+    f"{LIBRARY}.{module}"
+    for module in (
+        *("_connection", "_conversation", "_closing", "_operation", "_ws_operation"),
+        *("_operations", "_init", "_socket", "_shadows", "_adapter", "_transport", "_failsafe"),
+    )
+}
