@@ -5,13 +5,20 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from strawberry_ws_otel import _semconv as name
 from tests.faults.program import ERRORS, PLACES
+from tests.hosting import Handler, hosting
+from tests.recorded import recorded
 from tests.scenarios.model import BOTH
+from tests.schema import make_schema
+from tests.telemetry import Telemetry, attributes_of
 
 ROOT = Path(__file__).parents[2]
 TELEMETRY = ("internal", "outcomes", "whole", "active")
@@ -81,3 +88,20 @@ async def test_a_disabled_sdk_is_no_telemetry_and_no_trouble(protocol: str) -> N
     for bare, traced in await twins("KeyboardInterrupt", protocol, OTEL_SDK_DISABLED="true"):
         assert seen(traced) == seen(bare)
         assert told(traced) == SILENT
+
+
+@web.middleware
+async def abandoning(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Run a handler until it waits for the first time, and close it, as a loop's end would."""
+    waiting = handler(request).__await__()
+    waiting.send(None)
+    with suppress(RuntimeError):  # a host that goes on waiting as it cleans up
+        waiting.close()
+    return web.Response()
+
+
+async def test_a_handler_that_is_abandoned_is_a_shutdown(telemetry: Telemetry) -> None:
+    async with hosting(recorded(telemetry)(schema=make_schema()), abandoning) as host:
+        await (await host.connect()).until_end()
+    [span] = telemetry.spans(name.SPAN_CONNECTION)
+    assert attributes_of(span)[name.CLOSE_OUTCOME] == "server_shutdown"
