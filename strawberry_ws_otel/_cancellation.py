@@ -16,6 +16,9 @@ class Watcher(Protocol):
     def went_on(self) -> None:
         """Note that, after one, the coroutine waits for something again."""
 
+    def abandoned(self) -> None:
+        """Note that nobody awaits the coroutine any more: its event loop is closed."""
+
 
 class CancellationWatch(Generic[T]):
     """Awaits a coroutine, and says when `CancelledError` is thrown into it.
@@ -38,6 +41,11 @@ class CancellationWatch(Generic[T]):
         noted = False
         while True:
             try:
+                if isinstance(error, GeneratorExit):
+                    self._watcher.abandoned()
+                    # As `await` does: the interpreter may have closed it before.
+                    inner.close()
+                    raise error
                 awaited = inner.send(value) if error is None else inner.throw(error)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]  # that is how coroutines return

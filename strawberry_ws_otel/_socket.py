@@ -33,6 +33,7 @@ class RecordedSocket:
         "_telemetry",
         "_transport",
         "_ws",
+        "abandonment",
         "connection",
         "unwatched",
     )
@@ -41,6 +42,8 @@ class RecordedSocket:
         self.connection = connection
         self.unwatched: Unwatched | None = None
         """What has to be told of a socket without shadows."""
+        self.abandonment: GeneratorExit | None = None
+        """What ends a handler that is abandoned, whatever leaves it as it cleans up."""
         self._telemetry = telemetry
         self._transport = transport
         self._ws: web.WebSocketResponse | None = None
@@ -107,6 +110,10 @@ class RecordedSocket:
             task = asyncio.current_task()
             if task is not None and not task.cancelling():
                 self._alive_when_cancelled = None
+
+    def abandoned(self) -> None:
+        """Note that the event loop was closed under the handler."""
+        self.abandonment = GeneratorExit()
 
     def settle(self, exception: BaseException | None) -> None:
         """Note, at the end of the handler, what only the socket knows of the end."""

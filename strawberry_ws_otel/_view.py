@@ -173,6 +173,7 @@ def _begin(
 def _end(socket: RecordedSocket, response: object, raised: BaseException | None) -> None:
     """End the connection, whatever the host's view returned or raised."""
     connection = socket.connection
+    raised = socket.abandonment or raised
     with connection.fuse:
         socket.release()
     with connection.fuse:

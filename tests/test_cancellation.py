@@ -43,6 +43,9 @@ class Told:
     def went_on(self) -> None:
         self.order.append("went on")
 
+    def abandoned(self) -> None:
+        self.order.append("abandoned")
+
     async def watch(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return await CancellationWatch(coroutine, self)
 
@@ -60,6 +63,10 @@ async def watched(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 async def returns_at_once() -> str:
     return "at once"
+
+
+async def returns_later() -> None:
+    await pause()
 
 
 async def raises_at_once() -> None:
@@ -219,6 +226,16 @@ def frames(way: Way) -> list[str]:
 def test_the_traceback_leads_to_the_same_place() -> None:
     assert frames(watched) == frames(bare)
     assert frames(watched)[-3:] == ["outer", "inner", "pause"]
+
+
+def test_a_coroutine_that_was_closed_before_is_closed_in_silence() -> None:
+    """The interpreter closes what an event loop leaves behind in any order."""
+    told, inner = Told(), returns_later()
+    coroutine = told.watch(inner)
+    coroutine.send(None)
+    inner.close()
+    coroutine.close()
+    assert told.order == ["abandoned"]
 
 
 def test_an_exception_is_passed_on_as_it_is() -> None:

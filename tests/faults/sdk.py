@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from tests.arms import Arm, traced
 from tests.doubles import broken_propagator
 from tests.telemetry import Telemetry
+from tests.test_failsafe import RaisingHandler, handling
 
 
 class FaultError(Exception):
@@ -117,6 +118,14 @@ FAULTS: dict[str, Fault] = {
     ),
     "a generator of ids raises": Fault(make=lambda: Telemetry(ids=RaisingIds()), spans="none"),
     "a propagator raises": Fault(lasting=broken_propagator),
+    "a log handler raises": Fault(
+        lasting=lambda: handling(RaisingHandler()), logged=(*NEVER, *ONCE)
+    ),
+    "a log handler raises, and a sampler too": Fault(
+        make=lambda: Telemetry(sampler=RaisingSampler()),
+        lasting=lambda: handling(RaisingHandler()),
+        spans="none",
+    ),
     "a span processor that raises in on_start comes at the login": Fault(
         strikes=add_processor("on_start"), logged=(*NEVER, *ONCE), spans="some"
     ),
