@@ -60,13 +60,13 @@ class RecordedSocket:
             return
         self._ws = ws
         self.connection.opened(ws.ws_protocol)
-        self.unwatched = Unwatched(ws, self.connection, self._transport)
         try:
             self._shadows = Shadows(ws, self.connection, self._transport)
         except ShadowsRefusedError as error:
             self._say_unwatched(error)
-        else:
-            self.unwatched = None
+        finally:
+            if self._shadows is None:
+                self.unwatched = Unwatched(ws, self.connection, self._transport)
 
     def _say_unwatched(self, error: ShadowsRefusedError) -> None:
         if self._telemetry.told_of_unwatched:
