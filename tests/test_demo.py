@@ -21,6 +21,7 @@ import pytest
 from examples.demo import names
 from examples.demo.scenarios import SCENARIOS, Scenario
 from strawberry_ws_otel import _semconv
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 30
@@ -220,13 +221,6 @@ def test_it_ends_well_without_its_collector() -> None:
     assert re.search(
         r"The collector at http://127\.0\.0\.1:\d+ did not take \d+ spans", demo.stdout
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("mode", [[], ["--serve"]], ids=["run", "serve"])

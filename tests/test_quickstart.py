@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from examples import quickstart
 from strawberry_ws_otel import OTelConfig
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 COUNT = "subscription Count { count(to: 1) }"
@@ -82,13 +82,6 @@ async def test_a_query_over_http_is_answered_and_traced(
     assert await answer.json() == {"data": {"hello": "Hello, you!"}}
     await client.close()
     assert "query" in {span.name for span in spans.get_finished_spans()}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def decode_spans(output: str) -> list[dict[str, Any]]:

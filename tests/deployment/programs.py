@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -20,13 +19,6 @@ PATIENCE = 60
 OURS = "Telemetry failed"
 """What a program prints if the library fails. Tracebacks of the host it may: a result too late."""
 COUNT = "subscription Count { count(to: 1000000) }"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def environment(receiver: Receiver, **variables: str) -> dict[str, str]:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.deployment.programs import ROOT, Program, free_port, running, until
+from tests.deployment.programs import ROOT, Program, running, until
+from tests.ports import free_port
 from tests.tools.programs import find
 
 CONFIGURATION = ROOT / "examples" / "deployment" / "nginx.conf"

@@ -21,11 +21,11 @@ from tests.deployment.programs import (
     Program,
     crowd,
     environment,
-    free_port,
     running,
     until,
 )
 from tests.deployment.receiver import Receiver, settled
+from tests.ports import free_port
 
 pytest.importorskip("gunicorn", reason="gunicorn needs fork")
 

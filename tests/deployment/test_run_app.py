@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.deployment.programs import OURS, crowd, free_port, serving, until
+from tests.deployment.programs import OURS, crowd, serving, until
 from tests.deployment.receiver import Account, Receiver, settled
+from tests.ports import free_port
 
 GONE, LOST, LIVE = 3, 2, 5
 
