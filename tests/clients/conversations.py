@@ -1,7 +1,7 @@
 """The table: conversations with clients that others wrote, and what is true of each."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -233,3 +233,13 @@ CONVERSATIONS: Final = (
         setup=Setup(connect=raises(AppError)),
     ),
 )
+
+
+def spoken_by(kinds: Iterable[Kind]) -> Iterator[tuple[Kind, Conversation]]:
+    """Each of these clients with every conversation that its subprotocol has."""
+    return (
+        (kind, conversation)
+        for kind in kinds
+        for conversation in CONVERSATIONS
+        if kind.protocol in conversation.protocols
+    )

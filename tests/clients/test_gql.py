@@ -2,19 +2,14 @@
 
 import pytest
 
-from tests.clients.conversations import CONVERSATIONS, Conversation
+from tests.clients.conversations import Conversation, spoken_by
 from tests.clients.gql_client import GQL
 from tests.clients.holding import hold
 from tests.clients.model import Kind
 from tests.conftest import LogKeeper
 from tests.telemetry import Telemetry
 
-TABLE = [
-    (kind, conversation)
-    for kind in GQL
-    for conversation in CONVERSATIONS
-    if kind.protocol in conversation.protocols
-]
+TABLE = list(spoken_by(GQL))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.clients import habits
-from tests.clients.conversations import CONVERSATIONS, Conversation
+from tests.clients.conversations import Conversation, spoken_by
 from tests.clients.holding import hold
 from tests.clients.model import Kind
 from tests.clients.node import GRAPHQL_WS, NODE, SUBSCRIPTIONS_TRANSPORT_WS
@@ -17,12 +17,7 @@ pytestmark = pytest.mark.tools("node")
 RETRIES = replace(habits.COMES_AGAIN, options={"retryAttempts": 1})
 RECONNECTS = replace(habits.COMES_AGAIN, options={"reconnect": True})
 TABLE = [
-    *(
-        (kind, conversation)
-        for kind in NODE
-        for conversation in CONVERSATIONS
-        if kind.protocol in conversation.protocols
-    ),
+    *spoken_by(NODE),
     *((GRAPHQL_WS, conversation) for conversation in (habits.KILLED, *habits.GRAPHQL_WS, RETRIES)),
     (SUBSCRIPTIONS_TRANSPORT_WS, habits.KILLED),
     (SUBSCRIPTIONS_TRANSPORT_WS, RECONNECTS),
