@@ -89,6 +89,12 @@ def frozen_garbage() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.fixture(scope="module")
+def bare() -> dict[str, dict[str, Any]]:
+    """What the conversations of a module are without the library, once `Twins` has played them."""
+    return {}
+
+
 @pytest.fixture
 def telemetry() -> Iterator[Telemetry]:
     """Providers with exporters in memory."""

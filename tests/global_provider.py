@@ -13,10 +13,9 @@ from opentelemetry import metrics, trace
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
 from tests.conftest import LogKeeper
-from tests.hosting import hosting, part
+from tests.hosting import one_subscription
 from tests.recorded import View
-from tests.scenarios.steps import subscribe
-from tests.schema import TICKS, make_schema
+from tests.schema import make_schema
 from tests.telemetry import Telemetry
 
 TELEMETRY = Telemetry()
@@ -55,14 +54,6 @@ STEPS = {
 }
 
 
-async def converse(each: View) -> None:
-    async with hosting(each) as host:
-        client = await host.acknowledged()
-        client.json(subscribe(client, "a", TICKS, variables={"to": 2}))
-        await client.message("complete")
-        await part(client)
-
-
 def report(telemetry: Telemetry) -> dict[str, Any]:
     """What was counted, and the names of the spans."""
     return {
@@ -79,7 +70,7 @@ def main() -> None:
     logging.getLogger().addHandler(log)
     views = [made for step in STEPS[sys.argv[1]] if (made := step()) is not None]
     for each in views:
-        asyncio.run(converse(each))
+        asyncio.run(one_subscription(each))
     told = report(TELEMETRY) | {"log": [record.getMessage() for record in log.records]}
     sys.stdout.write(json.dumps(told))
 

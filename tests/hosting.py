@@ -9,8 +9,10 @@ import aiohttp
 import pytest
 import strawberry
 from aiohttp import web
+from strawberry.aiohttp.views import GraphQLView
 
-from tests.scenarios.steps import TRANSPORT
+from tests.scenarios.steps import TRANSPORT, subscribe
+from tests.schema import TICKS
 from tests.server import PATH
 from tests.wire import Client
 
@@ -114,3 +116,12 @@ async def part(client: Client) -> None:
     """Close normally, and wait for the end."""
     client.close(1000)
     await client.until_end()
+
+
+async def one_subscription(view: GraphQLView[Any, Any]) -> None:
+    """Serve one client, which subscribes, and leaves when its source has ended."""
+    async with hosting(view) as host:
+        client = await host.acknowledged()
+        client.json(subscribe(client, "a", TICKS, variables={"to": 2}))
+        await client.message("complete")
+        await part(client)

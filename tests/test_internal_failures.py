@@ -18,13 +18,14 @@ from strawberry_ws_otel._socket import RecordedSocket
 from strawberry_ws_otel._spans import SpanRecorder
 from strawberry_ws_otel._transport import Transport
 from strawberry_ws_otel._ws_operation import SocketOperation
-from tests.arms import BARE, traced
+from tests.arms import traced
 from tests.conftest import LogKeeper, Run, is_internal
 from tests.hosting import Host, hosting
 from tests.recorded import View, extension
 from tests.schema import HELLO, PARTIAL, TICKS, make_schema
 from tests.telemetry import Telemetry
-from tests.test_transcripts import ONE_EACH, play
+from tests.test_transcripts import ONE_EACH
+from tests.twins import Transcripts, Twins
 
 CONVERSATIONS: Final = frozenset(
     {
@@ -139,32 +140,24 @@ def names(places: list[tuple[object, str]]) -> list[str]:
     return [f"{getattr(owner, '__name__', owner)}.{name}" for owner, name in places]
 
 
-@pytest.fixture(scope="module")
-def bare() -> dict[str, dict[str, Any]]:
-    """What the conversations are without the library, as they are played."""
-    return {}
-
-
 @pytest.mark.internal_error
 @pytest.mark.usefixtures("frozen_garbage")
 @pytest.mark.parametrize(("owner", "name"), PLACES, ids=names(PLACES))
 def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913, PLR0917  # fixtures
     owner: object,
     name: str,
-    bare: dict[str, dict[str, Any]],
+    bare: Transcripts,
     run: Run[Any],
     telemetry: Telemetry,
     library_log: LogKeeper,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for case in CASES:
-        if str(case) not in bare:
-            bare[str(case)] = play(case, BARE, run, caplog)
+    twins = Twins(CASES, bare, run, caplog)
     failures = Failures()
     failures.replace(owner, name, monkeypatch)
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
-    assert {str(case): play(case, arm, run, caplog) for case in CASES} == bare
+    assert twins.play(arm) == twins.bare
     assert failures.count
     assert any(map(is_internal, library_log.records))
     if (owner, name) not in ENDINGS:

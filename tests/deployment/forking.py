@@ -16,7 +16,8 @@ from typing import Any
 from opentelemetry import metrics, trace
 
 from strawberry_ws_otel._metrics import metrics_of
-from tests.global_provider import converse, implicit, report
+from tests.global_provider import implicit, report
+from tests.hosting import one_subscription
 from tests.recorded import View
 from tests.telemetry import Telemetry
 
@@ -26,7 +27,7 @@ def serve(view: View | None) -> None:
     telemetry = Telemetry()
     trace.set_tracer_provider(telemetry.tracer_provider)
     metrics.set_meter_provider(telemetry.meter_provider)
-    asyncio.run(converse(view or implicit()))
+    asyncio.run(one_subscription(view or implicit()))
     sys.stdout.write(json.dumps(report(telemetry)))
     sys.stdout.flush()
 

@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import Run
-from tests.faults.talks import Twins
+from tests.faults.talks import TALKS
+from tests.twins import Transcripts, Twins
 
 
 @pytest.fixture
-def twins(frozen_garbage: None, run: Run[Any], caplog: pytest.LogCaptureFixture) -> Twins:
-    return Twins(run, caplog)
+def twins(
+    frozen_garbage: None, bare: Transcripts, run: Run[Any], caplog: pytest.LogCaptureFixture
+) -> Twins:
+    return Twins(TALKS, bare, run, caplog)

@@ -7,12 +7,11 @@ import pytest
 from strawberry_ws_otel import _semconv as name
 from tests.arms import traced
 from tests.faults.exporters import EXPORTERS, PATIENCE, Hanging, exporting
-from tests.faults.talks import Twins
-from tests.hosting import hosting, part
+from tests.hosting import hosting, one_subscription, part
 from tests.recorded import View, extension, recorded
-from tests.scenarios.steps import subscribe
-from tests.schema import TICKS, make_schema
+from tests.schema import make_schema
 from tests.telemetry import Telemetry
+from tests.twins import Twins
 
 
 @pytest.mark.parametrize("trouble", EXPORTERS)
@@ -36,20 +35,12 @@ def served(telemetry: Telemetry) -> View:
     return recorded(telemetry)(schema=make_schema(extension(telemetry)))
 
 
-async def converse(view: View) -> None:
-    async with hosting(view) as host:
-        client = await host.acknowledged()
-        client.json(subscribe(client, "a", TICKS, variables={"to": 2}))
-        await client.message("complete")
-        await part(client)
-
-
 async def test_a_conversation_is_held_from_end_to_end_while_an_exporter_hangs() -> None:
     exporter = Hanging()
     telemetry, _ = exporting(exporter)
-    await converse(served(telemetry))
+    await one_subscription(served(telemetry))
     assert await asyncio.to_thread(exporter.asked.wait, PATIENCE)
-    await converse(served(telemetry))
+    await one_subscription(served(telemetry))
     assert not exporter.delivered
     exporter.let_go.set()
     await asyncio.to_thread(telemetry.shutdown)
@@ -59,12 +50,12 @@ async def test_a_conversation_is_held_from_end_to_end_while_an_exporter_hangs() 
 async def test_a_shutdown_waits_for_an_exporter_that_hangs_and_then_delivers_everything() -> None:
     exporter = Hanging()
     telemetry, _ = exporting(exporter)
-    await converse(served(telemetry))
+    await one_subscription(served(telemetry))
     shutdown = asyncio.create_task(asyncio.to_thread(telemetry.shutdown))
     assert await asyncio.to_thread(exporter.asked.wait, PATIENCE)
     # The loop serves on meanwhile, though what ends now comes too late to be exported.
     others = Telemetry()
-    await converse(served(others))
+    await one_subscription(served(others))
     assert not shutdown.done()
     exporter.let_go.set()
     await asyncio.wait_for(shutdown, PATIENCE)
@@ -90,7 +81,7 @@ async def test_a_full_queue_drops_spans_and_nothing_else() -> None:
     exporter = Hanging()
     telemetry, _ = exporting(exporter, queue=3)
     for _ in range(3):
-        await converse(served(telemetry))
+        await one_subscription(served(telemetry))
     exporter.let_go.set()
     await asyncio.to_thread(telemetry.shutdown)
     assert 0 < len(exporter.delivered) <= 3 + 1 < len(telemetry.spans())

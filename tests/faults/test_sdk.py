@@ -6,11 +6,12 @@ from strawberry_ws_otel import _semconv as name
 from tests.arms import Case
 from tests.conftest import LogKeeper, is_internal
 from tests.faults.sdk import FAULTS, Fault, nothing, struck
-from tests.faults.talks import TALKS, Twins
+from tests.faults.talks import TALKS
 from tests.hosting import hosting, part
 from tests.recorded import config, extension, recorded
 from tests.schema import make_schema
 from tests.telemetry import Telemetry
+from tests.twins import Twins
 
 pytestmark = pytest.mark.internal_error
 

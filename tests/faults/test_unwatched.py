@@ -28,6 +28,7 @@ from tests.truth import (
     assert_wire,
     connection_span,
 )
+from tests.twins import Transcripts, Twins
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
@@ -198,6 +199,7 @@ ANSWERED = next(case for case in CASES if case.scenario.verdict.reason == PARSE)
 def test_a_failure_of_our_own_changes_nothing_either(  # noqa: PLR0913, PLR0917  # fixtures
     owner: object,
     place: str,
+    bare: Transcripts,
     run: Run[Any],
     telemetry: Telemetry,
     library_log: LogKeeper,
@@ -205,11 +207,11 @@ def test_a_failure_of_our_own_changes_nothing_either(  # noqa: PLR0913, PLR0917 
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cases = [on(ReadOnly, case) for case in (*FAILING, ANSWERED)]
-    bare = {str(case): play(case, BARE, run, caplog) for case in cases}
+    twins = Twins(cases, bare, run, caplog)
     failures = Failures()
     failures.replace(owner, place, monkeypatch)
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
-    assert {str(case): play(case, arm, run, caplog) for case in cases} == bare
+    assert twins.play(arm) == twins.bare
     assert failures.count
     assert any(map(is_internal, library_log.records))
     assert telemetry.ledger.started == telemetry.ledger.ended
