@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.context import Context, get_current
 
@@ -13,13 +13,10 @@ from strawberry_ws_otel._init import ConnectionInit
 from strawberry_ws_otel._operation import Attributes
 from strawberry_ws_otel._operations import Operations
 from strawberry_ws_otel._propagation import Parentage, remote_context, within_connection
-from strawberry_ws_otel._protocol import Meaning, Message, MessageType, vocabulary
+from strawberry_ws_otel._protocol import Meaning, Message, Vocabulary, vocabulary
 from strawberry_ws_otel._spans import SpanRecorder
 from strawberry_ws_otel._tally import Traffic
 from strawberry_ws_otel._telemetry import Telemetry
-
-_RESULT: Final = Meaning.RESULT
-"""What nearly every message is; members of an enum are slow to look up."""
 
 
 class Conversation:
@@ -27,6 +24,7 @@ class Conversation:
 
     __slots__ = (
         "_acknowledged",
+        "_by_id",
         "_carried",
         "_connection_id",
         "_facts",
@@ -36,6 +34,7 @@ class Conversation:
         "_message",
         "_operations",
         "_over",
+        "_result",
         "_span",
         "_telemetry",
         "_unread",
@@ -74,8 +73,9 @@ class Conversation:
         self._connection_id = connection_id
         self._span = span
         self._facts = facts
-        self._vocabulary = vocabulary(None)
+        self._speak(vocabulary(None))
         self._operations = Operations(telemetry, fuse, connection_id, in_reader)
+        self._by_id = self._operations.by_id
         self._init: ConnectionInit | None = None
         """The init, until it is acknowledged."""
         self._greeted = False
@@ -94,9 +94,12 @@ class Conversation:
         """Note that the upgrade was sent; return False if there is nothing to open any more."""
         if self._over:
             return False
-        self._vocabulary = vocabulary(subprotocol)
+        self._speak(vocabulary(subprotocol))
         self.traffic = self._telemetry.metrics.tally.opened(subprotocol)
         return True
+
+    def _speak(self, words: Vocabulary) -> None:
+        self._vocabulary, self._result = words, words.result
 
     # --- Messages ----------------------------------------------------------------------------
 
@@ -113,7 +116,7 @@ class Conversation:
             return get_current()
         self._unread = False
         self._message = message = self._vocabulary.read(value)
-        self._count(message.type)
+        self.traffic.messages[message.type] += 1
         match message.type.meaning:
             case Meaning.START if message.starts_operation:
                 return self._begin(message)
@@ -133,18 +136,25 @@ class Conversation:
 
     def sent(self, message: Mapping[str, Any]) -> None:
         """Note a message that went out; called where the host sends it, in its exception state."""
+        # Nearly every message is a result of an operation that has its id for itself.
+        result = self._result
+        try:
+            operation = self._by_id[message["id"]] if message["type"] == result.name else None
+        except (LookupError, TypeError):
+            operation = None
+        if operation is None or operation.replaces:
+            self._sent_rarely(message)
+        else:
+            self.traffic.messages[result] += 1
+            operation.result_sent(result)
+
+    def _sent_rarely(self, message: Mapping[str, Any]) -> None:
         message_type = self._vocabulary.speak(message)
-        messages = self.traffic.messages
-        messages[message_type] = messages.get(message_type, 0) + 1
-        if message_type.meaning is _RESULT:
-            operation = self._operations.sender(message)
-            if operation is not None:
+        self.traffic.messages[message_type] += 1
+        match message_type.meaning:
+            case Meaning.RESULT if operation := self._operations.sender(message):
                 operation.result_sent(message_type)
                 return
-        self._sent_rarely(message, message_type)
-
-    def _sent_rarely(self, message: Mapping[str, Any], message_type: MessageType) -> None:
-        match message_type.meaning:
             case Meaning.ERROR | Meaning.COMPLETE if operation := self._operations.sender(message):
                 self._operations.last_message_sent(operation, message_type)
                 return
@@ -161,14 +171,10 @@ class Conversation:
         if operation is not None:
             operation.failure = _bounds.exception_type(error)
 
-    def _count(self, message_type: MessageType) -> None:
-        messages = self.traffic.messages
-        messages[message_type] = messages.get(message_type, 0) + 1
-
     def _settle_unread(self) -> None:
         if self._unread:
             self._unread = False
-            self._count(self._vocabulary.unreadable)
+            self.traffic.messages[self._vocabulary.unreadable] += 1
             self._span.message(self._vocabulary.unreadable)
 
     # --- Init and operations -----------------------------------------------------------------

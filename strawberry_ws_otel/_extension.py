@@ -62,7 +62,8 @@ class _Recorder(SchemaExtension):
 
     def get_results(self) -> dict[str, Any]:
         """Note the errors of a result, before other extensions mask them; add nothing to it."""
-        self._note_errors()
+        if self.execution_context.pre_execution_errors:  # Called for every result.
+            self._note_errors()
         return {}
 
     def _describe(self) -> None:
@@ -77,10 +78,8 @@ class _Recorder(SchemaExtension):
 
     def _note_errors(self) -> None:
         errors = self.execution_context.pre_execution_errors
-        if not errors:  # Called for every result.
-            return
         with self._fuse:
-            if self._operation is None or self._were_seen(errors):
+            if not errors or self._operation is None or self._were_seen(errors):
                 return
             self._seen_errors = errors
             self._describe()

@@ -15,13 +15,14 @@ from strawberry_ws_otel import _bounds, _semconv
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._spans import SpanRecorder
-from strawberry_ws_otel._tally import Subscription
 from strawberry_ws_otel._telemetry import Telemetry
 
 _MAX_ERROR_EVENTS: Final = 10
 """Events `graphql.error` of one span."""
 
 _KEY: Final = create_key("strawberry_ws_otel.operation")
+
+_SUBSCRIPTION: Final = "subscription"
 
 Attributes = Mapping[str, AttributeValue | None]
 """Attributes of a span, event or metric; those without a value are left out."""
@@ -36,11 +37,12 @@ class Operation:
         "_error_count",
         "_error_type",
         "_failed_event",
+        "_failed_events",
         "_started",
-        "_subscription",
         "_telemetry",
         "config",
         "context",
+        "events",
         "fuse",
         "span",
         "type",
@@ -91,12 +93,14 @@ class Operation:
         )
         """The context in which the host runs the operation."""
         self.type: str | None = None
+        self.events = 0
+        """The results without an error, which are the events of a subscription."""
+        self._failed_events = 0
         self._claimed = False
         self._error_type: str | None = None
         self._error_count = 0
         self._failed_event: str | None = None
         """Class of the error in the result that is about to be sent."""
-        self._subscription: Subscription | None = None
         self._ended = False
 
     def claim(self) -> bool:
@@ -114,8 +118,8 @@ class Operation:
         if self._ended or self.type is not None:
             return
         self.type = operation_type
-        if operation_type == "subscription":
-            self._subscription = self._telemetry.metrics.tally.subscribed()
+        if self._is_subscription:
+            self._telemetry.metrics.tally.subscribed(self)
         if self.span.recording:
             named = name is not None and self.config.name_spans_after_operation
             bounded_name = None if name is None else _bounds.bounded(name, _bounds.NAME)
@@ -152,13 +156,21 @@ class Operation:
         self._error_count += count
 
     def delivered(self) -> None:
-        """Count a result as an event, if this is a subscription."""
-        if self._subscription is not None:
-            if self._failed_event is None:
-                self._subscription.events += 1
-            else:
-                self._telemetry.metrics.tally.event_failed(self._failed_event)
-                self._failed_event = None
+        """Count a result that was sent: of a subscription it is an event."""
+        if self._failed_event is None:
+            self.events += 1
+        else:
+            self._event_failed(self._failed_event)
+
+    def _event_failed(self, error_type: str) -> None:
+        self._failed_event = None
+        self._failed_events += 1
+        if self._is_subscription:
+            self._telemetry.metrics.tally.event_failed(error_type)
+
+    @property
+    def _is_subscription(self) -> bool:
+        return self.type == _SUBSCRIPTION
 
     def finish(
         self,
@@ -177,8 +189,8 @@ class Operation:
             return
         self._ended = True
         error_type = self._error_type or error_type
-        if self._subscription is not None:
-            self._telemetry.metrics.tally.unsubscribed(self._subscription)
+        if self._is_subscription:
+            self._telemetry.metrics.tally.unsubscribed(self)
         elif self.type is not None or self._is_request:
             self._measure(
                 _semconv.METRIC_REQUEST_DURATION,

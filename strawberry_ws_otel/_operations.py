@@ -1,7 +1,7 @@
 """The operations of one connection: which are alive, and whose a message is."""
 
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from strawberry_ws_otel import _bounds
@@ -19,7 +19,6 @@ class Operations:
 
     __slots__ = (
         "_alive",
-        "_by_id",
         "_connection_id",
         "_fuse",
         "_handling",
@@ -27,6 +26,7 @@ class Operations:
         "_telemetry",
         "_winding_down",
         "begun",
+        "by_id",
         "dying",
     )
 
@@ -52,7 +52,8 @@ class Operations:
         self._fuse = fuse
         self._connection_id = connection_id
         self._in_reader = in_reader
-        self._by_id: dict[Hashable, SocketOperation] = {}
+        self.by_id: dict[object, SocketOperation] = {}
+        """The live ones, by the id that the host knows them by."""
         # In order, and smaller than sets while they are empty, as they mostly are.
         self._alive: dict[SocketOperation, None] = {}
         self._winding_down: dict[SocketOperation, None] = {}
@@ -80,14 +81,14 @@ class Operations:
             self._task_done,
         )
         self._alive[operation] = None
-        holder = self._by_id.get(operation.id)
+        holder = self.by_id.get(operation.id)
         if holder is not None and restarts:
             self._end(holder, EndReason.CLIENT_COMPLETED)
         operation.replaces = holder is not None or any(
             stopped.id == operation.id for stopped in self._winding_down
         )
         if holder is None or restarts:
-            self._by_id[operation.id] = operation
+            self.by_id[operation.id] = operation
         operation.span.message(message.type)
         return operation
 
@@ -97,11 +98,11 @@ class Operations:
         if operation is not None and operation.end_reason is None and self._unaccepted(operation):
             # The host took an id that we believed in use: its last message is still on its way.
             operation.replaces = True
-            self._by_id[operation.id] = operation
+            self.by_id[operation.id] = operation
 
     def stop(self, message: Message) -> bool:
         """End the operation that the client stops; return whether it was alive."""
-        operation = self._by_id.get(message.id)
+        operation = self.by_id.get(message.id)
         if operation is None:
             return False
         operation.span.message(message.type)
@@ -113,7 +114,7 @@ class Operations:
     def sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
         """Return the live operation that sends `message`, if one does."""
         try:
-            operation = self._by_id.get(message.get("id"))
+            operation = self.by_id.get(message.get("id"))
         except TypeError:  # A list for an id: no operation of ours, whoever sends it.
             return None
         if operation is None or not operation.replaces:
@@ -162,12 +163,12 @@ class Operations:
             self._end(operation, EndReason.FAILED)
 
     def _unaccepted(self, operation: SocketOperation) -> bool:
-        return self._by_id.get(operation.id) is not operation
+        return self.by_id.get(operation.id) is not operation
 
     def _end(
         self, operation: SocketOperation, reason: EndReason, verdict: Verdict | None = None
     ) -> None:
         self._alive.pop(operation, None)
-        if self._by_id.get(operation.id) is operation:
-            del self._by_id[operation.id]
+        if self.by_id.get(operation.id) is operation:
+            del self.by_id[operation.id]
         operation.end(reason, verdict)

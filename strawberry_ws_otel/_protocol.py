@@ -134,7 +134,7 @@ class Message(NamedTuple):
 class Vocabulary:
     """The message types of one subprotocol, or of none, where every type is another."""
 
-    __slots__ = ("received", "restarts", "sent", "unreadable", "unspeakable")
+    __slots__ = ("received", "restarts", "result", "sent", "unreadable", "unspeakable")
 
     def __init__(self, subprotocol: str | None) -> None:
         self.restarts = subprotocol == GRAPHQL_WS
@@ -145,6 +145,11 @@ class Vocabulary:
         self.unreadable = self.received[OTHER]
         """The type of what cannot be parsed, or is no message of this subprotocol."""
         self.unspeakable = self.sent[OTHER]
+        self.result = next(
+            (each for each in self.sent.values() if each.meaning is Meaning.RESULT),
+            self.unspeakable,
+        )
+        """The type of nearly every message that is sent: a result of an operation."""
 
     def read(self, value: object) -> Message:
         """Decode any JSON value that was received."""

@@ -1,7 +1,7 @@
 """What a view tells the extension about the request that the running code serves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from opentelemetry.context import Context, create_key, get_value, set_value
@@ -9,14 +9,17 @@ from opentelemetry.context import Context, create_key, get_value, set_value
 from strawberry_ws_otel._telemetry import Telemetry
 
 _KEY: Final = create_key("strawberry_ws_otel.scope")
+_NO_HEADERS: Final = MappingProxyType[str, str]({})
 
 
-@dataclass(frozen=True, slots=True)
 class Scope:
     """Where the request is recorded, and the headers that may bring a remote context."""
 
-    telemetry: Telemetry
-    headers: Mapping[str, str] = field(default_factory=dict)
+    __slots__ = ("headers", "telemetry")
+
+    def __init__(self, telemetry: Telemetry, headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        self.telemetry = telemetry
+        self.headers = headers
 
     def within(self, context: Context) -> Context:
         """Return `context` with this scope in it."""

@@ -51,6 +51,7 @@ class Shadows:
         "_receive",
         "_send_bytes",
         "_send_str",
+        "_traffic",
         "_transport",
         "_ws",
     )
@@ -66,6 +67,7 @@ class Shadows:
         self._ws = ws
         self._transport = transport
         self._conversation = connection.conversation
+        self._traffic = connection.conversation.traffic
         self._closing = connection.closing
         self._fuse = connection.fuse
         self._reader: asyncio.Task[Any] | None = None
@@ -142,7 +144,7 @@ class Shadows:
             with self._fuse:
                 self._send_failed(data, error)
             raise
-        self._conversation.traffic.bytes_sent += len(data) if data.isascii() else utf8_size(data)
+        self._traffic.bytes_sent += len(data) if data.isascii() else utf8_size(data)
 
     async def send_bytes(self, data: bytes, *args: Any, **kwargs: Any) -> None:
         """Send bytes, and tell the connection of their size."""
@@ -155,7 +157,7 @@ class Shadows:
             with self._fuse:
                 self._send_failed(data, error)
             raise
-        self._conversation.traffic.bytes_sent += len(data)
+        self._traffic.bytes_sent += len(data)
 
     # --- What they learn ---------------------------------------------------------------------
 
@@ -181,7 +183,7 @@ class Shadows:
             self._closing.send_failed()
         elif isinstance(error, asyncio.CancelledError):
             # aiohttp writes a frame before it waits for the buffer to drain.
-            self._conversation.traffic.bytes_sent += utf8_size(data)
+            self._traffic.bytes_sent += utf8_size(data)
 
     def _close_called(
         self,

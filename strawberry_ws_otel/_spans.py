@@ -28,6 +28,11 @@ def is_kept(ordinal: int, first: int) -> bool:
     return ordinal <= first or ordinal & (ordinal - 1) == 0
 
 
+def next_kept(ordinal: int, first: int) -> int:
+    """Return the ordinal of the event that is kept next after this one."""
+    return ordinal + 1 if ordinal < first else 1 << ordinal.bit_length()
+
+
 class DelegatingSpan(Span):
     """The span that is in the context of resolvers, generators and `connection_span()`.
 
@@ -125,13 +130,27 @@ class SpanRecorder:
             return
         ordinal = ordinals[message_type] = ordinals.get(message_type, 0) + 1
         if is_kept(ordinal, self._first):
-            self.event(
-                message_type.event,
-                {
-                    _semconv.IO_DIRECTION: message_type.direction,
-                    _semconv.MESSAGE_SEQUENCE: ordinal,
-                },
-            )
+            self._message_event(message_type, ordinal)
+
+    def numbered_message(self, message_type: MessageType, ordinal: int) -> int:
+        """Add the event of a message that the caller counts.
+
+        Returns:
+            The ordinal of the next message of this type to be told of; 0 if none is.
+        """
+        if self._ordinals is None:
+            return 0
+        self._message_event(message_type, ordinal)
+        return next_kept(ordinal, self._first)
+
+    def _message_event(self, message_type: MessageType, ordinal: int) -> None:
+        self.event(
+            message_type.event,
+            {
+                _semconv.IO_DIRECTION: message_type.direction,
+                _semconv.MESSAGE_SEQUENCE: ordinal,
+            },
+        )
 
     def event(self, name: str, attributes: Mapping[str, AttributeValue | None]) -> None:
         """Add an event; attributes without a value are left out."""

@@ -1,16 +1,16 @@
 """What is counted, as plain integers: what is alive, and the totals of what is not any more.
 
 A counter of the API costs as much as a good part of what the host itself spends on a message. So
-whatever happens for every message is an integer in the `Traffic` of its connection or in the
-`Subscription` of its operation, and is summed up when metrics are collected, in a thread of the
+whatever happens for every message is an integer in the `Traffic` of its connection or in its
+operation, and is summed up when metrics are collected, in a thread of the
 reader's: whoever dies moves to the totals under a lock. What is alive is read as a copy: the
 garbage collector may end a connection in the midst of a sum.
 """
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection
-from typing import Final
+from typing import Final, Protocol
 
 from strawberry_ws_otel._close import FAULTS, Fault, Outcome, Verdict, outcomes_of
 from strawberry_ws_otel._protocol import MessageType
@@ -27,19 +27,16 @@ class Traffic:
 
     def __init__(self, subprotocol: str | None) -> None:
         self.subprotocol = subprotocol
-        self.messages: dict[MessageType, int] = {}
+        self.messages: defaultdict[MessageType, int] = defaultdict(int)
         self.bytes_received = 0
         self.bytes_sent = 0
 
 
-class Subscription:
-    """What one live subscription has delivered so far."""
+class Subscription(Protocol):
+    """A live subscription, which counts for itself what it delivers."""
 
-    __slots__ = ("events",)
-
-    def __init__(self) -> None:
-        self.events = 0
-        """Events without an error."""
+    events: int
+    """The events without an error so far."""
 
 
 class Tally:
@@ -93,12 +90,10 @@ class Tally:
         with self._lock:
             self._frame_errors[self.bounded(error_type)] += 1
 
-    def subscribed(self) -> Subscription:
-        """Count a live subscription, and return what it counts in until it is over."""
-        subscription = Subscription()
+    def subscribed(self, subscription: Subscription) -> None:
+        """Count a live subscription until it is over."""
         with self._lock:
             self._live.add(subscription)
-        return subscription
 
     def event_failed(self, error_type: str) -> None:
         """Count a subscription event with an error."""
@@ -149,7 +144,7 @@ class Tally:
             carried = [traffic.messages for traffic in list(self._open)]
         for messages in carried:
             # A copy: the event loop's thread goes on counting.
-            for message_type, count in messages.copy().items():
+            for message_type, count in dict(messages).items():
                 counts[message_type] += count
         return counts
 

@@ -48,7 +48,7 @@ class SocketOperation(Operation):
         "_client_id",
         "_connection_id",
         "_first_result",
-        "_results",
+        "_next_told",
         "_task_done",
         "end_reason",
         "failure",
@@ -86,7 +86,8 @@ class SocketOperation(Operation):
         self.end_reason: EndReason | None = None
         self.failure: str | None = None
         """Class of the exception that its task ended with, or could not send a message for."""
-        self._results = 0
+        self._next_told = 1
+        """Ordinal of the result that is told of next: the first, then those that get an event."""
         self._first_result: float | None = None
 
     def _described(self, operation_type: str) -> Attributes:
@@ -96,12 +97,15 @@ class SocketOperation(Operation):
 
     def result_sent(self, message_type: MessageType) -> None:
         """Count a result that went out."""
-        if self._first_result is None:
-            self._first_result = self.duration
-        self._results += 1
-        self.delivered()
-        if self.span.recording:
-            self.span.message(message_type)
+        # The hot path, and so not `delivered`.
+        if self._failed_event is None:
+            self.events += 1
+        else:
+            self._event_failed(self._failed_event)
+        if self.events + self._failed_events == self._next_told:
+            if self._first_result is None:
+                self._first_result = self.duration
+            self._next_told = self.span.numbered_message(message_type, self._next_told)
 
     def task_done(self, task: asyncio.Task[object]) -> None:
         """Tell the connection that the task is done, and whether it died by itself.
@@ -138,7 +142,7 @@ class SocketOperation(Operation):
             description,
             {
                 _semconv.END_REASON: reason.value,
-                _semconv.RESULTS: self._results,
+                _semconv.RESULTS: self.events + self._failed_events,
                 _semconv.TIME_TO_FIRST_RESULT: self._first_result,
                 _semconv.CLOSE_OUTCOME: verdict.outcome.value if verdict else None,
                 _semconv.CLOSE_CODE: verdict.code if verdict else None,

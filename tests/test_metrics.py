@@ -24,6 +24,7 @@ from strawberry_ws_otel._tally import Tally
 from tests.conftest import LogKeeper
 from tests.doubles import PIPES, PipeError
 from tests.telemetry import Telemetry, labels
+from tests.test_tally import Delivering
 
 ROOT = Path(__file__).parent.parent
 LONG = [0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400]
@@ -52,9 +53,10 @@ MODERN = vocabulary(GRAPHQL_TRANSPORT_WS)
 def live(made: Metrics) -> None:
     """Something of everything happens."""
     tally = made.tally
-    traffic, subscription = tally.opened(GRAPHQL_TRANSPORT_WS), tally.subscribed()
+    traffic = tally.opened(GRAPHQL_TRANSPORT_WS)
+    tally.subscribed(Delivering(2))
     traffic.messages[MODERN.sent["next"]] = 2
-    traffic.bytes_sent, subscription.events = 10, 2
+    traffic.bytes_sent = 10
     tally.opened(None)
     tally.frame_failed("TimeoutError")
     tally.event_failed("ValueError")

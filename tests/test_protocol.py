@@ -164,6 +164,15 @@ def test_a_sent_message_is_of_its_type(word: Word) -> None:
     assert known.speak({"type": word.name, "id": "7"}) is known.sent[word.name]
 
 
+@pytest.mark.parametrize(
+    ("subprotocol", "name"),
+    [(GRAPHQL_TRANSPORT_WS, "next"), (GRAPHQL_WS, "data"), (None, "_OTHER")],
+)
+def test_each_subprotocol_has_one_type_of_result(subprotocol: str | None, name: str) -> None:
+    known = vocabulary(subprotocol)
+    assert known.result is known.sent[name]
+
+
 @pytest.mark.parametrize("odd", [None, 5, [], {}, "", "subscribe", SURROGATE])
 @pytest.mark.parametrize("subprotocol", SUBPROTOCOLS)
 def test_whatever_else_is_sent_is_of_another_type(odd: Any, subprotocol: str | None) -> None:

@@ -20,7 +20,7 @@ from opentelemetry.trace import (
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
-from strawberry_ws_otel._spans import DelegatingSpan, SpanRecorder, Spans, is_kept
+from strawberry_ws_otel._spans import DelegatingSpan, SpanRecorder, Spans, is_kept, next_kept
 from tests.conftest import LogKeeper
 from tests.doubles import PIPES, PipeError
 from tests.telemetry import CountingIds, Telemetry, snapshot
@@ -205,6 +205,14 @@ def kept(first: int) -> set[int]:
 @pytest.mark.parametrize("first", [0, 1, 2, 8, 9, 128, 100_000])
 def test_the_first_ones_are_kept_and_then_powers_of_two(first: int) -> None:
     assert {n for n in range(1, 100_001) if is_kept(n, first)} == kept(first)
+
+
+@pytest.mark.parametrize("first", [1, 2, 8, 9, 128])
+def test_the_next_one_that_is_kept_is_known(first: int) -> None:
+    ordinals = [1]
+    while ordinals[-1] <= 10_000:
+        ordinals.append(next_kept(ordinals[-1], first))
+    assert ordinals == [n for n in range(1, ordinals[-1] + 1) if is_kept(n, first)]
 
 
 def recorder(

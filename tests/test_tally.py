@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from strawberry_ws_otel._close import (
     verdict,
 )
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS, vocabulary
-from strawberry_ws_otel._tally import Subscription, Tally, Traffic
+from strawberry_ws_otel._tally import Tally, Traffic
 from tests.strategies import PROPERTY
 
 MODERN, LEGACY = vocabulary(GRAPHQL_TRANSPORT_WS), vocabulary(GRAPHQL_WS)
@@ -74,6 +75,13 @@ def test_a_new_tally_knows_nothing_but_the_outcomes_and_the_events_from_0_on() -
     assert tally.closes() == ZEROS
 
 
+@dataclass(eq=False)
+class Delivering:
+    """A live subscription."""
+
+    events: int = 0
+
+
 def test_what_is_alive_is_counted() -> None:
     tally = Tally()
     one, other, third = (
@@ -83,7 +91,7 @@ def test_what_is_alive_is_counted() -> None:
     carry(other, next=3)
     carry(third, data=4)
     one.bytes_received, other.bytes_received, third.bytes_sent = 10, 20, 30
-    tally.subscribed().events = 5
+    tally.subscribed(Delivering(5))
     assert sums(tally) == {
         "connections": {GRAPHQL_TRANSPORT_WS: 2, GRAPHQL_WS: 1},
         "subscriptions": 1,
@@ -102,9 +110,10 @@ def test_what_is_alive_is_counted() -> None:
 
 def test_what_is_over_is_counted_still_and_gauges_are_0() -> None:
     tally = Tally()
-    traffic, subscription = tally.opened(GRAPHQL_WS), tally.subscribed()
+    traffic, subscription = tally.opened(GRAPHQL_WS), Delivering(5)
+    tally.subscribed(subscription)
     carry(traffic, data=4)
-    traffic.bytes_sent, subscription.events = 30, 5
+    traffic.bytes_sent = 30
     tally.unsubscribed(subscription)
     tally.closed(normal(), traffic)
     assert sums(tally) == {
@@ -151,8 +160,7 @@ def test_a_declaration_that_comes_late_loses_no_count() -> None:
 
 def test_events_with_an_error_are_counted_by_its_class() -> None:
     tally = Tally()
-    subscription = tally.subscribed()
-    subscription.events = 2
+    tally.subscribed(Delivering(2))
     for error_type in ("ValueError", "KeyError", "ValueError"):
         tally.event_failed(error_type)
     assert tally.events() == {None: 2, "ValueError": 2, "KeyError": 1}
@@ -288,7 +296,9 @@ def test_a_reader_in_a_thread_never_sees_bytes_decrease(switching: None) -> None
     assert readings[-1] == 10 * ROUNDS
 
 
-def deliver(subscription: Subscription, tally: Tally) -> None:
+def deliver(tally: Tally) -> None:
+    subscription = Delivering()
+    tally.subscribed(subscription)
     for _ in range(3):
         subscription.events += 1
     tally.unsubscribed(subscription)
@@ -298,7 +308,7 @@ def test_a_reader_in_a_thread_never_sees_events_decrease(switching: None) -> Non
     tally = Tally()
     with reading(tally.events, None) as readings:
         for _ in range(ROUNDS):
-            deliver(tally.subscribed(), tally)
+            deliver(tally)
     assert readings == sorted(readings)
     assert readings[-1] == 3 * ROUNDS
 
@@ -326,7 +336,8 @@ class Abandoned:
     """A connection and a subscription of a loop that nobody runs any more."""
 
     def __init__(self, tally: Tally) -> None:
-        self.tally, self.traffic, self.subscription = tally, tally.opened(None), tally.subscribed()
+        self.tally, self.traffic, self.subscription = tally, tally.opened(None), Delivering()
+        tally.subscribed(self.subscription)
         self.itself = self
 
     def __del__(self) -> None:
