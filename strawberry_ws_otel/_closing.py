@@ -97,8 +97,12 @@ class Closing:
             self.decide()
 
     def decide(self) -> None:
-        """Judge the facts so far, and say so on the spans that wait for it."""
-        self.tell(self.judge())
+        """Judge the facts so far, and say so on the spans that wait for it, if any does."""
+        if self._span.recording or self._conversation.awaits_ack:
+            self.tell(self.judge())
+        else:
+            self._decided = True
+            self._conversation.going_down()
 
     def judge(self) -> Verdict:
         """Judge the facts so far."""

@@ -71,9 +71,7 @@ class Connection:
             },
             links=parentage.links,
         )
-        context = set_value(
-            _KEY, self, trace.set_span_in_context(self.span.span, parentage.context)
-        )
+        context = trace.set_span_in_context(self.span.span, parentage.context)
         facts = Facts()
         self.conversation = Conversation(
             telemetry, fuse, self.id, self.span, facts, set_value(_KEY, self, context), in_reader
@@ -89,10 +87,6 @@ class Connection:
     def context(self) -> Context:
         """The context in which the host serves the connection."""
         return self.conversation.context
-
-    @context.setter
-    def context(self, context: Context) -> None:
-        self.conversation.context = context
 
     def opened(self, subprotocol: str | None) -> None:
         """Note that the upgrade was sent; only the first call counts."""

@@ -67,7 +67,7 @@ class Conversation:
         """
         self.fuse = fuse
         self.context = context
-        self.traffic = Traffic(None)
+        self.traffic = Traffic()
         """What the connection has carried; the edge counts the bytes that it sends."""
         self._telemetry = telemetry
         self._connection_id = connection_id
@@ -95,7 +95,8 @@ class Conversation:
         if self._over:
             return False
         self._speak(vocabulary(subprotocol))
-        self.traffic = self._telemetry.metrics.tally.opened(subprotocol)
+        self.traffic.subprotocol = subprotocol
+        self._telemetry.metrics.tally.opened(self.traffic)
         return True
 
     def _speak(self, words: Vocabulary) -> None:
@@ -202,7 +203,8 @@ class Conversation:
         return operation.context
 
     def _parentage(self, carried: Context | None) -> Parentage:
-        return within_connection(self._telemetry.config, self.context, carried, self.fuse)
+        config, span = self._telemetry.config, self._span.context
+        return within_connection(config, self.context, span, carried, self.fuse)
 
     def _remote(self, carrier: Mapping[str, Any]) -> Context | None:
         if self._telemetry.config.remote_context == "ignore":

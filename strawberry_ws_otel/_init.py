@@ -14,6 +14,8 @@ from strawberry_ws_otel._telemetry import Telemetry
 class ConnectionInit:
     """The span and the duration of one connection init."""
 
+    __slots__ = ("_fuse", "_metrics", "_started", "context", "span")
+
     def __init__(
         self, telemetry: Telemetry, fuse: Fuse, parentage: Parentage, connection_id: str
     ) -> None:

@@ -15,6 +15,7 @@ from strawberry_ws_otel import _bounds, _semconv
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._spans import SpanRecorder
+from strawberry_ws_otel._tally import Events
 from strawberry_ws_otel._telemetry import Telemetry
 
 _MAX_ERROR_EVENTS: Final = 10
@@ -36,13 +37,13 @@ class Operation:
         "_ended",
         "_error_count",
         "_error_type",
+        "_events",
         "_failed_event",
         "_failed_events",
         "_started",
         "_telemetry",
         "config",
         "context",
-        "events",
         "fuse",
         "span",
         "type",
@@ -93,8 +94,7 @@ class Operation:
         )
         """The context in which the host runs the operation."""
         self.type: str | None = None
-        self.events = 0
-        """The results without an error, which are the events of a subscription."""
+        self._events = Events()
         self._failed_events = 0
         self._claimed = False
         self._error_type: str | None = None
@@ -119,7 +119,7 @@ class Operation:
             return
         self.type = operation_type
         if self._is_subscription:
-            self._telemetry.metrics.tally.subscribed(self)
+            self._telemetry.metrics.tally.subscribed(self._events)
         if self.span.recording:
             named = name is not None and self.config.name_spans_after_operation
             bounded_name = None if name is None else _bounds.bounded(name, _bounds.NAME)
@@ -158,7 +158,7 @@ class Operation:
     def delivered(self) -> None:
         """Count a result that was sent: of a subscription it is an event."""
         if self._failed_event is None:
-            self.events += 1
+            self._events.count += 1
         else:
             self._event_failed(self._failed_event)
 
@@ -190,7 +190,7 @@ class Operation:
         self._ended = True
         error_type = self._error_type or error_type
         if self._is_subscription:
-            self._telemetry.metrics.tally.unsubscribed(self)
+            self._telemetry.metrics.tally.unsubscribed(self._events)
         elif self.type is not None or self._is_request:
             self._measure(
                 _semconv.METRIC_REQUEST_DURATION,

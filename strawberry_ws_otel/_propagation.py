@@ -105,21 +105,22 @@ def _may_carry(headers: Mapping[str, str], fuse: Fuse) -> bool:
 
 
 def within_connection(
-    config: OTelConfig, connection: Context, carried: Context | None, fuse: Fuse
+    config: OTelConfig, connection: Context, span: SpanContext, carried: Context | None, fuse: Fuse
 ) -> Parentage:
     """Return the parentage of a connection's init or operation.
 
     Args:
         config: says what a remote context is to us, and what stands in for it.
-        connection: the context whose span is the connection's.
+        connection: the context in which the connection is served.
+        span: what identifies the connection's span.
         carried: the remote context that the first carrier which has one brought.
         fuse: what keeps our failures from the host.
     """
-    links: tuple[SpanContext, ...] = (span_context(connection, fuse),)
+    links: tuple[SpanContext, ...] = (span,)
     if carried is not None and config.remote_context == "parent":
         return Parentage(carried, links, apart=True)
     if carried is not None and config.remote_context == "link":
-        links = (*links, span_context(carried, fuse))
+        links = (span, span_context(carried, fuse))
     if config.trace_shape == "nested":
         return Parentage(connection, links[1:])
     return Parentage(detached(connection), links, apart=True)

@@ -8,7 +8,6 @@ A class of aiohttp's, or of the application's, may not take them. Then none is l
 """
 
 import asyncio
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -21,7 +20,8 @@ from strawberry_ws_otel._transport import Transport
 _MAX_CODE: Final = (1 << 16) - 1
 """The highest code that fits into a close frame; aiohttp raises for anything else."""
 
-_SHADOWED: Final = ("receive", "close", "send_str", "send_bytes")
+_SHADOWED: Final = {name: f"_{name}" for name in ("receive", "close", "send_str", "send_bytes")}
+"""The methods that are shadowed, and where their originals are kept."""
 
 
 class ShadowsRefusedError(Exception):
@@ -83,22 +83,26 @@ class Shadows:
 
     def _lay(self) -> None:
         for name in _SHADOWED:
-            setattr(self._ws, name, getattr(self, name))
-            if not self._covers(name):
+            shadow = getattr(self, name)
+            setattr(self._ws, name, shadow)
+            if getattr(self._ws, name) != shadow:
                 raise AttributeError(f"{name} was set, and is what it was")
-
-    def _covers(self, name: str) -> bool:
-        return bool(getattr(self._ws, name, None) == getattr(self, name))
 
     def uncover(self) -> None:
         """Uncover the originals, where the application has laid nothing of its own over ours."""
-        for name in filter(self._covers, _SHADOWED):
-            original = getattr(self, f"_{name}")
-            with suppress(Exception):
-                delattr(self._ws, name)
-            if getattr(self._ws, name) != original:
+        ws = self._ws
+        for name, kept in _SHADOWED.items():
+            if getattr(ws, name, None) != getattr(self, name):
+                continue
+            # `suppress` would cost more than all the rest.
+            try:  # noqa: SIM105
+                delattr(ws, name)
+            except Exception:  # noqa: BLE001, S110  # what cannot be deleted is set back
+                pass
+            original = getattr(self, kept)
+            if getattr(ws, name) != original:
                 # What the application had laid there before us, or what cannot be deleted.
-                setattr(self._ws, name, original)
+                setattr(ws, name, original)
 
     async def receive(self, *args: Any, **kwargs: Any) -> WSMessage:
         """Receive a message, and tell the connection of its frame."""

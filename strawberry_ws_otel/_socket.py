@@ -7,30 +7,27 @@ handler and what left it.
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Final
 
 from aiohttp import web
-from opentelemetry.context import Context, create_key, get_value, set_value
 
 from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._scope import Scope, current_scope
 from strawberry_ws_otel._shadows import Shadows, ShadowsRefusedError
 from strawberry_ws_otel._telemetry import Telemetry
 from strawberry_ws_otel._transport import Transport
 from strawberry_ws_otel._unwatched import Unwatched
 
 _logger = logging.getLogger(_semconv.SCOPE)
-_KEY: Final = create_key("strawberry_ws_otel.socket")
 
 
-class RecordedSocket:
+class RecordedSocket(Scope):
     """The socket of one connection, from the handshake to the end of the handler."""
 
     __slots__ = (
         "_alive_when_cancelled",
         "_shadows",
-        "_telemetry",
         "_transport",
         "_ws",
         "abandonment",
@@ -38,21 +35,19 @@ class RecordedSocket:
         "unwatched",
     )
 
-    def __init__(self, telemetry: Telemetry, connection: Connection, transport: Transport) -> None:
-        self.connection = connection
+    connection: Connection
+
+    def __init__(self, telemetry: Telemetry, transport: Transport) -> None:
+        """Note where the socket is recorded; its connection begins in its context."""
+        super().__init__(telemetry)
         self.unwatched: Unwatched | None = None
         """What has to be told of a socket without shadows."""
         self.abandonment: GeneratorExit | None = None
         """What ends a handler that is abandoned, whatever leaves it as it cleans up."""
-        self._telemetry = telemetry
         self._transport = transport
         self._ws: web.WebSocketResponse | None = None
         self._shadows: Shadows | None = None
         self._alive_when_cancelled: bool | None = None
-
-    def within(self, context: Context) -> Context:
-        """Return `context` with this socket in it."""
-        return set_value(_KEY, self, context)
 
     def open(self, ws: web.WebSocketResponse) -> None:
         """Note the upgrade, and lay the shadows; only the first call counts."""
@@ -69,9 +64,9 @@ class RecordedSocket:
                 self.unwatched = Unwatched(ws, self.connection, self._transport)
 
     def _say_unwatched(self, error: ShadowsRefusedError) -> None:
-        if self._telemetry.told_of_unwatched:
+        if self.telemetry.told_of_unwatched:
             return
-        self._telemetry.told_of_unwatched = True
+        self.telemetry.told_of_unwatched = True
         # A log handler may raise.
         with suppress(Exception):
             _logger.warning(
@@ -138,5 +133,5 @@ class RecordedSocket:
 
 def current_socket() -> RecordedSocket | None:
     """Return the recorded socket of the connection that the running code serves."""
-    socket = get_value(_KEY)
+    socket = current_scope()
     return socket if isinstance(socket, RecordedSocket) else None

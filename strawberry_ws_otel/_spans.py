@@ -104,10 +104,11 @@ class DelegatingSpan(Span):
 class SpanRecorder:
     """Our side of one span: guarded, thinned, ended once."""
 
-    __slots__ = ("_first", "_fuse", "_links", "_ordinals", "recording", "span")
+    __slots__ = ("_context", "_first", "_fuse", "_links", "_ordinals", "recording", "span")
 
     def __init__(self, span: Span, fuse: Fuse, *, recording: bool, first: int) -> None:
         self.span = DelegatingSpan(span)
+        self._context: SpanContext | None = None
         self.recording = recording
         """Whether anybody will see what is recorded; nothing costly is made otherwise."""
         self._fuse = fuse
@@ -119,9 +120,11 @@ class SpanRecorder:
     @property
     def context(self) -> SpanContext:
         """What identifies the span; the invalid context where a broken SDK has none."""
-        with self._fuse:
-            return self.span.get_span_context()
-        return INVALID_SPAN.get_span_context()
+        if self._context is None:
+            self._context = INVALID_SPAN.get_span_context()
+            with self._fuse:
+                self._context = self.span.get_span_context()
+        return self._context
 
     def message(self, message_type: MessageType) -> None:
         """Count a message of the span, and add its event unless it is thinned out."""

@@ -1,8 +1,8 @@
 """What is counted, as plain integers: what is alive, and the totals of what is not any more.
 
 A counter of the API costs as much as a good part of what the host itself spends on a message. So
-whatever happens for every message is an integer in the `Traffic` of its connection or in its
-operation, and is summed up when metrics are collected, in a thread of the
+whatever happens for every message is an integer in the `Traffic` of its connection or in the
+`Events` of its operation, and is summed up when metrics are collected, in a thread of the
 reader's: whoever dies moves to the totals under a lock. What is alive is read as a copy: the
 garbage collector may end a connection in the midst of a sum.
 """
@@ -10,7 +10,7 @@ garbage collector may end a connection in the midst of a sum.
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Collection
-from typing import Final, Protocol
+from typing import Final
 
 from strawberry_ws_otel._close import FAULTS, Fault, Outcome, Verdict, outcomes_of
 from strawberry_ws_otel._protocol import MessageType
@@ -25,18 +25,23 @@ class Traffic:
 
     __slots__ = ("bytes_received", "bytes_sent", "messages", "subprotocol")
 
-    def __init__(self, subprotocol: str | None) -> None:
+    def __init__(self, subprotocol: str | None = None) -> None:
         self.subprotocol = subprotocol
         self.messages: defaultdict[MessageType, int] = defaultdict(int)
         self.bytes_received = 0
         self.bytes_sent = 0
 
 
-class Subscription(Protocol):
-    """A live subscription, which counts for itself what it delivers."""
+class Events:
+    """How many results without an error one operation has delivered so far.
 
-    events: int
-    """The events without an error so far."""
+    An object of its own: the tally must keep no operation alive, and with it a connection.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
 
 
 class Tally:
@@ -46,7 +51,7 @@ class Tally:
         # Reentrant: the collector may end a connection of an abandoned loop while this one is held.
         self._lock = threading.RLock()
         self._open: set[Traffic] = set()
-        self._live: set[Subscription] = set()
+        self._live: set[Events] = set()
         self._subprotocols: set[str | None] = set()
         self._messages: Counter[MessageType] = Counter()
         self._bytes: Counter[tuple[str | None, str]] = Counter()
@@ -66,13 +71,11 @@ class Tally:
         with self._lock:
             self._closes.update({(o, Fault.NONE): 0 for o in Outcome if o in declared})
 
-    def opened(self, subprotocol: str | None) -> Traffic:
-        """Count an upgraded connection, and return what it counts in until it is closed."""
-        traffic = Traffic(subprotocol)
+    def opened(self, traffic: Traffic) -> None:
+        """Count an upgraded connection, and what it carries, until it is closed."""
         with self._lock:
-            self._subprotocols.add(subprotocol)
+            self._subprotocols.add(traffic.subprotocol)
             self._open.add(traffic)
-        return traffic
 
     def closed(self, verdict: Verdict, traffic: Traffic | None) -> None:
         """Count the end of a connection, or, without traffic, of a refused handshake."""
@@ -90,21 +93,21 @@ class Tally:
         with self._lock:
             self._frame_errors[self.bounded(error_type)] += 1
 
-    def subscribed(self, subscription: Subscription) -> None:
-        """Count a live subscription until it is over."""
+    def subscribed(self, events: Events) -> None:
+        """Count a live subscription, and its events, until it is over."""
         with self._lock:
-            self._live.add(subscription)
+            self._live.add(events)
 
     def event_failed(self, error_type: str) -> None:
         """Count a subscription event with an error."""
         with self._lock:
             self._events[self.bounded(error_type)] += 1
 
-    def unsubscribed(self, subscription: Subscription) -> None:
+    def unsubscribed(self, events: Events) -> None:
         """Count the end of a subscription."""
         with self._lock:
-            self._live.discard(subscription)
-            self._events[None] += subscription.events
+            self._live.discard(events)
+            self._events[None] += events.count
 
     def bounded(self, error_type: str) -> str:
         """Return `error_type` if it is one of the first 100 distinct ones, else `_OTHER`."""
@@ -161,5 +164,5 @@ class Tally:
         """Return the subscription events, those with an error by `error.type`."""
         with self._lock:
             counts = self._events.copy()
-            counts[None] += sum(subscription.events for subscription in list(self._live))
+            counts[None] += sum(events.count for events in list(self._live))
         return counts

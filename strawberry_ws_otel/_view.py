@@ -1,11 +1,11 @@
 """`OTelViewMixin`: the life of a connection around the host's `run`."""
 
 import asyncio
+import re
 import weakref
 from enum import Enum, auto
 from inspect import getattr_static
-from typing import Any, ClassVar, Self
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, Final, Self
 
 from aiohttp import hdrs, web
 from opentelemetry.context import Context, attach, get_current
@@ -27,6 +27,13 @@ from strawberry_ws_otel._scope import Scope, current_scope
 from strawberry_ws_otel._socket import RecordedSocket, current_socket
 from strawberry_ws_otel._telemetry import Telemetry
 from strawberry_ws_otel._transport import Transport
+
+_AUTHORITY: Final = re.compile(
+    r"(?:\[(?P<ip>[^\[\]]+)\]|(?P<name>[^\s\[\]@:/?#]+))(?::(?P<port>[0-9]{0,5}))?"
+)
+"""A Host header: RFC 9110 7.2, RFC 3986 3.2.2."""
+
+_MAX_PORT: Final = (1 << 16) - 1
 
 
 class OTelViewMixin:
@@ -97,14 +104,13 @@ class OTelViewMixin:
         before = get_current()
         with fuse:
             handshake = _handshake(request)
-            over_http = handshake is _Handshake.NONE
-            scope = Scope(self._otel_telemetry(), request.headers if over_http else {})
-            context = scope.within(before)
-            if not over_http:
-                socket = _begin(scope.telemetry, fuse, request, context)
+            if handshake is _Handshake.NONE:
+                scope = Scope(self._otel_telemetry(), request.headers)
+                attach(scope.within(before))
+            else:
+                scope = socket = _begin(self._otel_telemetry(), fuse, request, before)
                 socket.connection.facts.malformed = handshake is _Handshake.MALFORMED
-                context = socket.connection.context
-            attach(context)
+                attach(socket.connection.context)
         host = super().run(request, *args, **kwargs)  # type: ignore[misc]
         try:
             # The one place that sees every ending.
@@ -157,16 +163,14 @@ def _begin(
 ) -> RecordedSocket:
     """Begin the connection of a handshake in `context`."""
     reader = weakref.ref(asyncio.current_task())
-    transport = Transport(request)
-    connection = Connection(
+    socket = RecordedSocket(telemetry, Transport(request))
+    socket.connection = Connection(
         telemetry,
         fuse,
-        of_request(telemetry.config, context, request.headers, fuse),
+        of_request(telemetry.config, socket.within(context), request.headers, fuse),
         _attributes(request),
         in_reader=lambda: asyncio.current_task() is reader(),
     )
-    socket = RecordedSocket(telemetry, connection, transport)
-    connection.context = socket.within(connection.context)
     return socket
 
 
@@ -206,14 +210,14 @@ def _attributes(request: web.Request) -> dict[str, AttributeValue | None]:
 
 def _server(request: web.Request) -> tuple[str | None, int | None]:
     """Return the host and port that the client asked for, as far as they can be read."""
-    try:
-        # Not `request.host`: without the header, older versions of aiohttp ask the resolver.
-        parts = urlsplit(f"//{request.headers.get(hdrs.HOST, '')}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
+    # Not `request.host`: without the header, older versions of aiohttp ask the resolver.
+    match = _AUTHORITY.fullmatch(request.headers.get(hdrs.HOST, ""))
+    if match is None:
         return None, None
-    default = 443 if request.secure else 80
-    return (bounded(host, NAME), port or default) if host else (None, None)
+    port = int(match["port"] or 0) or (443 if request.secure else 80)
+    if port > _MAX_PORT:
+        return None, None
+    return bounded((match["ip"] or match["name"]).lower(), NAME), port
 
 
 def _refusal(response: object, raised: BaseException | None) -> int | None:

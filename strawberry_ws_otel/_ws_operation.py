@@ -99,10 +99,10 @@ class SocketOperation(Operation):
         """Count a result that went out."""
         # The hot path, and so not `delivered`.
         if self._failed_event is None:
-            self.events += 1
+            self._events.count += 1
         else:
             self._event_failed(self._failed_event)
-        if self.events + self._failed_events == self._next_told:
+        if self._events.count + self._failed_events == self._next_told:
             if self._first_result is None:
                 self._first_result = self.duration
             self._next_told = self.span.numbered_message(message_type, self._next_told)
@@ -142,7 +142,7 @@ class SocketOperation(Operation):
             description,
             {
                 _semconv.END_REASON: reason.value,
-                _semconv.RESULTS: self.events + self._failed_events,
+                _semconv.RESULTS: self._events.count + self._failed_events,
                 _semconv.TIME_TO_FIRST_RESULT: self._first_result,
                 _semconv.CLOSE_OUTCOME: verdict.outcome.value if verdict else None,
                 _semconv.CLOSE_CODE: verdict.code if verdict else None,

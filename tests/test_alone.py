@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -44,8 +44,8 @@ async def test_an_adapter_outside_a_connection_adapts_and_records_nothing(
     assert telemetry.spans() == []
 
 
-@pytest.mark.parametrize("header", ["a:b:c", ""])
-async def test_a_host_that_cannot_be_read_is_left_out(header: str, telemetry: Telemetry) -> None:
+async def shake(header: str, telemetry: Telemetry) -> Mapping[str, Any]:
+    """The attributes of a connection that came with this Host header."""
     view = recorded(telemetry)(schema=strawberry.Schema(query=Query), keep_alive=False)
     async with (
         hosting(view) as host,
@@ -56,7 +56,30 @@ async def test_a_host_that_cannot_be_read_is_left_out(header: str, telemetry: Te
     ):
         await ws.close()
     [span] = telemetry.spans("GraphQL WebSocket Connection")
-    assert "server.address" not in (span.attributes or {})
+    return span.attributes or {}
+
+
+@pytest.mark.parametrize(
+    ("header", "server"),
+    {
+        "a.example": ("a.example", 80),
+        "A.Example:8080": ("a.example", 8080),
+        "a.example:": ("a.example", 80),
+        "127.0.0.1:65535": ("127.0.0.1", 65535),
+        "[::1]": ("::1", 80),
+        "[FE80::1%25eth0]:81": ("fe80::1%25eth0", 81),
+    }.items(),
+)
+async def test_the_host_that_the_client_asks_for_is_told(
+    header: str, server: tuple[str, int], telemetry: Telemetry
+) -> None:
+    attributes = await shake(header, telemetry)
+    assert (attributes["server.address"], attributes["server.port"]) == server
+
+
+@pytest.mark.parametrize("header", ["a:b:c", "a:65536", "user@a", "[::1", "[]", "a/b", "a b", ""])
+async def test_a_host_that_cannot_be_read_is_left_out(header: str, telemetry: Telemetry) -> None:
+    assert not {"server.address", "server.port"} & (await shake(header, telemetry)).keys()
 
 
 async def test_a_view_that_encodes_into_bytes_is_recorded(telemetry: Telemetry) -> None:

@@ -107,7 +107,7 @@ ALWAYS = {
     "Tracer.start_span": SPANS,
     "Span.is_recording": SPANS,
     "Span.end": SPANS,
-    "Span.get_span_context": 2,
+    "Span.get_span_context": 1,
     "Histogram.record": 3,
     "context.attach": 7,
     "context.get_current": 4,

@@ -24,7 +24,7 @@ from strawberry_ws_otel._tally import Tally
 from tests.conftest import LogKeeper
 from tests.doubles import PIPES, PipeError
 from tests.telemetry import Telemetry, labels
-from tests.test_tally import Delivering
+from tests.test_tally import opened, subscribed
 
 ROOT = Path(__file__).parent.parent
 LONG = [0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400]
@@ -53,11 +53,11 @@ MODERN = vocabulary(GRAPHQL_TRANSPORT_WS)
 def live(made: Metrics) -> None:
     """Something of everything happens."""
     tally = made.tally
-    traffic = tally.opened(GRAPHQL_TRANSPORT_WS)
-    tally.subscribed(Delivering(2))
+    traffic = opened(tally, GRAPHQL_TRANSPORT_WS)
+    subscribed(tally, 2)
     traffic.messages[MODERN.sent["next"]] = 2
     traffic.bytes_sent = 10
-    tally.opened(None)
+    opened(tally, None)
     tally.frame_failed("TimeoutError")
     tally.event_failed("ValueError")
     facts = Facts(upgraded=True)
@@ -212,14 +212,15 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from strawberry_ws_otel._metrics import metrics_of
+from strawberry_ws_otel._tally import Traffic
 
 before = metrics_of(None)
-before.tally.opened("graphql-ws")
+before.tally.opened(Traffic("graphql-ws"))
 reader = InMemoryMetricReader()
 provider = MeterProvider([reader], shutdown_on_exit=False)
 metrics.set_meter_provider(provider)
 assert metrics_of(None) is metrics_of(provider) is before
-metrics_of(provider).tally.opened("graphql-ws")
+metrics_of(provider).tally.opened(Traffic("graphql-ws"))
 for scope in reader.get_metrics_data().resource_metrics[0].scope_metrics:
     for metric in scope.metrics:
         if metric.name == "websocket.server.active_connections":

@@ -286,6 +286,7 @@ def within(shape: Any, mode: Any, *, carried: bool) -> Parentage:
     return within_connection(
         OTelConfig(trace_shape=shape, remote_context=mode),
         connection,
+        span_context(connection, Fuse()),
         remote_context(CARRIER, connection, Fuse()) if carried else None,
         Fuse(),
     )

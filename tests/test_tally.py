@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from strawberry_ws_otel._close import (
     verdict,
 )
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS, vocabulary
-from strawberry_ws_otel._tally import Tally, Traffic
+from strawberry_ws_otel._tally import Events, Tally, Traffic
 from tests.strategies import PROPERTY
 
 MODERN, LEGACY = vocabulary(GRAPHQL_TRANSPORT_WS), vocabulary(GRAPHQL_WS)
@@ -75,23 +74,29 @@ def test_a_new_tally_knows_nothing_but_the_outcomes_and_the_events_from_0_on() -
     assert tally.closes() == ZEROS
 
 
-@dataclass(eq=False)
-class Delivering:
-    """A live subscription."""
+def opened(tally: Tally, subprotocol: str | None) -> Traffic:
+    traffic = Traffic(subprotocol)
+    tally.opened(traffic)
+    return traffic
 
-    events: int = 0
+
+def subscribed(tally: Tally, count: int = 0) -> Events:
+    events = Events()
+    events.count = count
+    tally.subscribed(events)
+    return events
 
 
 def test_what_is_alive_is_counted() -> None:
     tally = Tally()
     one, other, third = (
-        tally.opened(name) for name in (GRAPHQL_TRANSPORT_WS, GRAPHQL_TRANSPORT_WS, GRAPHQL_WS)
+        opened(tally, name) for name in (GRAPHQL_TRANSPORT_WS, GRAPHQL_TRANSPORT_WS, GRAPHQL_WS)
     )
     carry(one, next=2, ping=1)
     carry(other, next=3)
     carry(third, data=4)
     one.bytes_received, other.bytes_received, third.bytes_sent = 10, 20, 30
-    tally.subscribed(Delivering(5))
+    subscribed(tally, 5)
     assert sums(tally) == {
         "connections": {GRAPHQL_TRANSPORT_WS: 2, GRAPHQL_WS: 1},
         "subscriptions": 1,
@@ -110,8 +115,7 @@ def test_what_is_alive_is_counted() -> None:
 
 def test_what_is_over_is_counted_still_and_gauges_are_0() -> None:
     tally = Tally()
-    traffic, subscription = tally.opened(GRAPHQL_WS), Delivering(5)
-    tally.subscribed(subscription)
+    traffic, subscription = opened(tally, GRAPHQL_WS), subscribed(tally, 5)
     carry(traffic, data=4)
     traffic.bytes_sent = 30
     tally.unsubscribed(subscription)
@@ -136,7 +140,7 @@ def test_a_refused_handshake_is_a_close_and_never_was_a_connection() -> None:
 
 def test_a_connection_without_a_subprotocol_is_one() -> None:
     tally = Tally()
-    tally.opened(None)
+    opened(tally, None)
     assert tally.connections() == {None: 1}
 
 
@@ -160,7 +164,7 @@ def test_a_declaration_that_comes_late_loses_no_count() -> None:
 
 def test_events_with_an_error_are_counted_by_its_class() -> None:
     tally = Tally()
-    tally.subscribed(Delivering(2))
+    subscribed(tally, 2)
     for error_type in ("ValueError", "KeyError", "ValueError"):
         tally.event_failed(error_type)
     assert tally.events() == {None: 2, "ValueError": 2, "KeyError": 1}
@@ -201,7 +205,7 @@ def test_the_hundred_are_shared_by_all_that_is_labelled_so() -> None:
 
 def test_sums_are_copies() -> None:
     tally = Tally()
-    traffic = tally.opened(GRAPHQL_WS)
+    traffic = opened(tally, GRAPHQL_WS)
     before = sums(tally)
     for value in before.values():
         if isinstance(value, dict):
@@ -227,7 +231,7 @@ def test_no_sum_depends_on_who_is_still_alive(
 ) -> None:
     tally, expected = Tally(), Counter[Any]()
     for subprotocol, messages, over in lives:
-        traffic = tally.opened(subprotocol)
+        traffic = opened(tally, subprotocol)
         traffic.messages.update(messages)
         expected.update(messages)
         if over:
@@ -275,7 +279,7 @@ def test_a_reader_in_a_thread_never_sees_messages_decrease(switching: None) -> N
     tally = Tally()
     with reading(tally.messages, NEXT) as readings:
         for _ in range(ROUNDS):
-            traffic = tally.opened(GRAPHQL_TRANSPORT_WS)
+            traffic = opened(tally, GRAPHQL_TRANSPORT_WS)
             for n in range(1, 4):
                 traffic.messages[NEXT] = n
                 traffic.messages[PING] = n
@@ -288,7 +292,7 @@ def test_a_reader_in_a_thread_never_sees_bytes_decrease(switching: None) -> None
     tally, key = Tally(), (GRAPHQL_TRANSPORT_WS, "transmit")
     with reading(tally.bytes, key) as readings:
         for _ in range(ROUNDS):
-            traffic = tally.opened(GRAPHQL_TRANSPORT_WS)
+            traffic = opened(tally, GRAPHQL_TRANSPORT_WS)
             traffic.bytes_sent += 5
             traffic.bytes_sent += 5
             tally.closed(normal(), traffic)
@@ -297,10 +301,9 @@ def test_a_reader_in_a_thread_never_sees_bytes_decrease(switching: None) -> None
 
 
 def deliver(tally: Tally) -> None:
-    subscription = Delivering()
-    tally.subscribed(subscription)
+    subscription = subscribed(tally)
     for _ in range(3):
-        subscription.events += 1
+        subscription.count += 1
     tally.unsubscribed(subscription)
 
 
@@ -318,7 +321,7 @@ def test_closes_of_many_threads_add_up(switching: None) -> None:
 
     def live_and_die() -> None:
         for _ in range(500):
-            traffic = tally.opened(GRAPHQL_WS)
+            traffic = opened(tally, GRAPHQL_WS)
             carry(traffic, data=1)
             tally.closed(normal(), traffic)
 
@@ -336,8 +339,8 @@ class Abandoned:
     """A connection and a subscription of a loop that nobody runs any more."""
 
     def __init__(self, tally: Tally) -> None:
-        self.tally, self.traffic, self.subscription = tally, tally.opened(None), Delivering()
-        tally.subscribed(self.subscription)
+        self.tally, self.traffic = tally, opened(tally, None)
+        self.subscription = subscribed(tally)
         self.itself = self
 
     def __del__(self) -> None:
