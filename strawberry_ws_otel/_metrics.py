@@ -126,13 +126,13 @@ class Metrics:
         self, name: str, seconds: float, attributes: _Attributes, fuse: Fuse, context: Context
     ) -> None:
         """Record a duration in the context whose span an exemplar shall lead to."""
-        error_type = attributes.get(_semconv.ERROR_TYPE)
-        if isinstance(error_type, str):
-            attributes = {**attributes, _semconv.ERROR_TYPE: self.tally.bounded(error_type)}
+        known = present(attributes)
+        if _semconv.ERROR_TYPE in known:
+            known[_semconv.ERROR_TYPE] = self.tally.bounded(str(known[_semconv.ERROR_TYPE]))
         histogram = self._histograms.get(name)
         if histogram is not None:
             with fuse:
-                histogram.record(seconds, present(attributes), context)
+                histogram.record(seconds, known, context)
 
 
 class _Registry:
