@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +29,25 @@ def test_kinds_beyond_the_first_hundred_share_one_bound(clock: Clock) -> None:
     assert rate.admit("0") == 0, "an early one keeps its own"
     clock.passes(60.0)
     assert rate.admit("new") == MAX_KINDS - RECORDS_PER_MINUTE
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns all the time."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_nothing_is_lost_between_threads(clock: Clock) -> None:
+    rate = RecordRate()
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(rate.admit, ["kind"] * 4000))
+    assert answers.count(0) == RECORDS_PER_MINUTE
+    clock.passes(60.0)
+    assert rate.admit("kind") == 4000 - RECORDS_PER_MINUTE
 
 
 PROGRAM: Final = """
