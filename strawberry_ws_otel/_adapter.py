@@ -12,7 +12,7 @@ from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageRec
 
 from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._conversation import Conversation
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
+from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._socket import current_socket
 from strawberry_ws_otel._unwatched import Unwatched
 
@@ -187,7 +187,6 @@ class RecordedFactory:
 
     def __init__(self, factory: Any) -> None:  # noqa: ANN401  # whatever a class can hold
         self._factory = factory
-        self._failures = FailureLog()
         # A factory may make classes as well, and they are not to be kept for ever.
         self._derived = lru_cache(maxsize=16)(_derived)
 
@@ -203,7 +202,7 @@ class RecordedFactory:
         ws: web.WebSocketResponse,
     ) -> AsyncWebSocketAdapter:
         adapter = factory(view, request, ws)
-        with Fuse(self._failures):
+        with Fuse(getattr(view, "_otel_failures", None)):
             if not isinstance(adapter, RecordingAdapter):
                 adapter.__class__ = self._derived(type(adapter))
                 cast("RecordingAdapter", adapter)._otel_record(ws)  # noqa: SLF001  # our own class

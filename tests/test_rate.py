@@ -1,7 +1,9 @@
 """What the bounds of both logs have in common: their kinds, and the child of a fork."""
 
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,6 +50,22 @@ def test_nothing_is_lost_between_threads(clock: Clock) -> None:
     assert answers.count(0) == RECORDS_PER_MINUTE
     clock.passes(60.0)
     assert rate.admit("kind") == 4000 - RECORDS_PER_MINUTE
+
+
+def test_a_process_with_another_id_has_a_lock_of_its_own_and_counts_on(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = RecordRate()
+    rate.admit("kind")
+    admitted: list[int | None] = []
+    child = threading.Thread(
+        target=lambda: admitted.extend(rate.admit("kind") for _ in range(10)), daemon=True
+    )
+    with rate._lock:
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        child.start()
+        child.join(timeout=20)
+    assert admitted == [0] * 9 + [None]
 
 
 PROGRAM: Final = """

@@ -42,9 +42,9 @@ PROMISES: Final = {
         f"{_tally._MAX_ERROR_TYPES}, then `{_semconv.OTHER}`"
     ),
     "log records of one outcome, for each view": f"{_rate.RECORDS_PER_MINUTE} a minute",
-    "log records of telemetry that fails, of one class of exception, for each class of views and"
-    " each extension": f"{_rate.RECORDS_PER_MINUTE} a minute",
-    "distinct classes of exceptions with a bound of their own": f"{_rate.MAX_KINDS}",
+    "log records of our own failures with one class of exception, for each view class and"
+    " extension class": f"{_rate.RECORDS_PER_MINUTE} a minute",
+    "classes of exceptions among them that are told apart": f"{_rate.MAX_KINDS}",
 }
 
 
