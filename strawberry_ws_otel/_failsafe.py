@@ -7,7 +7,7 @@ still end, and gauges and closes still count. `KeyboardInterrupt`, `SystemExit` 
 not ours to stop.
 
 There is a fuse for each connection and each operation, and a broken SDK blows them all. So those of
-one view, or of one extension, share a `FailureLog`.
+one view class, or of one extension class, share a `FailureLog`.
 """
 
 import logging
