@@ -202,7 +202,7 @@ class RecordedFactory:
         ws: web.WebSocketResponse,
     ) -> AsyncWebSocketAdapter:
         adapter = factory(view, request, ws)
-        with Fuse():
+        with Fuse(getattr(view, "_otel_failures", None)):
             if not isinstance(adapter, RecordingAdapter):
                 adapter.__class__ = self._derived(type(adapter))
                 cast("RecordingAdapter", adapter)._otel_record(ws)  # noqa: SLF001  # our own class

@@ -24,7 +24,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry_ws_otel import _bounds, _semconv
 from strawberry_ws_otel._config import OTelConfig
 from strawberry_ws_otel._errors import error_attributes, error_type
-from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._operation import Operation, current_operation
 from strawberry_ws_otel._propagation import of_request
 from strawberry_ws_otel._scope import Scope, current_scope
@@ -38,11 +38,12 @@ class _Recorder(SchemaExtension):
 
     otel_config: ClassVar[OTelConfig]
     _telemetry: ClassVar[Telemetry | None] = None
+    _failures: ClassVar[FailureLog]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take the operation that the view has begun, if one is there to take."""
         super().__init__(*args, **kwargs)
-        self._fuse = Fuse()
+        self._fuse = Fuse(self._failures)
         self._operation: Operation | None = None
         self._seen_errors: list[GraphQLError] = []
         self._executing = False
@@ -222,6 +223,7 @@ class OTelExtension(_Recorder):
     otel_config: ClassVar[OTelConfig] = OTelConfig()
     """The configuration where no view brings one; subclass to change it."""
 
+    _failures = FailureLog()
     _variants: ClassVar[dict[_Need, type["OTelExtension"]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -233,12 +235,13 @@ class OTelExtension(_Recorder):
             )
         if not issubclass(cls, _Phases):
             cls._telemetry = None
+            cls._failures = FailureLog()
             cls._variants = _variants(cls)
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Make an instance of the variant that the operation at hand needs."""
         variant: type = cls
-        with Fuse():
+        with Fuse(cls._failures):
             variant = cls._variants.get(_needed(), cls)
         return object.__new__(variant)
 

@@ -5,6 +5,9 @@ library into the OpenTelemetry API, which may raise as well. What is raised is l
 recorder; then the fuse is blown and nothing more is recorded, but facts are still kept, spans
 still end, and gauges and closes still count. `KeyboardInterrupt`, `SystemExit` and cancellation are
 not ours to stop.
+
+There is a fuse for each connection and each operation, and a broken SDK blows them all. So those of
+one view class, or of one extension class, share a `FailureLog`.
 """
 
 import logging
@@ -12,17 +15,42 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Literal
 
+from strawberry_ws_otel._bounds import exception_type
+from strawberry_ws_otel._rate import RecordRate
 from strawberry_ws_otel._semconv import SCOPE
 
 _logger = logging.getLogger(SCOPE)
 
 
+class FailureLog:
+    """The log records of our own failures: each class of exception has the bound of `_rate`."""
+
+    __slots__ = ("_rate",)
+
+    def __init__(self) -> None:
+        self._rate = RecordRate()
+
+    def failed(self, exc: Exception) -> None:
+        """Log `exc`, and how many of its class were left out before."""
+        kind = exception_type(exc)
+        left_out = self._rate.admit(kind)
+        if left_out is not None:
+            _logger.error(
+                "Telemetry failed and is off for this connection or operation;"
+                " the conversation goes on untouched%s",
+                f"; {left_out} more failures with {kind} were not logged" if left_out else "",
+                exc_info=exc,
+            )
+
+
 class Fuse:
     """A reusable context manager that swallows, and logs once, what is raised inside it."""
 
-    __slots__ = ("blown",)
+    __slots__ = ("_failures", "blown")
 
-    def __init__(self) -> None:
+    def __init__(self, failures: FailureLog | None = None) -> None:
+        """Take the log to share; a fuse of which there are few needs none."""
+        self._failures = failures
         self.blown = False
 
     def __enter__(self) -> None:
@@ -45,9 +73,5 @@ class Fuse:
             self.blown = True
             # A log handler may raise, too.
             with suppress(Exception):
-                _logger.error(
-                    "Telemetry failed and is off for this connection or operation;"
-                    " the conversation goes on untouched",
-                    exc_info=exc,
-                )
+                (self._failures or FailureLog()).failed(exc)
         return True

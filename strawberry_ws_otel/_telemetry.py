@@ -13,9 +13,10 @@ class Telemetry:
 
     def __init__(self, config: OTelConfig) -> None:
         self.config = config
+        # First of all: if it raises, each request tries again, and a tracer that fails is logged.
+        self.metrics = metrics_of(config.meter_provider)
         self.spans = Spans(config)
         self.log = CloseLog()
-        self.metrics = metrics_of(config.meter_provider)
         self.told_of_unwatched = False
         """Whether the log knows that sockets cannot be watched: once is enough."""
         self.metrics.tally.declare_ordinary(config.normal_outcomes)

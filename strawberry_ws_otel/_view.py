@@ -21,7 +21,7 @@ from strawberry_ws_otel._bounds import NAME, bounded
 from strawberry_ws_otel._cancellation import CancellationWatch
 from strawberry_ws_otel._config import OTelConfig
 from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._propagation import of_request
 from strawberry_ws_otel._scope import Scope, current_scope
 from strawberry_ws_otel._socket import RecordedSocket, current_socket
@@ -52,10 +52,12 @@ class OTelViewMixin:
     """The configuration of the view."""
 
     _otel_recording: Telemetry | None = None
+    _otel_failures: ClassVar[FailureLog] = FailureLog()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the class, and lay the recording layer over its WebSocket adapter."""
         super().__init_subclass__(**kwargs)
+        cls._otel_failures = FailureLog()
         if not isinstance(cls.otel_config, OTelConfig):
             raise TypeError(
                 f"{cls.__qualname__}.otel_config must be an OTelConfig, not {cls.otel_config!r}"
@@ -77,7 +79,7 @@ class OTelViewMixin:
             )
         make = super().__new__
         view = make(cls) if make is object.__new__ else make(cls, *args, **kwargs)
-        with Fuse():
+        with Fuse(cls._otel_failures):
             view._otel_telemetry()  # noqa: SLF001  # our own class
         return view
 
@@ -96,7 +98,7 @@ class OTelViewMixin:
 
     async def run(self, request: web.Request, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Run the host's view: a WebSocket is recorded, an HTTP request tells the extension."""
-        fuse = Fuse()
+        fuse = Fuse(self._otel_failures)
         socket: RecordedSocket | None = None
         scope: Scope | None = None
         response: object = None

@@ -26,7 +26,7 @@ LAYERS: Final[tuple[dict[str, frozenset[str]], ...]] = (
     # Each module, and the packages beside the standard library that it may import. Within the
     # library it may import those of the layers above it.
     {"_version": NOTHING, "_semconv": NOTHING},
-    {"_bounds": NOTHING, "_protocol": NOTHING},
+    {"_bounds": NOTHING, "_protocol": NOTHING, "_rate": NOTHING},
     {"_close": NOTHING, "_failsafe": NOTHING, "_cancellation": NOTHING},
     {"_config": OTEL, "_log": OTEL, "_tally": NOTHING},
     {"_spans": OTEL, "_metrics": OTEL, "_propagation": OTEL},

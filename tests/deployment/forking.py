@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -22,14 +23,18 @@ from tests.recorded import View
 from tests.telemetry import Telemetry
 
 
+def say(told: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(told))
+    sys.stdout.flush()
+
+
 def serve(view: View | None) -> None:
     """What the child does: all that a process does which was never forked."""
     telemetry = Telemetry()
     trace.set_tracer_provider(telemetry.tracer_provider)
     metrics.set_meter_provider(telemetry.meter_provider)
     asyncio.run(one_subscription(view or implicit()))
-    sys.stdout.write(json.dumps(report(telemetry)))
-    sys.stdout.flush()
+    say(report(telemetry))
 
 
 def hold_locks() -> None:
@@ -48,19 +53,24 @@ def hold_locks() -> None:
     held.wait()
 
 
-def main() -> int:
-    view = implicit() if "made before" in sys.argv else None
-    if "held" in sys.argv:
-        hold_locks()
+def in_child(function: Callable[[], None]) -> int:
+    """Call a function in a child; return the status with which that ends."""
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            serve(view)
+            function()
             status = 0
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def main() -> int:
+    view = implicit() if "made before" in sys.argv else None
+    if "held" in sys.argv:
+        hold_locks()
+    return in_child(lambda: serve(view))
 
 
 if __name__ == "__main__":

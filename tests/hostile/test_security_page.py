@@ -6,7 +6,15 @@ from typing import Final
 
 import pytest
 
-from strawberry_ws_otel import OTelConfig, _bounds, _log, _operation, _propagation, _semconv, _tally
+from strawberry_ws_otel import (
+    OTelConfig,
+    _bounds,
+    _operation,
+    _propagation,
+    _rate,
+    _semconv,
+    _tally,
+)
 from tests.hostile import bounds
 
 PAGE: Final = Path(__file__).parents[2] / "SECURITY.md"
@@ -33,7 +41,10 @@ PROMISES: Final = {
     "distinct values of `error.type` on metrics": (
         f"{_tally._MAX_ERROR_TYPES}, then `{_semconv.OTHER}`"
     ),
-    "log records of one outcome, for each view": f"{_log._RECORDS_PER_MINUTE} a minute",
+    "log records of one outcome, for each view": f"{_rate.RECORDS_PER_MINUTE} a minute",
+    "log records of our own failures with one class of exception, for each view class and"
+    " extension class": f"{_rate.RECORDS_PER_MINUTE} a minute",
+    "classes of exceptions among them that are told apart": f"{_rate.MAX_KINDS}",
 }
 
 

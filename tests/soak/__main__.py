@@ -23,8 +23,8 @@ def parse() -> Extent:
     default = Extent()
     parser = argparse.ArgumentParser(
         prog="python -m tests.soak",
-        description="Whether spans and metrics tell the truth about random scenarios, thousands of"
-        " them at once.",
+        description="Whether spans, metrics and log tell the truth about random scenarios,"
+        " thousands of them at once.",
     )
     for name, least, text in (
         ("seed", 0, "of the choice of the scenarios"),
@@ -66,12 +66,14 @@ def main() -> int:
             f" {findings.most} at once at most, faults: {findings.faults}"
         )
 
-    findings = asyncio.run(Soak(extent).play(progress))
+    soak = Soak(extent)
+    findings = asyncio.run(soak.play(progress))
     console.print(table(findings))
     for report in findings.reports[:SHOWN]:
         console.print(report)
     console.print(
-        f"Lies of spans: {findings.lying.total()}, of metrics: {findings.metrics}."
+        f"Lies of spans and records: {findings.lying.total()}, of metrics: {findings.metrics},"
+        f" of the log: {findings.log}. Log records: {soak.log}."
         f" Missing: {findings.missing.total()}. Spans of nobody: {findings.strays}."
         f" Not played: {findings.unplayed.total()}. Internal errors: {findings.internal}."
         f" Tasks left: {findings.tasks}. Seed {extent.seed}."

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping
 
 from strawberry_ws_otel import _semconv as name
 from tests.scenarios.model import FAULTS
-from tests.soak.judge import Conversation, Lie
+from tests.soak.judge import Conversation
+from tests.soak.lie import Lie
 from tests.soak.rounds import Visit
 from tests.soak.spoken import spoken_types
+from tests.soak.volume import Volume
 from tests.telemetry import Attributes, Telemetry, labels
 from tests.truth import (
     RECEIVE,
@@ -40,6 +42,7 @@ class Account:
         """Messages of the server that a client read."""
         self.unread: Counts = Counter()
         """Messages of the server that a client did not read, by subprotocol; the spans tell."""
+        self.volume = Volume()
         self.operations: Counts = Counter()
         self.inits = 0
         self.requests = 0
@@ -62,6 +65,7 @@ class Account:
         if not saw_everything(client, case.scenario):
             unread = traffic["sent"] - len(client.data_frames)
             self.unread[labels(protocol | TRANSMIT)] += unread
+        self.volume.add(case, client, traffic)
         self.inits += len(told.inits)
         self.requests += sum(one.name in ("query", "mutation") for one in told.operations)
         for error in error_types(span):
@@ -87,6 +91,7 @@ class Account:
             ),
         ):
             yield from _differences(what, points, truth)
+        yield from self.volume.lies(metrics[name.METRIC_IO])
         for key, count in self.said.items():
             if sent.get(key, 0) < count:
                 yield Lie(f"messages that clients read, {dict(key)}", sent.get(key, 0), count)

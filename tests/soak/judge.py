@@ -1,5 +1,6 @@
-"""Holds what the spans of one connection say against what its scenario and its client know."""
+"""Holds what is said of one connection against what its scenario and its client know."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 
 from strawberry_ws_otel import _semconv as name
+from tests.soak.lie import Lie
+from tests.soak.logged import told_record, true_records
 from tests.soak.rounds import Visit
 from tests.soak.spoken import spoken_types
 from tests.telemetry import attributes_of
@@ -33,34 +36,27 @@ KINDS: Final = {
 """Where each span of a conversation belongs, by its name."""
 
 
-@dataclass(frozen=True)
-class Lie:
-    """What is told of something, and what is true of it."""
-
-    what: str
-    told: object
-    true: object
-
-    def __str__(self) -> str:
-        return f"{self.what}\n  told: {self.told}\n  true: {self.true}"
-
-
 @dataclass
 class Conversation:
-    """The spans that belong to one connection, in the order of their start."""
+    """The spans that belong to one connection, in the order of their start, and its log records."""
 
     connections: list[ReadableSpan] = field(default_factory=list)
     inits: list[ReadableSpan] = field(default_factory=list)
     operations: list[ReadableSpan] = field(default_factory=list)
+    records: list[logging.LogRecord] = field(default_factory=list)
 
 
-def conversations(spans: Sequence[ReadableSpan]) -> dict[str, Conversation]:
-    """The spans of each connection by its path."""
+def conversations(
+    spans: Sequence[ReadableSpan], records: Sequence[logging.LogRecord]
+) -> dict[str, Conversation]:
+    """What is said of each connection, by its path."""
     of_id: defaultdict[Any, Conversation] = defaultdict(Conversation)
     for span in spans:
         if span.name in KINDS:
             conversation = of_id[attributes_of(span)[name.CONNECTION_ID]]
             getattr(conversation, KINDS[span.name]).append(span)
+    for record in records:
+        of_id[vars(record).get(name.CONNECTION_ID)].records.append(record)
     return {_path(conversation): conversation for conversation in of_id.values()}
 
 
@@ -70,7 +66,7 @@ def _path(conversation: Conversation) -> str:
 
 
 def lies(visit: Visit, told: Conversation) -> Iterator[Lie]:
-    """Everything in which the spans of a connection are not the truth about it."""
+    """Everything in which what is said of a connection is not the truth about it."""
     if len(told.connections) != 1:
         yield Lie("spans of the connection", len(told.connections), 1)
         return
@@ -95,5 +91,7 @@ def _statements(visit: Visit, told: Conversation) -> Iterator[tuple[str, object,
     yield "inits", len(told.inits), int("connection_init" in heard)
     errors, possible = error_types(span), true_error_types(scenario.verdict)
     yield "ERROR frames", errors, errors if errors in possible else possible
+    records = [told_record(record) for record in told.records]
+    yield "its log records", records, true_records(scenario.verdict, len(records))
     for one in (span, *told.inits, *told.operations):
         yield f"what is too long in {one.name}", excesses(one), []

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from opentelemetry.sdk.trace import ReadableSpan
 
 from tests.arms import CASES, Case, traced
-from tests.conftest import is_internal, keeping_log
+from tests.conftest import LogKeeper, is_internal, keeping_log
 from tests.soak.account import Account
 from tests.soak.judge import Conversation, conversations, lies
+from tests.soak.logged import Log
 from tests.soak.rounds import Round, Visit, play_round
 from tests.soak.venue import Views
 from tests.telemetry import Telemetry
@@ -42,12 +43,13 @@ class Findings:
 
     Attributes:
         played: connections of each scenario.
-        lying: of these, those of which the spans tell something that is not true.
+        lying: of these, those of which spans or log tell something that is not true.
         missing: those of which no span tells anything.
         unplayed: those that did not become what they were to be, so that nobody knows the truth.
-        reports: a paragraph for each of them, and for each untrue metric.
+        reports: a paragraph for each of them, and for each untrue number.
         most: connections that were served at the same time, at most.
         metrics: untrue data points of the metrics.
+        log: untrue numbers of log records.
         strays: spans of no connection that there was, never ended, or ended twice.
         internal: failures of the library that it logged.
         tasks: those that are left when everybody has gone.
@@ -60,6 +62,7 @@ class Findings:
     reports: list[str] = field(default_factory=list)
     most: int = 0
     metrics: int = 0
+    log: int = 0
     strays: int = 0
     internal: int = 0
     tasks: int = 0
@@ -69,7 +72,8 @@ class Findings:
         """Everything that should not be."""
         by_scenario = (self.lying, self.missing, self.unplayed)
         of_scenarios = sum(counter.total() for counter in by_scenario)
-        return of_scenarios + self.metrics + self.strays + self.internal + self.tasks
+        of_sums = self.metrics + self.log
+        return of_scenarios + of_sums + self.strays + self.internal + self.tasks
 
 
 class Soak:
@@ -86,6 +90,7 @@ class Soak:
         self._cases = cases
         self._telemetry = telemetry or Telemetry()
         self._account = Account()
+        self.log = Log()
         arm = traced(self._telemetry.tracer_provider, self._telemetry.meter_provider)
         self._views = Views(arm)
 
@@ -94,29 +99,33 @@ class Soak:
         extent, chance = self._extent, random.Random(self._extent.seed)  # noqa: S311  # no secret
         began, tasks = time.monotonic(), len(asyncio.all_tasks())
         names = list(map(str, range(1, extent.connections + 1)))
-        with keeping_log(is_internal) as errors:
+        with keeping_log() as log:
             while names and time.monotonic() - began < extent.seconds:
                 present, names = names[: extent.at_once], names[extent.at_once :]
                 visits = {each: chance.choice(self._cases) for each in present}
-                self._judge(await play_round(self._views, visits, chance))
-                self.findings.internal = len(errors.records)
+                self._judge(await play_round(self._views, visits, chance), log)
                 progress(self.findings)
-        self.findings.reports += map(logging.Formatter().format, errors.records)
         self.findings.tasks = len(asyncio.all_tasks()) - tasks
         return self.findings
 
-    def _judge(self, played: Round) -> None:
-        told = conversations(self._spans())
+    def _judge(self, played: Round, log: LogKeeper) -> None:
+        errors = list(filter(is_internal, log.records))
+        self.findings.internal += len(errors)
+        self.findings.reports += map(logging.Formatter().format, errors)
+        told = conversations(self._spans(), log.closes)
+        log.records.clear()
         self.findings.most = max(self.findings.most, played.most)
         for visit in played.visits:
             self._judge_visit(visit, told.pop(visit.path, Conversation()))
         self.findings.strays += len(told)
         self.findings.reports += [f"Of nobody: {path}, {each}" for path, each in told.items()]
-        # Of a connection that did not become what it was to be, nobody knows what metrics owe it.
+        # Of a connection that did not become what it was to be, nobody knows what sums owe it.
         if not self.findings.faults:
-            untrue = list(self._account.lies(self._telemetry))
-            self.findings.metrics += len(untrue)
-            self.findings.reports += [f"Metrics: {lie}" for lie in untrue]
+            metrics, records = list(self._account.lies(self._telemetry)), list(self.log.lies())
+            self.findings.metrics += len(metrics)
+            self.findings.log += len(records)
+            self.findings.reports += [f"Metrics: {lie}" for lie in metrics]
+            self.findings.reports += [f"Log: {lie}" for lie in records]
 
     def _judge_visit(self, visit: Visit, told: Conversation) -> None:
         case, findings = visit.case.scenario.name, self.findings
@@ -130,6 +139,9 @@ class Soak:
             self._report(visit, str(lie))
         if not found:
             self._account.add(visit, told)
+            scenario, [span] = visit.case.scenario, told.connections
+            view, time_ = self._views.of(scenario.setup), (span.end_time or 0) / 1e9
+            self.log.add(view, scenario.verdict, time_, told.records)
         elif told.connections:
             findings.lying[case] += 1
         else:

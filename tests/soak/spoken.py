@@ -23,6 +23,11 @@ def spoken_types(client: Client) -> list[str]:
     return [_type(message, words) for message in _messages(client)]
 
 
+def spoken_sizes(client: Client) -> list[int]:
+    """The bytes of each message that a client sent, in order and before compression."""
+    return list(map(len, _messages(client)))
+
+
 def _messages(client: Client) -> Iterator[bytes]:
     """What the frames say, without the control frames between them."""
     inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress
