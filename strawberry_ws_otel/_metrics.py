@@ -126,7 +126,7 @@ class Metrics:
         self, name: str, seconds: float, attributes: _Attributes, fuse: Fuse, context: Context
     ) -> None:
         """Record a duration in the context whose span an exemplar shall lead to."""
-        known = present(attributes)
+        known: dict[str, AttributeValue] = present(attributes)
         if _semconv.ERROR_TYPE in known:
             known[_semconv.ERROR_TYPE] = self.tally.bounded(str(known[_semconv.ERROR_TYPE]))
         histogram = self._histograms.get(name)
