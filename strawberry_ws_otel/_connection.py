@@ -43,7 +43,7 @@ class Connection:
         telemetry: Telemetry,
         fuse: Fuse,
         parentage: Parentage,
-        attributes: Mapping[str, AttributeValue | None],
+        attributes: Callable[[], Mapping[str, AttributeValue | None]],
         in_reader: Callable[[], bool] = lambda: True,
     ) -> None:
         """Start the connection.
@@ -64,10 +64,10 @@ class Connection:
             _semconv.SPAN_CONNECTION,
             fuse,
             context=parentage.context,
-            attributes={
+            attributes=lambda: {
                 _semconv.CONNECTION_ID: self.id,
                 _semconv.PROTOCOL_NAME: "websocket",
-                **attributes,
+                **attributes(),
             },
             links=parentage.links,
         )

@@ -26,7 +26,7 @@ class ConnectionInit:
             _semconv.SPAN_CONNECTION_INIT,
             fuse,
             context=parentage.context,
-            attributes={_semconv.CONNECTION_ID: connection_id},
+            attributes=lambda: {_semconv.CONNECTION_ID: connection_id},
             links=parentage.links,
         )
         self.context: Context = trace.set_span_in_context(self.span.span, parentage.context)

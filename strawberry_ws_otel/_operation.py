@@ -79,7 +79,7 @@ class Operation:
             _semconv.SPAN_OPERATION,
             fuse,
             context=parentage.context,
-            attributes={
+            attributes=lambda: {
                 **(attributes or {}),
                 _semconv.OPERATION_NAME: _bounds.bounded(name, _bounds.NAME)
                 if isinstance(name, str)
@@ -141,7 +141,7 @@ class Operation:
         if not (self.span.recording and self.config.phase_spans):
             return None
         return self._telemetry.spans.start(
-            name, self.fuse, context=self.context, attributes={}, kind=SpanKind.INTERNAL
+            name, self.fuse, context=self.context, kind=SpanKind.INTERNAL
         )
 
     def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:

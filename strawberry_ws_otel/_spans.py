@@ -4,7 +4,7 @@
 raises, and ends the span once. A `DelegatingSpan` is the side that resolvers and generators see.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from typing import Any
 
 from opentelemetry import trace
@@ -31,6 +31,42 @@ def is_kept(ordinal: int, first: int) -> bool:
 def next_kept(ordinal: int, first: int) -> int:
     """Return the ordinal of the event that is kept next after this one."""
     return ordinal + 1 if ordinal < first else 1 << ordinal.bit_length()
+
+
+class DeferredAttributes(Mapping[str, AttributeValue]):
+    """The attributes of a span as it starts, which are made when a sampler or a span looks at them.
+
+    Most samplers look at none, and most spans are not sampled.
+    """
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Mapping[str, AttributeValue | None]]) -> None:
+        self._make = make
+        self._made: dict[str, AttributeValue] | None = None
+
+    @property
+    def _attributes(self) -> dict[str, AttributeValue]:
+        if self._made is None:
+            self._made = present(self._make())
+        return self._made
+
+    def __getitem__(self, key: str) -> AttributeValue:
+        return self._attributes[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._attributes)
+
+    def __len__(self) -> int:
+        return len(self._attributes)
+
+    def items(self) -> ItemsView[str, AttributeValue]:
+        """Return what a dict returns; a mapping's own way is slow."""
+        return self._attributes.items()
+
+    def copy(self) -> dict[str, AttributeValue]:
+        """Return a dict of them, which older versions of the SDK ask for."""
+        return dict(self._attributes)
 
 
 class DelegatingSpan(Span):
@@ -215,7 +251,7 @@ class Spans:
         fuse: Fuse,
         *,
         context: Context,
-        attributes: Mapping[str, AttributeValue | None],
+        attributes: Callable[[], Mapping[str, AttributeValue | None]] = dict,
         links: Sequence[SpanContext] = (),
         kind: SpanKind = SpanKind.SERVER,
     ) -> SpanRecorder:
@@ -227,7 +263,7 @@ class Spans:
                 name,
                 context=context,
                 kind=kind,
-                attributes=present(attributes),
+                attributes=DeferredAttributes(attributes),
                 links=[Link(link) for link in links],
             )
             recording = span.is_recording()

@@ -4,6 +4,7 @@ import asyncio
 import re
 import weakref
 from enum import Enum, auto
+from functools import partial
 from inspect import getattr_static
 from typing import Any, ClassVar, Final, Self
 
@@ -147,15 +148,25 @@ class _Handshake(Enum):
     """aiohttp trips over it: a key that is no ASCII."""
 
 
+class _AnyProtocol(tuple[str, ...]):
+    """The subprotocols of a server that knows them all: aiohttp logs those it does not know."""
+
+    __slots__ = ()
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+
+_PROBE: Final = web.WebSocketResponse(protocols=_AnyProtocol(), compress=False)
+"""It is only asked, never prepared."""
+
+
 def _handshake(request: web.Request) -> _Handshake:
     """Ask aiohttp whether it would upgrade the request, in a way that logs nothing."""
-    headers = request.headers
-    if headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
+    if request.headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
         return _Handshake.NONE
-    offered = headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
-    ws = web.WebSocketResponse(protocols=[name.strip() for name in offered], compress=False)
     try:
-        return _Handshake.WELL_FORMED if ws.can_prepare(request).ok else _Handshake.NONE
+        return _Handshake.WELL_FORMED if _PROBE.can_prepare(request).ok else _Handshake.NONE
     except ValueError:
         return _Handshake.MALFORMED
 
@@ -170,7 +181,7 @@ def _begin(
         telemetry,
         fuse,
         of_request(telemetry.config, socket.within(context), request.headers, fuse),
-        _attributes(request),
+        partial(_attributes, request),
         in_reader=lambda: asyncio.current_task() is reader(),
     )
     return socket

@@ -42,7 +42,7 @@ class Talk:
             recording or Recording(config),
             self.fuse,
             Parentage(Context() if context is None else context),
-            {"url.path": "/graphql", "http.route": None},
+            lambda: {"url.path": "/graphql", "http.route": None},
             in_reader=lambda: self.in_reader,
         )
 

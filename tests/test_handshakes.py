@@ -11,7 +11,7 @@ from strawberry_ws_otel import _semconv as name
 from tests.arms import BARE, Arm, Case, Played, converse, traced
 from tests.conftest import LogKeeper, Run
 from tests.recorded import View, config
-from tests.scenarios.model import Scenario, by_client, refused
+from tests.scenarios.model import Scenario, by_client, by_server, refused
 from tests.scenarios.steps import TRANSPORT, handshake
 from tests.schema import make_schema
 from tests.server import Setup, serving
@@ -56,6 +56,31 @@ def test_a_key_that_is_no_ascii_is_answered_as_without_the_library(
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     assert answer(run(converse(foreign_key(None), arm))) == answer(run(converse(foreign_key(None))))
+
+
+@pytest.mark.parametrize("offered", ["chat", "chat, superchat"])
+def test_aiohttp_says_of_unknown_subprotocols_what_it_says_without_the_library(
+    offered: str, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    scenario = Scenario(
+        name="unknown subprotocols",
+        talk=handshake,
+        verdict=by_server("subprotocol_rejected", 4406, "Subprotocol not acceptable"),
+        headers={"Sec-WebSocket-Protocol": offered},
+    )
+    case = Case(scenario, TRANSPORT, handler_cancellation=False)
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    said: list[list[str]] = []
+    for each in (BARE, arm):
+        caplog.clear()
+        run(converse(case, each))
+        said.append([one.message for one in caplog.records if one.name == "aiohttp.websocket"])
+    bare, ours = said
+    # The host asks twice, and aiohttp once more as it upgrades.
+    assert [message.partition(": ")[2] for message in ours] == [
+        message.partition(": ")[2] for message in bare
+    ]
+    assert bare
 
 
 class HostlessClient(Client):

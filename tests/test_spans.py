@@ -1,7 +1,7 @@
 """Spans are started, guarded, thinned and ended here, and nowhere else."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from opentelemetry import trace
@@ -20,7 +20,14 @@ from opentelemetry.trace import (
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
-from strawberry_ws_otel._spans import DelegatingSpan, SpanRecorder, Spans, is_kept, next_kept
+from strawberry_ws_otel._spans import (
+    DeferredAttributes,
+    DelegatingSpan,
+    SpanRecorder,
+    Spans,
+    is_kept,
+    next_kept,
+)
 from tests.conftest import LogKeeper
 from tests.doubles import PIPES, PipeError
 from tests.telemetry import CountingIds, Telemetry, snapshot
@@ -422,7 +429,7 @@ class FakeProvider(trace.TracerProvider):
 
 def start(provider: trace.TracerProvider, fuse: Fuse | None = None, **others: Any) -> SpanRecorder:
     spans = Spans(OTelConfig(tracer_provider=provider))
-    arguments: dict[str, Any] = {"context": Context(), "attributes": {}}
+    arguments: dict[str, Any] = {"context": Context()}
     return spans.start("name", fuse or Fuse(), **{**arguments, **others})
 
 
@@ -443,7 +450,7 @@ def test_a_broken_pipe_never_raises_and_each_recorder_logs_once(
 ) -> None:
     spans = Spans(OTelConfig(tracer_provider=PIPES[name]().tracer_provider))
     before, fuse = len(library_log.records), Fuse()
-    recorded = spans.start("name", fuse, context=Context(), attributes={})
+    recorded = spans.start("name", fuse, context=Context())
     for record, _ in RECORDINGS.values():
         record(recorded)
     recorded.fail("ValueError")
@@ -482,18 +489,55 @@ def test_samplers_see_kind_attributes_and_links() -> None:
     sampler = Curious()
     telemetry = Telemetry(sampler=sampler)
     recorded = start(
-        telemetry.tracer_provider, attributes={"a": 1, "b": None}, links=[OTHER_CONTEXT]
+        telemetry.tracer_provider, attributes=lambda: {"a": 1, "b": None}, links=[OTHER_CONTEXT]
     )
     assert sampler.shown == [("name", SpanKind.SERVER, {"a": 1}, [OTHER_CONTEXT])]
     assert not recorded.recording
     telemetry.shutdown()
 
 
+def test_attributes_that_nobody_looks_at_are_not_made(telemetry: Telemetry) -> None:
+    made: list[None] = []
+
+    def make() -> dict[str, int]:
+        made.append(None)
+        return {"a": 1}
+
+    unsampled = Telemetry(sampler=ALWAYS_OFF)
+    start(unsampled.tracer_provider, attributes=make)
+    start(trace.NoOpTracerProvider(), attributes=make)
+    assert not made
+    start(telemetry.tracer_provider, attributes=make)
+    assert len(made) == 1
+    unsampled.shutdown()
+
+
+def test_attributes_to_be_made_are_like_any_others() -> None:
+    deferred = DeferredAttributes(lambda: {"a": 1, "b": None, "c": "x"})
+    expected = {"a": 1, "c": "x"}
+    assert deferred == expected
+    assert (len(deferred), list(deferred), deferred["c"]) == (2, ["a", "c"], "x")
+    assert deferred.items() == expected.items()
+    copy = deferred.copy()
+    copy["a"] = 2
+    assert (type(copy), dict(deferred)) == (dict, expected)
+
+
+@pytest.mark.internal_error
+def test_attributes_that_cannot_be_made_leave_the_span_out(telemetry: Telemetry) -> None:
+    def make() -> NoReturn:
+        raise ValueError
+
+    fuse = Fuse()
+    recorded = start(telemetry.tracer_provider, fuse, attributes=make)
+    assert (fuse.blown, recorded.recording) == (True, False)
+
+
 def test_a_span_is_started_below_the_one_in_its_context(numbered_telemetry: Telemetry) -> None:
     start(
         numbered_telemetry.tracer_provider,
         context=trace.set_span_in_context(NonRecordingSpan(CONTEXT), Context()),
-        attributes={"a": 1, "b": None},
+        attributes=lambda: {"a": 1, "b": None},
         links=[OTHER_CONTEXT],
         kind=SpanKind.INTERNAL,
     ).end()
