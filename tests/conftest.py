@@ -26,6 +26,17 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def freeze() -> None:
+    """Put all that lives out of the garbage collector's sight, for good."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector, which tests ask for thousands of times, not look through all of them."""
+    freeze()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose mark `tools` names a program that is missing."""
     mark = item.get_closest_marker("tools")
@@ -82,11 +93,9 @@ def library_log(request: pytest.FixtureRequest) -> Iterator[LogKeeper]:
 
 
 @pytest.fixture
-def frozen_garbage() -> Iterator[None]:
+def frozen_garbage() -> None:
     """Put all that is older than a test out of the collector's sight, or it takes its time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
+    freeze()
 
 
 @pytest.fixture(scope="module")

@@ -96,6 +96,7 @@ async def left_behind(talk: Step, protocol: str, arm: Arm) -> list[str]:
             return [name for name, reference in references.items() if reference() is not None]
 
 
+@pytest.mark.usefixtures("frozen_garbage")
 @pytest.mark.skipif(STRAWBERRY < (0, 341), reason="older hosts keep cycles of their own")
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize("name", TALKS)

@@ -48,9 +48,8 @@ async def hangs_up(client: Client) -> None:
 Act = Callable[[Client], Awaitable[None]]
 
 VANISHINGS: Final[Sequence[tuple[Act, Act]]] = (
-    # What a passer-by does, and how it vanishes.
-    (nothing, resets),
-    (nothing, hangs_up),
+    # What a passer-by does, and how it vanishes: most of them as soon as they are connected.
+    *([(nothing, resets), (nothing, hangs_up)] * 4),
     (greets, resets),
     (greets, hangs_up),
     (listens, resets),
