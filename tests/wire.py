@@ -195,5 +195,5 @@ class Client:
         self._writer.transport.abort()
         try:
             await self._writer.wait_closed()
-        except ConnectionError:
+        except OSError:  # uvloop's may be any
             self.end = self.end or RESET

@@ -8,11 +8,14 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Coroutine
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from tests.hostile.siege import HOST_LOGS, Siege, besieged, living
+from tests.hostile.siege import HOST_LOGS, VARIANTS, Siege, besieged, living
 
+Result = TypeVar("Result")
 GROWTH: Final = 8 << 20
 """Bytes by which a process may differ from itself after a fifth of the siege."""
 STEPS: Final = 20
@@ -52,20 +55,29 @@ def memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-async def besiege(seed: int, frames: int, screen: Screen) -> tuple[Siege, dict[str, int]]:
+async def besiege(
+    seed: int, variant: str, frames: int, screen: Screen
+) -> tuple[Siege, dict[str, int]]:
     """Run the siege; return it, and the series that each metric had after a fifth of it."""
-    async with besieged(seed) as siege:
+    async with besieged(seed, variant) as siege:
         await siege.run(frames // 5, screen)
         series = siege.books.series()
         await siege.run(frames, screen)
     return siege, series
 
 
-async def replay(seed: int, number: int) -> Siege:
+async def replay(seed: int, variant: str, number: int) -> Siege:
     """Send one client alone."""
-    async with besieged(seed) as siege:
+    async with besieged(seed, variant) as siege:
         await siege.send(number)
     return siege
+
+
+def run(coroutine: Coroutine[Any, Any, Result], *, on_uvloop: bool) -> Result:
+    """Run it on a loop of that kind."""
+    factory = import_module("uvloop").new_event_loop if on_uvloop else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(coroutine)
 
 
 def main() -> int:
@@ -73,16 +85,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same attacks")
     parser.add_argument("--frames", type=int, default=100_000, help="how many are sent")
+    parser.add_argument(
+        "--variant", choices=VARIANTS, default="default", help="the options of the view"
+    )
+    parser.add_argument("--uvloop", action="store_true", help="serve on uvloop")
     parser.add_argument("--client", type=int, help="send this client of the siege alone")
     arguments = parser.parse_args()
     for logger in HOST_LOGS:
         logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
+    seed, variant = arguments.seed, arguments.variant
     if arguments.client is not None:
-        siege = asyncio.run(replay(arguments.seed, arguments.client))
+        siege = run(replay(seed, variant, arguments.client), on_uvloop=arguments.uvloop)
         rows: list[tuple[str, object]] = []
     else:
         screen = Screen(arguments.frames)
-        siege, early = asyncio.run(besiege(arguments.seed, arguments.frames, screen))
+        siege, early = run(
+            besiege(seed, variant, arguments.frames, screen), on_uvloop=arguments.uvloop
+        )
         growth = memory() - (screen.level or 0)
         if growth > GROWTH:
             siege.books.complain(f"the process grew by {growth} bytes")
@@ -101,6 +120,7 @@ def report(siege: Siege, rows: list[tuple[str, object]]) -> int:
         books.complain(f"{left} objects of ended connections are alive")
     table: list[tuple[str, object]] = [
         ("seed", siege.seed),
+        ("variant", siege.variant),
         ("frames", siege.frames),
         ("clients", siege.clients),
         ("connections", books.handshakes),

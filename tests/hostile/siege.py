@@ -8,7 +8,7 @@ import asyncio
 import gc
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -34,6 +34,24 @@ FRAMES_OF_A_CLIENT: Final = 60
 PATIENCE: Final = 30.0
 """Seconds in which what is bound to happen has to have happened."""
 
+VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "default": {},
+    "nested": {
+        "trace_shape": "nested",
+        "remote_context": "ignore",
+        "message_events": 0,
+        "phase_spans": False,
+        "error_messages": "none",
+    },
+    "trusting": {
+        "remote_context": "link",
+        "message_events": 100,
+        "error_messages": "all",
+        "normal_outcomes": {"invalid_message", 4499},
+    },
+}
+"""The options of the view: none, the fewest records, the most."""
+
 HOST_LOGS: Final = ("aiohttp", "asyncio", "opentelemetry", "strawberry")
 """Where others tell, at length, of every exception and everything that they cannot read."""
 
@@ -43,6 +61,7 @@ class Siege:
     """Who comes, and what became of it."""
 
     seed: int
+    variant: str = "default"
     books: Books = field(default_factory=Books)
     frames: int = 0
     clients: int = 0
@@ -72,8 +91,8 @@ class Siege:
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._besiege(client, random)
-        except (Ended, OSError, asyncio.IncompleteReadError):
-            pass  # The server had enough of it.
+        except (Ended, OSError, asyncio.IncompleteReadError, RuntimeError):
+            pass  # The server had enough of it; uvloop calls that a RuntimeError.
         finally:
             await client.leave()
 
@@ -140,13 +159,15 @@ def _begins(request: web.Request) -> bool:
 
 
 @asynccontextmanager
-async def besieged(seed: int) -> AsyncIterator[Siege]:
+async def besieged(seed: int, variant: str = "default") -> AsyncIterator[Siege]:
     """A sound server, whose books are closed at the end."""
-    siege = Siege(seed)
+    siege = Siege(seed, variant)
 
     class View(OTelViewMixin, GraphQLView[Any, Any]):
         otel_config = OTelConfig(
-            tracer_provider=siege.books.tracer_provider, meter_provider=siege.books.meter_provider
+            tracer_provider=siege.books.tracer_provider,
+            meter_provider=siege.books.meter_provider,
+            **VARIANTS[variant],
         )
 
     app = web.Application(middlewares=[siege.watch])

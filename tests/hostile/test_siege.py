@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import Run
-from tests.hostile.siege import HOST_LOGS, Siege, besieged, living
+from tests.hostile.siege import HOST_LOGS, VARIANTS, Siege, besieged, living
 
 pytestmark = [
     # Tasks of older hosts die of what a client sends, and nobody asks what of.
@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),
 ]
 
-FRAMES = 1500
+FRAMES = 1000
 
 
 @pytest.fixture(autouse=True)
@@ -29,16 +29,18 @@ def _silent_host() -> Iterator[None]:
         logger.setLevel(level)
 
 
-async def besiege(seed: int) -> Siege:
-    async with besieged(seed) as siege:
+async def besiege(seed: int, variant: str) -> Siege:
+    async with besieged(seed, variant) as siege:
         await siege.run(FRAMES)
     return siege
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_hostile_frames_leave_nothing_behind_and_nothing_untold(seed: int, run: Run[Siege]) -> None:
+@pytest.mark.parametrize(("seed", "variant"), list(enumerate(VARIANTS, start=1)))
+def test_hostile_frames_leave_nothing_behind_and_nothing_untold(
+    seed: int, variant: str, run: Run[Siege]
+) -> None:
     before = living()
-    siege = run(besiege(seed))
+    siege = run(besiege(seed, variant))
     assert dict(siege.books.complaints) == {}
     assert siege.books.outcomes.total() == siege.books.handshakes > 100
     assert siege.books.reasons.total() > 100
