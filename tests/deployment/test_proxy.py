@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.arms import Arm, Case, traced
+from tests.arms import BARE, Arm, Case, traced
 from tests.conftest import LogKeeper, Run
 from tests.deployment.programs import ROOT
 from tests.deployment.proxy import Proxy, Settings, proxying
@@ -32,6 +32,7 @@ from tests.scenarios.steps import (
 from tests.schema import TICKS
 from tests.server import Server, Setup, serving
 from tests.telemetry import Telemetry
+from tests.test_transcripts import mask
 from tests.truth import assert_truth
 from tests.wire import Client
 
@@ -184,6 +185,24 @@ def test_the_verdict_says_what_the_server_could_see(
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     case, client = run(visit(row, arm, tmp_path))
     assert_truth(case, client, telemetry, library_log)
+
+
+@pytest.mark.tools("nginx")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.happens)
+def test_nobody_can_tell_from_behind_the_proxy(
+    row: Row, run: Run[Any], telemetry: Telemetry, tmp_path: Path
+) -> None:
+    arms = {"bare": BARE, "traced": traced(telemetry.tracer_provider, telemetry.meter_provider)}
+    heard: list[tuple[object, ...]] = []
+    for each, arm in arms.items():
+        folder = tmp_path / each
+        folder.mkdir()
+        _, client = run(visit(row, arm, folder))
+        # How many PINGs there are is up to the clock.
+        frames = [frame for frame in client.frames if frame.opcode != Opcode.PING]
+        heard.append((client.status, mask(client.head), frames, client.end))
+    bare, ours = heard
+    assert ours == bare
 
 
 async def shake_hands(arm: Arm, folder: Path) -> int | None:
