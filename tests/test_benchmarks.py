@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,23 @@ def benchmarked(tmp_path_factory: pytest.TempPathFactory) -> Benchmarked:
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     return Benchmarked(ended.stdout, json.loads(report.read_text()), plot)
+
+
+def test_the_page_names_options_and_pictures_that_there_are() -> None:
+    page = (ROOT / "docs" / "cost.md").read_text()
+    usage = subprocess.run(  # our own program
+        [sys.executable, "-m", "tests.benchmarks", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LIMIT,
+        check=True,
+    ).stdout
+    options, pictures = re.findall(r"`(--[a-z]+)", page), re.findall(r"\((\S+\.png)\)", page)
+    assert options
+    assert all(option in usage for option in options)
+    assert pictures
+    assert all((ROOT / "docs" / picture).is_file() for picture in pictures)
 
 
 @pytest.mark.benchmark

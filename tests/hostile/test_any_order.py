@@ -261,6 +261,8 @@ class AnyOrder(RuleBasedStateMachine):
     # --- What holds in the end ---------------------------------------------------------------
 
     def teardown(self) -> None:
+        if not self.all:
+            return  # Hypothesis gave it up before it was configured.
         for told in self.living:
             self.ended(told, None, up=True)
         assert not any(told.fuse.blown for told in self.all)
