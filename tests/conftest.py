@@ -4,12 +4,14 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
 
+from tests.clock import Clock, stop_clock
 from tests.telemetry import CountingIds, Telemetry
 from tests.tools.programs import INSTALL, missing
 
@@ -96,6 +98,21 @@ def library_log(request: pytest.FixtureRequest) -> Iterator[LogKeeper]:
 def frozen_garbage() -> None:
     """Put all that is older than a test out of the collector's sight, or it takes its time."""
     freeze()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the library, which stands still unless a test moves it."""
+    return stop_clock(monkeypatch)
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture(scope="module")

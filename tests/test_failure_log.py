@@ -12,7 +12,7 @@ from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, _extension
 from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._rate import RECORDS_PER_MINUTE
-from tests.clock import Clock, stop_clock
+from tests.clock import Clock
 from tests.conftest import LogKeeper, is_internal
 from tests.doubles import PIPES, Pipe, PipeError
 from tests.hosting import hosting, part
@@ -23,11 +23,6 @@ pytestmark = pytest.mark.internal_error
 
 MANY: Final = RECORDS_PER_MINUTE + 5
 """Connections or requests, more than records in a minute."""
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return stop_clock(monkeypatch)
 
 
 class OneError(Exception):

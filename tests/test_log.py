@@ -8,7 +8,7 @@ import pytest
 
 from strawberry_ws_otel._close import FAULTS, Fault, Initiator, Outcome, Verdict
 from strawberry_ws_otel._log import CloseLog
-from tests.clock import Clock, stop_clock
+from tests.clock import Clock
 from tests.conftest import LogKeeper
 
 ID = "688ab1507049031d"
@@ -95,11 +95,6 @@ def test_a_close_without_a_frame_says_so(library_log: LogKeeper) -> None:
 
 
 # --- A flood ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return stop_clock(monkeypatch)
 
 
 def close(log: CloseLog, outcome: Outcome, times: int) -> None:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -12,14 +11,9 @@ from typing import Final
 import pytest
 
 from strawberry_ws_otel._rate import MAX_KINDS, RECORDS_PER_MINUTE, RecordRate
-from tests.clock import Clock, stop_clock
+from tests.clock import Clock
 
 ROOT: Final = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return stop_clock(monkeypatch)
 
 
 def test_kinds_beyond_the_first_hundred_share_one_bound(clock: Clock) -> None:
@@ -31,15 +25,6 @@ def test_kinds_beyond_the_first_hundred_share_one_bound(clock: Clock) -> None:
     assert rate.admit("0") == 0, "an early one keeps its own"
     clock.passes(60.0)
     assert rate.admit("new") == MAX_KINDS - RECORDS_PER_MINUTE
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Threads take turns all the time."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 @pytest.mark.usefixtures("hasty_threads")

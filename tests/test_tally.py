@@ -1,7 +1,6 @@
 """Counts are integers of what is alive and of what was, and readers of any thread see both."""
 
 import gc
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -246,15 +245,6 @@ def test_no_sum_depends_on_who_is_still_alive(
 ROUNDS = 1000
 
 
-@pytest.fixture
-def switching() -> Iterator[None]:
-    """Threads take turns as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
 @contextmanager
 def reading(read: Callable[[], dict[Any, Any]], watched: Any) -> Iterator[list[int]]:
     """Another thread reads one sum again and again, for as long as this lasts."""
@@ -275,7 +265,7 @@ def reading(read: Callable[[], dict[Any, Any]], watched: Any) -> Iterator[list[i
         thread.join()
 
 
-def test_a_reader_in_a_thread_never_sees_messages_decrease(switching: None) -> None:
+def test_a_reader_in_a_thread_never_sees_messages_decrease(hasty_threads: None) -> None:
     tally = Tally()
     with reading(tally.messages, NEXT) as readings:
         for _ in range(ROUNDS):
@@ -288,7 +278,7 @@ def test_a_reader_in_a_thread_never_sees_messages_decrease(switching: None) -> N
     assert readings[-1] == 3 * ROUNDS
 
 
-def test_a_reader_in_a_thread_never_sees_bytes_decrease(switching: None) -> None:
+def test_a_reader_in_a_thread_never_sees_bytes_decrease(hasty_threads: None) -> None:
     tally, key = Tally(), (GRAPHQL_TRANSPORT_WS, "transmit")
     with reading(tally.bytes, key) as readings:
         for _ in range(ROUNDS):
@@ -307,7 +297,7 @@ def deliver(tally: Tally) -> None:
     tally.unsubscribed(subscription)
 
 
-def test_a_reader_in_a_thread_never_sees_events_decrease(switching: None) -> None:
+def test_a_reader_in_a_thread_never_sees_events_decrease(hasty_threads: None) -> None:
     tally = Tally()
     with reading(tally.events, None) as readings:
         for _ in range(ROUNDS):
@@ -316,7 +306,7 @@ def test_a_reader_in_a_thread_never_sees_events_decrease(switching: None) -> Non
     assert readings[-1] == 3 * ROUNDS
 
 
-def test_closes_of_many_threads_add_up(switching: None) -> None:
+def test_closes_of_many_threads_add_up(hasty_threads: None) -> None:
     tally = Tally()
 
     def live_and_die() -> None:

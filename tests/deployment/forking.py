@@ -33,7 +33,12 @@ def serve(view: View | None) -> None:
     telemetry = Telemetry()
     trace.set_tracer_provider(telemetry.tracer_provider)
     metrics.set_meter_provider(telemetry.meter_provider)
-    asyncio.run(one_subscription(view or implicit()))
+    serve_into(telemetry, view or implicit())
+
+
+def serve_into(telemetry: Telemetry, view: View) -> None:
+    """Serve a client, and report."""
+    asyncio.run(one_subscription(view))
     say(report(telemetry))
 
 

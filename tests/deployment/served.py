@@ -8,17 +8,10 @@ import sys
 from collections.abc import Callable
 
 from tests import global_provider
-from tests.deployment.forking import in_child, say, serve
+from tests.deployment.forking import in_child, say, serve, serve_into
 from tests.global_provider import TELEMETRY, implicit, report, set_providers
 from tests.hosting import hosting, one_subscription, part
-from tests.recorded import View
 from tests.telemetry import Telemetry
-
-
-def serve_into(telemetry: Telemetry, view: View) -> None:
-    """Serve one more client, and report."""
-    asyncio.run(one_subscription(view))
-    say(report(telemetry))
 
 
 def providers_of_the_parent() -> Callable[[], None]:
