@@ -24,7 +24,6 @@ class Conversation:
 
     __slots__ = (
         "_acknowledged",
-        "_by_id",
         "_carried",
         "_connection_id",
         "_facts",
@@ -34,10 +33,11 @@ class Conversation:
         "_message",
         "_operations",
         "_over",
-        "_result",
+        "_result_name",
         "_span",
         "_telemetry",
         "_unread",
+        "_unshared",
         "_vocabulary",
         "context",
         "fuse",
@@ -75,7 +75,7 @@ class Conversation:
         self._facts = facts
         self._speak(vocabulary(None))
         self._operations = Operations(telemetry, fuse, connection_id, in_reader)
-        self._by_id = self._operations.by_id
+        self._unshared = self._operations.unshared
         self._init: ConnectionInit | None = None
         """The init, until it is acknowledged."""
         self._greeted = False
@@ -100,7 +100,7 @@ class Conversation:
         return True
 
     def _speak(self, words: Vocabulary) -> None:
-        self._vocabulary, self._result = words, words.result
+        self._vocabulary, self._result_name = words, words.result.name
 
     # --- Messages ----------------------------------------------------------------------------
 
@@ -137,25 +137,27 @@ class Conversation:
 
     def sent(self, message: Mapping[str, Any]) -> None:
         """Note a message that went out; called where the host sends it, in its exception state."""
-        # Nearly every message is a result of an operation that has its id for itself.
-        result = self._result
+        # The hot path: nearly every message is one more result, and touches one integer.
         try:
-            operation = self._by_id[message["id"]] if message["type"] == result.name else None
+            results = (
+                self._unshared[message["id"]] if message["type"] == self._result_name else None
+            )
         except (LookupError, TypeError):
-            operation = None
-        if operation is None or operation.replaces:
+            results = None
+        if results is None or results.sound == results.until:
             self._sent_rarely(message)
         else:
-            self.traffic.messages[result] += 1
-            operation.result_sent(result)
+            results.sound += 1
 
     def _sent_rarely(self, message: Mapping[str, Any]) -> None:
         message_type = self._vocabulary.speak(message)
+        if message_type.meaning is Meaning.RESULT and (
+            operation := self._operations.sender(message)
+        ):
+            operation.result_sent(message_type)
+            return
         self.traffic.messages[message_type] += 1
         match message_type.meaning:
-            case Meaning.RESULT if operation := self._operations.sender(message):
-                operation.result_sent(message_type)
-                return
             case Meaning.ERROR | Meaning.COMPLETE if operation := self._operations.sender(message):
                 self._operations.last_message_sent(operation, message_type)
                 return
@@ -198,7 +200,7 @@ class Conversation:
         extensions = message.payload.get("extensions")
         carried = self._remote(extensions) if isinstance(extensions, dict) else None
         parentage = self._parentage(carried or self._carried)
-        operation = self._operations.begin(message, parentage, restarts=self._vocabulary.restarts)
+        operation = self._operations.begin(message, parentage, self._vocabulary)
         self._link(operation.span, parentage)
         return operation.context
 
@@ -267,7 +269,7 @@ class Conversation:
 
     def summary(self, interrupted: int) -> Attributes:
         """Return what the conversation amounts to, and how many operations its end interrupted."""
-        counts = {"receive": 0, "transmit": 0}
+        counts = {"receive": 0, "transmit": self._operations.results}
         for message_type, count in self.traffic.messages.items():
             counts[message_type.direction] += count
         last = self._last_received

@@ -14,8 +14,9 @@ from opentelemetry.util.types import AttributeValue
 from strawberry_ws_otel import _bounds, _semconv
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._propagation import Parentage
+from strawberry_ws_otel._protocol import MessageType
 from strawberry_ws_otel._spans import SpanRecorder
-from strawberry_ws_otel._tally import Events
+from strawberry_ws_otel._tally import Results
 from strawberry_ws_otel._telemetry import Telemetry
 
 _MAX_ERROR_EVENTS: Final = 10
@@ -37,14 +38,13 @@ class Operation:
         "_ended",
         "_error_count",
         "_error_type",
-        "_events",
         "_failed_event",
-        "_failed_events",
         "_started",
         "_telemetry",
         "config",
         "context",
         "fuse",
+        "results",
         "span",
         "type",
     )
@@ -60,6 +60,7 @@ class Operation:
         name: object,
         query: object,
         attributes: Attributes | None = None,
+        message_type: MessageType | None = None,
     ) -> None:
         """Start the operation.
 
@@ -70,6 +71,7 @@ class Operation:
             name: the operation's, as the client gave it: any value.
             query: the document likewise.
             attributes: further ones of the span.
+            message_type: as which messages its results are counted, if they are messages.
         """
         self.fuse = fuse
         self.config = telemetry.config
@@ -94,8 +96,8 @@ class Operation:
         )
         """The context in which the host runs the operation."""
         self.type: str | None = None
-        self._events = Events()
-        self._failed_events = 0
+        self.results = Results(message_type)
+        """The results that it has delivered."""
         self._claimed = False
         self._error_type: str | None = None
         self._error_count = 0
@@ -119,7 +121,7 @@ class Operation:
             return
         self.type = operation_type
         if self._is_subscription:
-            self._telemetry.metrics.tally.subscribed(self._events)
+            self._telemetry.metrics.tally.subscribed(self.results)
         if self.span.recording:
             named = name is not None and self.config.name_spans_after_operation
             bounded_name = None if name is None else _bounds.bounded(name, _bounds.NAME)
@@ -150,6 +152,7 @@ class Operation:
             return
         self._error_type = self._error_type or error_type
         self._failed_event = error_type
+        self.results.until = self.results.sound
         if self.span.recording:
             for attributes in islice(events, max(0, _MAX_ERROR_EVENTS - self._error_count)):
                 self.span.event(_semconv.EVENT_GRAPHQL_ERROR, attributes)
@@ -158,13 +161,10 @@ class Operation:
     def delivered(self) -> None:
         """Count a result that was sent: of a subscription it is an event."""
         if self._failed_event is None:
-            self._events.count += 1
-        else:
-            self._event_failed(self._failed_event)
-
-    def _event_failed(self, error_type: str) -> None:
-        self._failed_event = None
-        self._failed_events += 1
+            self.results.sound += 1
+            return
+        error_type, self._failed_event = self._failed_event, None
+        self.results.failed += 1
         if self._is_subscription:
             self._telemetry.metrics.tally.event_failed(error_type)
 
@@ -189,9 +189,8 @@ class Operation:
             return
         self._ended = True
         error_type = self._error_type or error_type
-        if self._is_subscription:
-            self._telemetry.metrics.tally.unsubscribed(self._events)
-        elif self.type is not None or self._is_request:
+        self._telemetry.metrics.tally.ended(self.results)
+        if not self._is_subscription and (self.type is not None or self._is_request):
             self._measure(
                 _semconv.METRIC_REQUEST_DURATION,
                 {_semconv.OPERATION_TYPE: self.type, _semconv.ERROR_TYPE: error_type},

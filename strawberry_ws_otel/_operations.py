@@ -9,7 +9,8 @@ from strawberry_ws_otel._close import REJECTING_CODES, Verdict
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._operation import current_operation
 from strawberry_ws_otel._propagation import Parentage
-from strawberry_ws_otel._protocol import Meaning, Message, MessageType
+from strawberry_ws_otel._protocol import Meaning, Message, MessageType, Vocabulary
+from strawberry_ws_otel._tally import Results
 from strawberry_ws_otel._telemetry import Telemetry
 from strawberry_ws_otel._ws_operation import EndReason, SocketOperation
 
@@ -19,6 +20,7 @@ class Operations:
 
     __slots__ = (
         "_alive",
+        "_by_id",
         "_connection_id",
         "_fuse",
         "_handling",
@@ -26,8 +28,9 @@ class Operations:
         "_telemetry",
         "_winding_down",
         "begun",
-        "by_id",
         "dying",
+        "results",
+        "unshared",
     )
 
     def __init__(
@@ -52,8 +55,12 @@ class Operations:
         self._fuse = fuse
         self._connection_id = connection_id
         self._in_reader = in_reader
-        self.by_id: dict[object, SocketOperation] = {}
+        self._by_id: dict[object, SocketOperation] = {}
         """The live ones, by the id that the host knows them by."""
+        self.unshared: dict[object, Results] = {}
+        """What those have sent whose id nobody else can be sending with, by that id."""
+        self.results = 0
+        """The results of those that have ended."""
         # In order, and smaller than sets while they are empty, as they mostly are.
         self._alive: dict[SocketOperation, None] = {}
         self._winding_down: dict[SocketOperation, None] = {}
@@ -61,16 +68,16 @@ class Operations:
         self._handling: SocketOperation | None = None
         """The operation whose first message the host is handling."""
 
-    def begin(self, message: Message, parentage: Parentage, *, restarts: bool) -> SocketOperation:
+    def begin(self, message: Message, parentage: Parentage, words: Vocabulary) -> SocketOperation:
         """Begin the operation that `message` asks for.
 
         Args:
             message: its first one.
             parentage: where its span starts.
-            restarts: whether it ends a live one of the same id; else it is the new one that the
-                host refuses.
+            words: as which its results are counted, and what becomes of a live one of its id.
         """
         self.begun += 1
+        restarts = words.restarts
         operation = self._handling = SocketOperation(
             self._telemetry,
             self._fuse,
@@ -78,17 +85,17 @@ class Operations:
             self._connection_id,
             message.id,
             message.payload,
+            words.result,
             self._task_done,
         )
         self._alive[operation] = None
-        holder = self.by_id.get(operation.id)
+        holder = self._by_id.get(operation.id)
         if holder is not None and restarts:
             self._end(holder, EndReason.CLIENT_COMPLETED)
-        operation.replaces = holder is not None or any(
-            stopped.id == operation.id for stopped in self._winding_down
-        )
         if holder is None or restarts:
-            self.by_id[operation.id] = operation
+            self._by_id[operation.id] = operation
+        if holder is None and all(stopped.id != operation.id for stopped in self._winding_down):
+            self.unshared[operation.id] = operation.results
         operation.span.message(message.type)
         return operation
 
@@ -97,12 +104,12 @@ class Operations:
         operation, self._handling = self._handling, None
         if operation is not None and operation.end_reason is None and self._unaccepted(operation):
             # The host took an id that we believed in use: its last message is still on its way.
-            operation.replaces = True
-            self.by_id[operation.id] = operation
+            self._by_id[operation.id] = operation
+            self.unshared.pop(operation.id, None)
 
     def stop(self, message: Message) -> bool:
         """End the operation that the client stops; return whether it was alive."""
-        operation = self.by_id.get(message.id)
+        operation = self._by_id.get(message.id)
         if operation is None:
             return False
         operation.span.message(message.type)
@@ -114,10 +121,10 @@ class Operations:
     def sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
         """Return the live operation that sends `message`, if one does."""
         try:
-            operation = self.by_id.get(message.get("id"))
+            operation = self._by_id.get(message.get("id"))
         except TypeError:  # A list for an id: no operation of ours, whoever sends it.
             return None
-        if operation is None or not operation.replaces:
+        if operation is None or operation.id in self.unshared:
             return operation
         # The id had an owner before, who may still be sending: only the task's context can tell.
         current = current_operation()
@@ -163,12 +170,15 @@ class Operations:
             self._end(operation, EndReason.FAILED)
 
     def _unaccepted(self, operation: SocketOperation) -> bool:
-        return self.by_id.get(operation.id) is not operation
+        return self._by_id.get(operation.id) is not operation
 
     def _end(
         self, operation: SocketOperation, reason: EndReason, verdict: Verdict | None = None
     ) -> None:
         self._alive.pop(operation, None)
-        if self.by_id.get(operation.id) is operation:
-            del self.by_id[operation.id]
+        if self._by_id.get(operation.id) is operation:
+            del self._by_id[operation.id]
+            self.unshared.pop(operation.id, None)
+        if operation.end_reason is None:
+            self.results += operation.results.all
         operation.end(reason, verdict)

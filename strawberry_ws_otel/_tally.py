@@ -2,9 +2,9 @@
 
 A counter of the API costs as much as a good part of what the host itself spends on a message. So
 whatever happens for every message is an integer in the `Traffic` of its connection or in the
-`Events` of its operation, and is summed up when metrics are collected, in a thread of the
-reader's: whoever dies moves to the totals under a lock. What is alive is read as a copy: the
-garbage collector may end a connection in the midst of a sum.
+`Results` of its operation, and is summed up when metrics are collected, in a thread of the
+reader's: whoever dies moves to the totals under a lock, under which a reader takes the totals and
+a list of what is alive. It sums them up without: what dies by then stays what it was in the list.
 """
 
 import threading
@@ -21,7 +21,7 @@ _MAX_ERROR_TYPES: Final = 100
 
 
 class Traffic:
-    """What one open connection has carried so far."""
+    """What one open connection has carried so far, beside the results of its operations."""
 
     __slots__ = ("bytes_received", "bytes_sent", "messages", "subprotocol")
 
@@ -32,16 +32,30 @@ class Traffic:
         self.bytes_sent = 0
 
 
-class Events:
-    """How many results without an error one operation has delivered so far.
+class Results:
+    """The results that one operation has delivered so far.
 
     An object of its own: the tally must keep no operation alive, and with it a connection.
     """
 
-    __slots__ = ("count",)
+    __slots__ = ("failed", "message_type", "sound", "subscribed", "until")
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, message_type: MessageType | None = None) -> None:
+        self.message_type = message_type
+        """As which messages they are counted; None if they are none."""
+        self.subscribed = False
+        """Whether they are the events of a subscription."""
+        self.sound = 0
+        """Those without an error."""
+        self.failed = 0
+        """Those with an error."""
+        self.until = 0
+        """The `sound` until which a further one is to be counted up, and nothing else is to do."""
+
+    @property
+    def all(self) -> int:
+        """Those with an error and those without."""
+        return self.sound + self.failed
 
 
 class Tally:
@@ -51,7 +65,7 @@ class Tally:
         # Reentrant: the collector may end a connection of an abandoned loop while this one is held.
         self._lock = threading.RLock()
         self._open: set[Traffic] = set()
-        self._live: set[Events] = set()
+        self._live: set[Results] = set()
         self._subprotocols: set[str | None] = set()
         self._messages: Counter[MessageType] = Counter()
         self._bytes: Counter[tuple[str | None, str]] = Counter()
@@ -93,21 +107,30 @@ class Tally:
         with self._lock:
             self._frame_errors[self.bounded(error_type)] += 1
 
-    def subscribed(self, events: Events) -> None:
-        """Count a live subscription, and its events, until it is over."""
+    def begun(self, results: Results) -> None:
+        """Count the results of an operation as messages, until it is over."""
         with self._lock:
-            self._live.add(events)
+            self._live.add(results)
+
+    def subscribed(self, results: Results) -> None:
+        """Count an operation as a live subscription, and its results as events as well."""
+        with self._lock:
+            results.subscribed = True
+            self._live.add(results)
 
     def event_failed(self, error_type: str) -> None:
         """Count a subscription event with an error."""
         with self._lock:
             self._events[self.bounded(error_type)] += 1
 
-    def unsubscribed(self, events: Events) -> None:
-        """Count the end of a subscription."""
+    def ended(self, results: Results) -> None:
+        """Count the end of an operation."""
         with self._lock:
-            self._live.discard(events)
-            self._events[None] += events.count
+            self._live.discard(results)
+            if results.message_type is not None:
+                self._messages[results.message_type] += results.all
+            if results.subscribed:
+                self._events[None] += results.sound
 
     def bounded(self, error_type: str) -> str:
         """Return `error_type` if it is one of the first 100 distinct ones, else `_OTHER`."""
@@ -123,12 +146,13 @@ class Tally:
         """Return the open connections of every subprotocol that was ever seen."""
         with self._lock:
             counts = Counter(dict.fromkeys(self._subprotocols, 0))
-            counts.update([traffic.subprotocol for traffic in list(self._open)])
+            carried = list(self._open)
+        counts.update([traffic.subprotocol for traffic in carried])
         return counts
 
     def subscriptions(self) -> int:
         """Return the number of live subscriptions."""
-        return len(self._live)
+        return sum(results.subscribed for results in list(self._live))
 
     def closes(self) -> dict[tuple[Outcome, Fault], int]:
         """Return the ended connections, every outcome from 0 on."""
@@ -144,25 +168,30 @@ class Tally:
         """Return the messages by type."""
         with self._lock:
             counts = self._messages.copy()
-            carried = [traffic.messages for traffic in list(self._open)]
-        for messages in carried:
+            carried, live = list(self._open), list(self._live)
+        for traffic in carried:
             # A copy: the event loop's thread goes on counting.
-            for message_type, count in dict(messages).items():
+            for message_type, count in dict(traffic.messages).items():
                 counts[message_type] += count
+        for results in live:
+            if results.message_type is not None and results.all:
+                counts[results.message_type] += results.all
         return counts
 
     def bytes(self) -> dict[tuple[str | None, str], int]:
         """Return the bytes by subprotocol and direction."""
         with self._lock:
             counts = self._bytes.copy()
-            for traffic in list(self._open):
-                counts[traffic.subprotocol, "receive"] += traffic.bytes_received
-                counts[traffic.subprotocol, "transmit"] += traffic.bytes_sent
+            carried = list(self._open)
+        for traffic in carried:
+            counts[traffic.subprotocol, "receive"] += traffic.bytes_received
+            counts[traffic.subprotocol, "transmit"] += traffic.bytes_sent
         return counts
 
     def events(self) -> dict[str | None, int]:
         """Return the subscription events, those with an error by `error.type`."""
         with self._lock:
             counts = self._events.copy()
-            counts[None] += sum(events.count for events in list(self._live))
+            live = list(self._live)
+        counts[None] += sum(results.sound for results in live if results.subscribed)
         return counts

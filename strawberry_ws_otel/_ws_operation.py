@@ -53,7 +53,6 @@ class SocketOperation(Operation):
         "end_reason",
         "failure",
         "id",
-        "replaces",
     )
 
     _is_request = False
@@ -66,6 +65,7 @@ class SocketOperation(Operation):
         connection_id: str,
         id_: Hashable,
         payload: Mapping[str, object],
+        message_type: MessageType,
         task_done: "TaskDone",
     ) -> None:
         self.id = id_
@@ -80,15 +80,15 @@ class SocketOperation(Operation):
             payload.get("operationName"),
             payload.get("query"),
             {_semconv.CONNECTION_ID: connection_id, _semconv.OPERATION_ID: self._client_id},
+            message_type,
         )
-        self.replaces = False
-        """Whether its id was taken over from an operation whose task may still be sending."""
         self.end_reason: EndReason | None = None
         self.failure: str | None = None
         """Class of the exception that its task ended with, or could not send a message for."""
         self._next_told = 1
         """Ordinal of the result that is told of next: the first, then those that get an event."""
         self._first_result: float | None = None
+        telemetry.metrics.tally.begun(self.results)
 
     def _described(self, operation_type: str) -> Attributes:
         if operation_type != "subscription":
@@ -96,16 +96,14 @@ class SocketOperation(Operation):
         return {_semconv.SUBSCRIPTION_ID: f"{self._connection_id}-{self._client_id}"}
 
     def result_sent(self, message_type: MessageType) -> None:
-        """Count a result that went out."""
-        # The hot path, and so not `delivered`.
-        if self._failed_event is None:
-            self._events.count += 1
-        else:
-            self._event_failed(self._failed_event)
-        if self._events.count + self._failed_events == self._next_told:
+        """Count a result that went out, and note until when the next ones are only counted."""
+        self.delivered()
+        results = self.results
+        if results.all == self._next_told:
             if self._first_result is None:
                 self._first_result = self.duration
             self._next_told = self.span.numbered_message(message_type, self._next_told)
+        results.until = self._next_told - 1 - results.failed
 
     def task_done(self, task: asyncio.Task[object]) -> None:
         """Tell the connection that the task is done, and whether it died by itself.
@@ -142,7 +140,7 @@ class SocketOperation(Operation):
             description,
             {
                 _semconv.END_REASON: reason.value,
-                _semconv.RESULTS: self._events.count + self._failed_events,
+                _semconv.RESULTS: self.results.all,
                 _semconv.TIME_TO_FIRST_RESULT: self._first_result,
                 _semconv.CLOSE_OUTCOME: verdict.outcome.value if verdict else None,
                 _semconv.CLOSE_CODE: verdict.code if verdict else None,

@@ -1,6 +1,7 @@
 """The demo checks itself; these tests check that it does, and what a user sees of it."""
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -17,8 +18,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from strawberry.http.exceptions import WebSocketDisconnected
 
 from examples.demo import names
+from examples.demo.journal import Journal
 from examples.demo.scenarios import SCENARIOS, Scenario
 from strawberry_ws_otel import _semconv
 from tests.ports import free_port
@@ -159,6 +162,17 @@ sys.exit(main())
     demo = run(code=code)
     assert demo.returncode == 1
     assert "Not as expected: A graceful server shutdown." in demo.stdout
+
+
+def test_a_price_that_a_broken_connection_did_not_take_is_nothing_unexpected() -> None:
+    told: list[str] = []
+    journal, logger = Journal(told.append), logging.getLogger("strawberry.ws.task")
+    try:
+        logger.error("a price", exc_info=WebSocketDisconnected())
+        logger.error("a bug", exc_info=LookupError("never"))
+    finally:
+        logging.getLogger().removeHandler(journal)
+    assert told == ["ERROR strawberry.ws.task: a bug\nLookupError: never"]
 
 
 def test_the_demo_reads_only_names_that_the_library_writes() -> None:

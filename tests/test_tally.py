@@ -21,8 +21,13 @@ from strawberry_ws_otel._close import (
     outcomes_of,
     verdict,
 )
-from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS, vocabulary
-from strawberry_ws_otel._tally import Events, Tally, Traffic
+from strawberry_ws_otel._protocol import (
+    GRAPHQL_TRANSPORT_WS,
+    GRAPHQL_WS,
+    MessageType,
+    vocabulary,
+)
+from strawberry_ws_otel._tally import Results, Tally, Traffic
 from tests.strategies import PROPERTY
 
 MODERN, LEGACY = vocabulary(GRAPHQL_TRANSPORT_WS), vocabulary(GRAPHQL_WS)
@@ -79,11 +84,18 @@ def opened(tally: Tally, subprotocol: str | None) -> Traffic:
     return traffic
 
 
-def subscribed(tally: Tally, count: int = 0) -> Events:
-    events = Events()
-    events.count = count
-    tally.subscribed(events)
-    return events
+def begun(tally: Tally, message_type: MessageType, sound: int = 0, failed: int = 0) -> Results:
+    results = Results(message_type)
+    results.sound, results.failed = sound, failed
+    tally.begun(results)
+    return results
+
+
+def subscribed(tally: Tally, sound: int = 0) -> Results:
+    results = Results()
+    results.sound = sound
+    tally.subscribed(results)
+    return results
 
 
 def test_what_is_alive_is_counted() -> None:
@@ -117,7 +129,7 @@ def test_what_is_over_is_counted_still_and_gauges_are_0() -> None:
     traffic, subscription = opened(tally, GRAPHQL_WS), subscribed(tally, 5)
     carry(traffic, data=4)
     traffic.bytes_sent = 30
-    tally.unsubscribed(subscription)
+    tally.ended(subscription)
     tally.closed(normal(), traffic)
     assert sums(tally) == {
         "connections": {GRAPHQL_WS: 0},
@@ -167,6 +179,29 @@ def test_events_with_an_error_are_counted_by_its_class() -> None:
     for error_type in ("ValueError", "KeyError", "ValueError"):
         tally.event_failed(error_type)
     assert tally.events() == {None: 2, "ValueError": 2, "KeyError": 1}
+
+
+def test_results_of_operations_are_messages_before_and_after_their_end() -> None:
+    tally = Tally()
+    carry(opened(tally, GRAPHQL_TRANSPORT_WS), next=1, ping=1)
+    results = [begun(tally, NEXT, 2, 1), begun(tally, NEXT), begun(tally, DATA, 4)]
+    expected = {NEXT: 1 + 2 + 1, PING: 1, DATA: 4}
+    assert (tally.messages(), tally.events(), tally.subscriptions()) == (expected, {None: 0}, 0)
+    for each in results:
+        tally.ended(each)
+    assert (tally.messages(), tally.events(), tally.subscriptions()) == (expected, {None: 0}, 0)
+
+
+def test_results_of_a_subscription_over_a_socket_are_messages_as_well_as_events() -> None:
+    tally = Tally()
+    results = begun(tally, NEXT, 2, 1)
+    tally.subscribed(results)
+    tally.event_failed("ValueError")
+    sums_alive = tally.messages(), tally.events(), tally.subscriptions()
+    tally.ended(results)
+    sums_over = tally.messages(), tally.events(), tally.subscriptions()
+    assert sums_alive == ({NEXT: 3}, {None: 2, "ValueError": 1}, 1)
+    assert sums_over == ({NEXT: 3}, {None: 2, "ValueError": 1}, 0)
 
 
 def test_error_frames_are_counted_by_their_class() -> None:
@@ -278,6 +313,18 @@ def test_a_reader_in_a_thread_never_sees_messages_decrease(hasty_threads: None) 
     assert readings[-1] == 3 * ROUNDS
 
 
+def test_a_reader_in_a_thread_never_sees_results_decrease(hasty_threads: None) -> None:
+    tally = Tally()
+    with reading(tally.messages, NEXT) as readings:
+        for _ in range(ROUNDS):
+            results = begun(tally, NEXT)
+            for _ in range(3):
+                results.sound += 1
+            tally.ended(results)
+    assert readings == sorted(readings)
+    assert readings[-1] == 3 * ROUNDS
+
+
 def test_a_reader_in_a_thread_never_sees_bytes_decrease(hasty_threads: None) -> None:
     tally, key = Tally(), (GRAPHQL_TRANSPORT_WS, "transmit")
     with reading(tally.bytes, key) as readings:
@@ -293,8 +340,8 @@ def test_a_reader_in_a_thread_never_sees_bytes_decrease(hasty_threads: None) -> 
 def deliver(tally: Tally) -> None:
     subscription = subscribed(tally)
     for _ in range(3):
-        subscription.count += 1
-    tally.unsubscribed(subscription)
+        subscription.sound += 1
+    tally.ended(subscription)
 
 
 def test_a_reader_in_a_thread_never_sees_events_decrease(hasty_threads: None) -> None:
@@ -334,7 +381,7 @@ class Abandoned:
         self.itself = self
 
     def __del__(self) -> None:
-        self.tally.unsubscribed(self.subscription)
+        self.tally.ended(self.subscription)
         self.tally.closed(normal(), self.traffic)
 
 

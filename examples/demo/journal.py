@@ -5,13 +5,21 @@ from collections.abc import Callable
 from typing import Final
 
 from opentelemetry import trace
+from strawberry.http.exceptions import WebSocketDisconnected
 
 from examples.demo.names import SCOPE
 from examples.demo.schema import FeedError, NotLoggedInError, UnknownSymbolError
 from examples.demo.server import StoreDownError
 from examples.demo.trouble import FOREIGN_ORIGIN
 
-PROVOKED_ERRORS: Final = (FeedError, NotLoggedInError, UnknownSymbolError, StoreDownError)
+PROVOKED_ERRORS: Final = (
+    FeedError,
+    NotLoggedInError,
+    UnknownSymbolError,
+    StoreDownError,
+    # The price that a subscription was about to send when its connection broke.
+    WebSocketDisconnected,
+)
 PROVOKED_MESSAGES: Final = (
     ("strawberry.execution", "Cannot query field 'volume'"),
     ("strawberry.ws", f"Rejected WebSocket connection from origin '{FOREIGN_ORIGIN}'"),
