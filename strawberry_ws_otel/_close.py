@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
-from strawberry_ws_otel._bounds import exception_type
+from strawberry_ws_otel._bounds import bounded_reason, exception_type
 from strawberry_ws_otel._semconv import OTHER
 
 
@@ -191,6 +191,10 @@ class CloseFrame(NamedTuple):
     code: int
     reason: str = ""
 
+    def bounded(self) -> "CloseFrame":
+        """Return it with a reason that fits into a frame: hosts quote clients there, at length."""
+        return CloseFrame(self.code, bounded_reason(self.reason)) if self.reason else self
+
 
 class Report(NamedTuple):
     """What aiohttp reports of a close that nobody watched: not whose frame came first."""
@@ -230,13 +234,13 @@ class Facts:
 
     def frame_sent(self, frame: CloseFrame) -> None:
         """Note a close frame of the server."""
-        self.sent = self.sent or frame
+        self.sent = self.sent or frame.bounded()
         if self.initiator is Initiator.NONE:
             self.initiator = Initiator.SERVER
 
     def frame_received(self, frame: CloseFrame) -> None:
         """Note a close frame of the client."""
-        self.received = self.received or frame
+        self.received = self.received or frame.bounded()
         if self.initiator is Initiator.NONE:
             self.initiator = Initiator.CLIENT
 

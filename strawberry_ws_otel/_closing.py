@@ -143,7 +143,7 @@ class Closing:
         reason = judged.reason
         if reason.startswith(_SYNTAX_ERROR) and self._telemetry.config.error_messages != "all":
             reason = _SYNTAX_ERROR
-        return _bounds.bounded_reason(reason) or None
+        return reason or None
 
     def forget(self) -> None:
         """Let go of exceptions: their tracebacks keep frames of the host."""

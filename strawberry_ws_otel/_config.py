@@ -52,8 +52,8 @@ class OTelConfig:
     """Whether `graphql.document` is recorded; literals in it may be private."""
 
     error_messages: ErrorMessages = "execution"
-    """Whose messages are recorded: those of errors that resolvers raised (`execution`), `all`, or
-    `none`. Errors before execution quote variables and literals."""
+    """Whose messages are recorded: those of errors that the application raised during the execution
+    (`execution`), `all`, or `none`. What GraphQL itself says quotes what is private."""
 
     name_spans_after_operation: bool = False
     """Whether spans are called `subscription OnPrice`; only for a bounded set of operations."""

@@ -284,6 +284,9 @@ class Conversation:
         }
 
     def forget(self) -> None:
-        """Let go of contexts, which keep the connection: nothing waits for the collector."""
-        self._carried = None
+        """Let go of contexts, which keep the connection: nothing waits for the collector.
+
+        And of the message that the host died of: a timer of its own may keep the connection.
+        """
+        self._carried = self._message = None
         self.context = Context()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import islice
 
+import graphql
 from graphql import GraphQLError
 from opentelemetry.util.types import AttributeValue
 
@@ -20,15 +21,16 @@ def error_attributes(
 ) -> Mapping[str, AttributeValue | None]:
     """Return the attributes of the event of one error.
 
-    Messages of errors that no resolver raised quote variables and literals: all those before
-    execution, and, at its start, those of variables, which have no path and wrap an error of
-    graphql-core's own.
+    Messages that are not the application's quote variables, literals and results: all those from
+    before the execution; at its start those of variables, which have no path and wrap an error of
+    graphql-core's own; and what graphql-core raises as it takes arguments and gives out results.
     """
-    by_resolver = executing and (
+    located = executing and (
         error.path is not None or not isinstance(error.original_error, GraphQLError | None)
     )
-    shown = {"all": True, "execution": by_resolver, "none": False}[config.error_messages]
-    raised = _raised(error) if by_resolver else None
+    own = located and not _is_raised_by_core(error)
+    shown = {"all": True, "execution": own, "none": False}[config.error_messages]
+    raised = _raised(error) if located else None
     return {
         _semconv.ERROR_MESSAGE: _bounds.bounded(error.message, _bounds.MESSAGE) if shown else None,
         _semconv.ERROR_PATH: _bounds.bounded(".".join(map(str, error.path)), _bounds.NAME)
@@ -47,6 +49,20 @@ def error_attributes(
 def _code(error: GraphQLError) -> str | None:
     code = (error.extensions or {}).get("code")
     return _bounds.bounded(code, _bounds.NAME) if isinstance(code, str) else None
+
+
+def _is_raised_by_core(error: GraphQLError) -> bool:
+    """Whether graphql-core raised what `error` goes back to; not if a function it called did."""
+    cause: BaseException = error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
+        cause = cause.original_error
+    traceback = cause.__traceback__
+    if traceback is None:
+        return False
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    module: str = traceback.tb_frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] == graphql.__name__
 
 
 def _raised(error: GraphQLError) -> BaseException | None:

@@ -128,7 +128,7 @@ class Operations:
             return operation
         # The id had an owner before, who may still be sending: only the task's context can tell.
         current = current_operation()
-        if isinstance(current, SocketOperation) and current.id == operation.id:
+        if isinstance(current, SocketOperation) and current.client_id == operation.client_id:
             operation = current
         return operation if operation.end_reason is None else None
 
@@ -162,12 +162,15 @@ class Operations:
         for operation in interrupted:
             with self._fuse:
                 self._end(operation, EndReason.CONNECTION_CLOSED, verdict)
+                operation.forget()
         return len(interrupted)
 
     def _task_done(self, operation: SocketOperation, *, died: bool) -> None:
         self._winding_down.pop(operation, None)
         if died and operation.end_reason is None and not self.dying:
             self._end(operation, EndReason.FAILED)
+        if operation.end_reason is not None:
+            operation.forget()
 
     def _unaccepted(self, operation: SocketOperation) -> bool:
         return self._by_id.get(operation.id) is not operation
@@ -182,3 +185,5 @@ class Operations:
         if operation.end_reason is None:
             self.results += operation.results.all
         operation.end(reason, verdict)
+        if not operation.claimed:
+            operation.forget()

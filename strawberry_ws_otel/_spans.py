@@ -9,7 +9,16 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+)
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from strawberry_ws_otel import _semconv
@@ -85,6 +94,10 @@ class DelegatingSpan(Span):
         if not self._ended:
             self._ended = True
             self._span.end(end_time)
+
+    def forget(self, context: SpanContext) -> None:
+        """Let go of the real span, which has ended and is large: contexts outlive it."""
+        self._span = NonRecordingSpan(context)
 
     def get_span_context(self) -> SpanContext:
         """Return the context of the real span."""
@@ -225,10 +238,12 @@ class SpanRecorder:
 
     def end(self) -> None:
         """End the span; only the first call counts."""
-        self.recording = False
+        recorded, self.recording = self.recording, False
         self._ordinals = None
         with self._fuse:
             self.span.end()
+        if recorded:
+            self.span.forget(self.context)
 
     @property
     def _on(self) -> bool:

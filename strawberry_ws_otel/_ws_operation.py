@@ -45,11 +45,11 @@ class SocketOperation(Operation):
     """An operation over a WebSocket: it has an id, a connection, and one end reason."""
 
     __slots__ = (
-        "_client_id",
         "_connection_id",
         "_first_result",
         "_next_told",
         "_task_done",
+        "client_id",
         "end_reason",
         "failure",
         "id",
@@ -68,18 +68,19 @@ class SocketOperation(Operation):
         message_type: MessageType,
         task_done: "TaskDone",
     ) -> None:
-        self.id = id_
-        """The id as it came, a key of the host's."""
+        self.id: Hashable = id_
+        """The id as it came, a key of the host's; None when nobody asks for it any more."""
         self._task_done = task_done
         self._connection_id = connection_id
-        self._client_id = _bounds.bounded(id_, _bounds.ID)
+        self.client_id = _bounds.bounded(id_, _bounds.ID)
+        """As it is recorded, and kept."""
         super().__init__(
             telemetry,
             fuse,
             parentage,
             payload.get("operationName"),
             payload.get("query"),
-            {_semconv.CONNECTION_ID: connection_id, _semconv.OPERATION_ID: self._client_id},
+            {_semconv.CONNECTION_ID: connection_id, _semconv.OPERATION_ID: self.client_id},
             message_type,
         )
         self.end_reason: EndReason | None = None
@@ -93,7 +94,7 @@ class SocketOperation(Operation):
     def _described(self, operation_type: str) -> Attributes:
         if operation_type != "subscription":
             return {}
-        return {_semconv.SUBSCRIPTION_ID: f"{self._connection_id}-{self._client_id}"}
+        return {_semconv.SUBSCRIPTION_ID: f"{self._connection_id}-{self.client_id}"}
 
     def result_sent(self, message_type: MessageType) -> None:
         """Count a result that went out, and note until when the next ones are only counted."""
@@ -104,6 +105,13 @@ class SocketOperation(Operation):
                 self._first_result = self.duration
             self._next_told = self.span.numbered_message(message_type, self._next_told)
         results.until = self._next_told - 1 - results.failed
+
+    def forget(self) -> None:
+        """Let go of the id, of any length: a timer that a source left behind keeps the operation.
+
+        For when the operation has ended and nobody sends in its name any more.
+        """
+        self.id = None
 
     def task_done(self, task: asyncio.Task[object]) -> None:
         """Tell the connection that the task is done, and whether it died by itself.

@@ -480,6 +480,14 @@ def test_the_reason_is_that_of_the_first_frame() -> None:
     assert verdict(facts).reason == "first"
 
 
+def test_a_reason_is_kept_no_longer_than_a_frame_can_hold() -> None:
+    facts = Facts()
+    facts.frame_sent(CloseFrame(4400, "x" * 1000))
+    facts.frame_received(CloseFrame(4400, "\u00e4" * 1000))
+    assert facts.sent == CloseFrame(4400, "x" * 123)
+    assert facts.received == CloseFrame(4400, "\u00e4" * 61)
+
+
 def test_a_frame_without_a_reason_has_an_empty_one() -> None:
     assert CloseFrame(1005) == (1005, "")
 

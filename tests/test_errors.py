@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+import strawberry
 from graphql import GraphQLError, Source
+from strawberry.types import ExecutionResult
 
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._errors import error_attributes, error_type
@@ -156,3 +158,87 @@ def test_a_cause_without_words_has_an_empty_message() -> None:
 def test_an_error_that_the_application_made_has_no_exception() -> None:
     error = GraphQLError("not yours", path=["a"])
     assert present(error) == {"graphql.error.message": "not yours", "graphql.error.path": "a"}
+
+
+# --- What GraphQL itself raises --------------------------------------------------------------
+
+
+@strawberry.input
+class Login:
+    password: str
+    token: str
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def number(self) -> int:
+        return "secret"  # type: ignore[return-value]
+
+    @strawberry.field
+    def text(self) -> str:
+        return {"secret": 1}  # type: ignore[return-value]
+
+    @strawberry.field
+    def login(self, login: Login) -> str:
+        return login.password
+
+    @strawberry.field
+    def declined(self) -> str:
+        raise PaymentError("declined")
+
+    @strawberry.field
+    def refused(self) -> str:
+        raise GraphQLError("refused")
+
+    @strawberry.field
+    async def parsed(self) -> int:
+        return int("seven")
+
+
+LITERAL = 'query ($x: String = "d") { login(login: {password: "secret", token: $x}) }'
+
+
+async def first_error(document: str, **variables: Any) -> GraphQLError:
+    result = await strawberry.Schema(Query).execute(document, variable_values=variables)
+    assert isinstance(result, ExecutionResult)
+    assert result.errors
+    return result.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("document", "variables"),
+    [
+        ("{ number }", {}),
+        ("{ text }", {}),
+        (LITERAL, {"x": None}),
+        ("query ($l: Login!) { login(login: $l) }", {"l": {"password": "secret"}}),
+    ],
+    ids=["a number", "a text", "a literal", "a variable"],
+)
+async def test_what_graphql_itself_raises_has_no_message_for_it_quotes_what_is_private(
+    document: str, variables: dict[str, Any]
+) -> None:
+    error = await first_error(document, **variables)
+    assert "secret" not in str(present(error))
+    assert "graphql.error.message" not in present(error)
+    assert "exception.message" not in present(error)
+    assert present(error, error_messages="all")["graphql.error.message"] == error.message
+
+
+@pytest.mark.parametrize(
+    ("document", "message", "exception"),
+    [
+        ("{ declined }", "declined", "tests.test_errors.PaymentError"),
+        ("{ refused }", "refused", None),
+        ("{ parsed }", "invalid literal for int() with base 10: 'seven'", "ValueError"),
+    ],
+    ids=["its own error", "a GraphQLError", "what it called"],
+)
+async def test_what_the_application_raises_in_a_resolver_has_a_message(
+    document: str, message: str, exception: str | None
+) -> None:
+    attributes = present(await first_error(document))
+    assert attributes["graphql.error.message"] == message
+    assert attributes.get("exception.type") == exception
+    assert attributes.get("exception.message") == (message if exception else None)

@@ -128,6 +128,7 @@ IF_SAMPLED_WITH_EXTENSION = {
     "Tracer.start_span": 2,
     "Span.is_recording": 2,
     "Span.end": 2,
+    "Span.get_span_context": 2,
     # The type of the operation.
     "Span.set_attributes": 1,
     "Span.update_name": 1,

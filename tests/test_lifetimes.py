@@ -2,14 +2,21 @@
 
 import asyncio
 import gc
+import json
+import logging
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from strawberry.aiohttp.views import AiohttpWebSocketAdapter
+from strawberry.extensions import SchemaExtension
 
+from strawberry_ws_otel import OTelExtension
+from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
 from tests.arms import BARE, STRAWBERRY, Arm, traced
 from tests.conftest import Run
 from tests.scenarios.model import BOTH
@@ -106,3 +113,112 @@ def test_a_closed_connection_waits_for_no_garbage_collector(
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     bare = run(left_behind(TALKS[name], protocol, BARE))
     assert set(run(left_behind(TALKS[name], protocol, arm))) <= set(bare)
+
+
+# --- What a timer keeps ----------------------------------------------------------------------
+
+# asyncio keeps the context of a timer until it is due, often even of one that was cancelled. The
+# host has such timers, and so have applications. Ours is in that context, and what a client sent,
+# of any size, must not hang on it.
+
+
+class Said(list[Any]):
+    """A message that can be seen to go."""
+
+
+class Name(str):  # noqa: SLOT000  # slots would forbid what it is for
+    """An id that can be seen to go."""
+
+
+class LeavesATimer(SchemaExtension):
+    """A source, say, that was asleep when it was cancelled."""
+
+    def on_operation(self) -> Iterator[None]:
+        asyncio.get_running_loop().call_later(3600, print)
+        yield
+
+
+KEPT_BY_A_TIMER: dict[str, Step] = {
+    "a message that the host dies of": steps(acknowledged, says([[]])),
+    "the id of an operation that completed": steps(
+        acknowledged, asks("a", TICKS, variables={"to": 2}), hears("complete"), BYE
+    ),
+    "the id of an operation that the client stopped": steps(live, stops("live"), BYE),
+    "the id of a live operation": steps(live, BYE),
+    "the ids of operations that were refused": steps(
+        live, asks("live", TICKS, variables={"to": 2}), BYE
+    ),
+}
+
+
+@pytest.fixture
+def unlogged() -> Iterator[None]:
+    """Nothing is logged: pytest would keep it, and with a traceback all that was going on."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("unlogged")
+@pytest.mark.parametrize("protocol", BOTH)
+@pytest.mark.parametrize("extensions", [(), (OTelExtension,)], ids=["mixin", "mixin and extension"])
+@pytest.mark.parametrize("name", KEPT_BY_A_TIMER)
+async def test_what_a_client_sent_goes_with_its_connection_whatever_timers_are_left(
+    name: str,
+    extensions: tuple[Any, ...],
+    protocol: str,
+    telemetry: Telemetry,
+) -> None:
+    said: list[weakref.ref[Any]] = []
+
+    def decode_json(_view: Any, text: str) -> Any:
+        value = json.loads(text)
+        if isinstance(value, list):
+            value = Said(value)
+            said.append(weakref.ref(value))
+        elif "id" in value:
+            value["id"] = Name(value["id"])
+            said.append(weakref.ref(value["id"]))
+        return value
+
+    # An earlier timer: asyncio lets go of a cancelled one at once only where it would be the next.
+    earlier = asyncio.get_running_loop().call_later(1, print)
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    setup = Setup(members={"decode_json": decode_json})
+    async with (
+        asyncio.timeout(20),
+        serving(setup, arm.view_class, (*extensions, LeavesATimer)) as server,
+    ):
+        client = await server.connect(protocol=protocol, headers={})
+        await steps(KEPT_BY_A_TIMER[name], ends)(client, server)
+        await asyncio.gather(*server.handlers, return_exceptions=True)
+        server.forget()
+        earlier.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gc.collect()
+        assert said
+        assert [reference() for reference in said if reference() is not None] == []
+
+
+async def test_a_span_that_has_ended_is_let_go_whatever_timers_are_left(
+    telemetry: Telemetry,
+) -> None:
+    spans = weakref.WeakSet[Span]()
+
+    class Watcher(SpanProcessor):
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+            spans.add(span)
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Watcher())
+    arm = traced(provider, telemetry.meter_provider)
+    async with (
+        asyncio.timeout(20),
+        serving(Setup(), arm.view_class, (OTelExtension, LeavesATimer)) as server,
+    ):
+        client = await server.connect(protocol=GRAPHQL_TRANSPORT_WS, headers={})
+        await steps(live, stops("live"), BYE, ends)(client, server)
+        await asyncio.gather(*server.handlers, return_exceptions=True)
+        gc.collect()
+        assert list(spans) == []
