@@ -105,6 +105,9 @@ class RecordingAdapter(AsyncWebSocketAdapter):
     It stands over a class of the application's: names of its own begin with `_otel_`.
     """
 
+    _otel_conversation: Conversation | None = None
+    _otel_unwatched: Unwatched | None = None
+
     def __init__(
         self,
         view: AsyncBaseHTTPView[Any, Any, Any, Any, Any, Any, Any],
@@ -114,13 +117,12 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         **kwargs: Any,
     ) -> None:
         super().__init__(view, request, ws, *args, **kwargs)  # type: ignore[call-arg]  # the next class's
-        self._otel_record(ws)
+        with Fuse(getattr(view, "_otel_failures", None)):
+            self._otel_record(ws)
 
     def _otel_record(self, ws: web.WebSocketResponse) -> None:
         """Record `ws` from now on, if it belongs to a connection."""
         socket = current_socket()
-        self._otel_conversation: Conversation | None = None
-        self._otel_unwatched: Unwatched | None = None
         if socket is not None:
             self._otel_conversation = socket.connection.conversation
             with socket.connection.fuse:

@@ -91,10 +91,11 @@ class OTelViewMixin:
         ws: web.WebSocketResponse = await super().create_websocket_response(  # type: ignore[misc]
             request, subprotocol
         )
-        socket = current_socket()
-        if socket is not None:
-            with socket.connection.fuse:
-                socket.open(ws)
+        with Fuse(self._otel_failures):
+            socket = current_socket()
+            if socket is not None:
+                with socket.connection.fuse:
+                    socket.open(ws)
         return ws
 
     async def run(self, request: web.Request, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -104,8 +105,9 @@ class OTelViewMixin:
         scope: Scope | None = None
         response: object = None
         raised: BaseException | None = None
-        before = get_current()
+        before = Context()
         with fuse:
+            before = get_current()
             handshake = _handshake(request)
             if handshake is _Handshake.NONE:
                 scope = Scope(self._otel_telemetry(), request.headers)
@@ -114,9 +116,9 @@ class OTelViewMixin:
                 scope = socket = _begin(self._otel_telemetry(), fuse, request, before)
                 socket.connection.facts.malformed = handshake is _Handshake.MALFORMED
                 attach(socket.connection.context)
-        host = super().run(request, *args, **kwargs)  # type: ignore[misc]
         try:
             # The one place that sees every ending.
+            host = super().run(request, *args, **kwargs)  # type: ignore[misc]
             response = await (host if socket is None else CancellationWatch(host, socket))
         except BaseException as exception:
             raised = exception
@@ -200,6 +202,7 @@ def _end(socket: RecordedSocket, response: object, raised: BaseException | None)
     with connection.fuse:
         # An exception leaves the host in the context of the message that it handled.
         attach(connection.context)
+    with connection.fuse:
         connection.ended(raised)
     with connection.fuse:
         socket.forget()

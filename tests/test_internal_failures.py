@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn
 import pytest
 from strawberry.aiohttp.views import GraphQLView
 
-from strawberry_ws_otel import _extension, _operation, _view
+from strawberry_ws_otel import _adapter, _extension, _operation, _view
 from strawberry_ws_otel._closing import Closing
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._conversation import Conversation
@@ -78,12 +78,19 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Transport, "__init__"),
     (Transport, "alive"),
     (Transport, "writable"),
+    (_adapter, "attach"),
+    (_adapter, "current_socket"),
+    (_view, "attach"),
+    (_view, "current_scope"),
+    (_view, "current_socket"),
+    (_view, "get_current"),
 ]
 
 
 BEGINNINGS: Final[list[tuple[object, str]]] = [
     (_view, "_begin"),
     (_view, "_handshake"),
+    (_view, "get_current"),
     (Parentage, "__new__"),
     (SpanRecorder, "__init__"),
     (Transport, "__init__"),

@@ -454,6 +454,25 @@ async def test_a_run_below_the_mixin_is_inside_the_connection(telemetry: Telemet
     assert told(telemetry) == conversation(below="yes")
 
 
+async def test_a_run_that_raises_before_it_can_be_awaited_is_told_like_any_other(
+    telemetry: Telemetry,
+) -> None:
+    class Guarded(View):
+        def run(self, request: Any, *arguments: Any, **keywords: Any) -> Any:
+            if "X-Forbidden" in request.headers:
+                raise web.HTTPForbidden
+            return super().run(request, *arguments, **keywords)
+
+    async with hosting(instance(recorded(telemetry, Guarded))) as host:
+        client = await host.connect(headers={"X-Forbidden": "yes"})
+        assert client.status == 403
+        await host.served()
+
+    [span] = telemetry.spans()
+    assert attributes_of(span)["websocket.close.outcome"] == "handshake_rejected"
+    assert telemetry.total("websocket.server.closes") == 1
+
+
 async def test_a_run_may_bring_context_and_root_value(telemetry: Telemetry) -> None:
     class Own(OTelViewMixin, View):
         otel_config = config(telemetry)
