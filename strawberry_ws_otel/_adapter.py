@@ -77,25 +77,20 @@ class _UnwatchedMessages(_HandedOn):
 class _Messages(_HandedOn):
     """The messages of a connection, each handed on in the context that it belongs to."""
 
-    __slots__ = ("_conversation", "_handling")
+    __slots__ = ("_conversation",)
 
     def __init__(self, messages: AsyncGenerator[object, None], conversation: Conversation) -> None:
         super().__init__(messages)
         self._conversation = conversation
-        self._handling = False
-        """Whether the host handles a message, until it asks for the next one."""
 
     async def __anext__(self) -> object:
         conversation = self._conversation
-        if self._handling:
-            with conversation.fuse:
-                # Not detached: who asks for the next message may be another task.
-                attach(conversation.handled())
-        self._handling = False
+        with conversation.fuse:
+            # Not detached: who asks for the next message may be another task.
+            attach(conversation.handled())
         message = await self._messages.__anext__()
         with conversation.fuse:
             attach(conversation.received(message))
-        self._handling = True
         return message
 
 
@@ -146,9 +141,10 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         try:
             await super().send_json(message)  # type: ignore[safe-super]
         except asyncio.CancelledError:
-            # aiohttp writes a frame before it waits for the buffer to drain.
             with conversation.fuse:
-                conversation.sent(message)
+                # Without shadows nobody knows whether the frame was written; mostly it was.
+                conversation.cut_short |= self._otel_unwatched is not None
+                conversation.cancelled(message)
             raise
         except Exception as error:
             with conversation.fuse:

@@ -81,9 +81,10 @@ class Closing:
         self.decide()
 
     def socket_failed(self, error: BaseException | None) -> None:
-        """Note `ws.exception()`: a timeout before any close frame is a missed PONG.
+        """Note what failed: a timeout before any close frame is a client that does not answer.
 
-        After a close frame it is only the echo that did not come.
+        It missed a PONG, or was silent for longer than the application's `receive_timeout`. After a
+        close frame it is only the echo that did not come.
         """
         if self.facts.first is None and isinstance(error, TimeoutError):
             self.facts.frame_error = error

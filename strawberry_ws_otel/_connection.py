@@ -74,7 +74,14 @@ class Connection:
         context = trace.set_span_in_context(self.span.span, parentage.context)
         facts = Facts()
         self.conversation = Conversation(
-            telemetry, fuse, self.id, self.span, facts, set_value(_KEY, self, context), in_reader
+            telemetry,
+            fuse,
+            self.id,
+            self.span,
+            facts,
+            set_value(_KEY, self, context),
+            set_value(_KEY, self, parentage.applications),
+            in_reader,
         )
         self.closing = Closing(telemetry, self.span, facts, self.conversation)
 

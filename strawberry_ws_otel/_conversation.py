@@ -10,10 +10,16 @@ from strawberry_ws_otel import _bounds, _semconv
 from strawberry_ws_otel._close import Facts, Verdict
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._init import ConnectionInit
-from strawberry_ws_otel._operation import Attributes
+from strawberry_ws_otel._operation import Attributes, current_operation
 from strawberry_ws_otel._operations import Operations
-from strawberry_ws_otel._propagation import Parentage, remote_context, within_connection
+from strawberry_ws_otel._propagation import (
+    Parentage,
+    rebased,
+    remote_context,
+    within_connection,
+)
 from strawberry_ws_otel._protocol import Meaning, Message, Vocabulary, vocabulary
+from strawberry_ws_otel._scope import current_scope
 from strawberry_ws_otel._spans import SpanRecorder
 from strawberry_ws_otel._tally import Traffic
 from strawberry_ws_otel._telemetry import Telemetry
@@ -24,6 +30,8 @@ class Conversation:
 
     __slots__ = (
         "_acknowledged",
+        "_application",
+        "_attached",
         "_carried",
         "_connection_id",
         "_facts",
@@ -40,6 +48,7 @@ class Conversation:
         "_unshared",
         "_vocabulary",
         "context",
+        "cut_short",
         "fuse",
         "traffic",
     )
@@ -52,6 +61,7 @@ class Conversation:
         span: SpanRecorder,
         facts: Facts,
         context: Context,
+        application: Context,
         in_reader: Callable[[], bool],
     ) -> None:
         """Start the conversation.
@@ -63,10 +73,12 @@ class Conversation:
             span: the connection's, for the messages of no operation.
             facts: what is known about the end of the connection.
             context: in which the host serves the connection.
+            application: the same, without the connection's span and what the handshake brought.
             in_reader: whether the caller is the task that reads the socket.
         """
         self.fuse = fuse
-        self.context = context
+        self.context = self._attached = context
+        self._application = application
         self.traffic = Traffic()
         """What the connection has carried; the edge counts the bytes that it sends."""
         self._telemetry = telemetry
@@ -89,6 +101,8 @@ class Conversation:
         """Whether a data frame came of which no message has been made (yet)."""
         self._last_received: float | None = None
         self._over = False
+        self.cut_short = False
+        """Whether whoever sends a message was cancelled after its frame had been written."""
 
     def opened(self, subprotocol: str | None) -> bool:
         """Note that the upgrade was sent; return False if there is nothing to open any more."""
@@ -113,6 +127,10 @@ class Conversation:
 
     def received(self, value: object) -> Context:
         """Note a message, any JSON value, and return the context in which to handle it."""
+        self._attached = self._received(value)
+        return self._attached
+
+    def _received(self, value: object) -> Context:
         if self._over:
             return get_current()
         self._unread = False
@@ -130,10 +148,22 @@ class Conversation:
         return self.context
 
     def handled(self) -> Context:
-        """Note that the host has handled the message, and return the context in which to go on."""
+        """Note that the host asks for a message, and return the context in which to go on."""
         self._message = None
         self._operations.handled()
-        return get_current() if self._over else self.context
+        if self._over:
+            return get_current()
+        self._adopt_changes()
+        self._attached = self.context
+        return self._attached
+
+    def _adopt_changes(self) -> None:
+        """Keep what the application has changed in its context: it would stay there without us."""
+        current, attached = get_current(), self._attached
+        if current is attached or not _is_of(attached, current):
+            return
+        self.context = rebased(current, attached, self.context)
+        self._application = rebased(current, attached, self._application)
 
     def sent(self, message: Mapping[str, Any]) -> None:
         """Note a message that went out; called where the host sends it, in its exception state."""
@@ -167,6 +197,12 @@ class Conversation:
             case Meaning.REFUSAL:
                 self._facts.refused = True
         self._span.message(message_type)
+
+    def cancelled(self, message: Mapping[str, Any]) -> None:
+        """Note that whoever sends a message was cancelled: it went out if its frame did."""
+        written, self.cut_short = self.cut_short, False
+        if written:
+            self.sent(message)
 
     def not_sent(self, message: Mapping[str, Any], error: Exception) -> None:
         """Note that a message could not be sent, say because it could not be encoded."""
@@ -206,12 +242,12 @@ class Conversation:
 
     def _parentage(self, carried: Context | None) -> Parentage:
         config, span = self._telemetry.config, self._span.context
-        return within_connection(config, self.context, span, carried, self.fuse)
+        return within_connection(config, self.context, self._application, span, carried, self.fuse)
 
     def _remote(self, carrier: Mapping[str, Any]) -> Context | None:
         if self._telemetry.config.remote_context == "ignore":
             return None
-        return remote_context(carrier, self.context, self.fuse)
+        return remote_context(carrier, self.fuse)
 
     def _link(self, child: SpanRecorder, parentage: Parentage) -> None:
         if parentage.apart:
@@ -289,4 +325,11 @@ class Conversation:
         And of the message that the host died of: a timer of its own may keep the connection.
         """
         self._carried = self._message = None
-        self.context = Context()
+        self.context = self._attached = self._application = Context()
+
+
+def _is_of(attached: Context, current: Context) -> bool:
+    """Whether `current` came of what we attached; another task may have none, or an older one."""
+    return current_scope(current) is current_scope(attached) and current_operation(
+        current
+    ) is current_operation(attached)

@@ -26,7 +26,7 @@ from strawberry_ws_otel._config import OTelConfig
 from strawberry_ws_otel._errors import error_attributes, error_type
 from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._operation import Operation, current_operation
-from strawberry_ws_otel._propagation import of_request
+from strawberry_ws_otel._propagation import of_request, rebased
 from strawberry_ws_otel._scope import Scope, current_scope
 from strawberry_ws_otel._spans import SpanRecorder
 from strawberry_ws_otel._telemetry import Telemetry
@@ -144,13 +144,18 @@ class _Whole(_Phases):
     _previous: Context | None = None
 
     def on_operation(self) -> Iterator[None]:
-        raised: Exception | None = None
+        raised: BaseException | None = None
         with self._fuse:
             self._begin()
         try:
             yield
         except Exception as exception:
             raised = exception
+            raise
+        except asyncio.CancelledError as cancellation:
+            # Whoever asked is gone. A subscription ends so when its client has heard enough.
+            if self._operation is not None and self._operation.type != "subscription":
+                raised = cancellation
             raise
         finally:
             with self._fuse:
@@ -182,13 +187,13 @@ class _Whole(_Phases):
         operation.claim()
         attach(operation.context)
 
-    def _finish(self, raised: Exception | None) -> None:
+    def _finish(self, raised: BaseException | None) -> None:
         if self._operation is None:
             return
         self._note_errors()
         # A stream may be closed by another task, whose context was never ours.
-        if self._previous is not None and get_current() is self._operation.context:
-            attach(self._previous)
+        if self._previous is not None and current_operation() is self._operation:
+            attach(rebased(get_current(), self._operation.context, self._previous))
         self._operation.finish(None if raised is None else _bounds.exception_type(raised))
 
 

@@ -32,13 +32,12 @@ class FailureLog:
 
     def failed(self, exc: Exception) -> None:
         """Log `exc`, and how many of its class were left out before."""
-        kind = exception_type(exc)
-        left_out = self._rate.admit(kind)
+        left_out = self._rate.admit(exception_type(exc))
         if left_out is not None:
             _logger.error(
-                "Telemetry failed and is off for this connection or operation;"
+                "Telemetry failed and is off for this connection, operation or instrument;"
                 " the conversation goes on untouched%s",
-                f"; {left_out} more failures with {kind} were not logged" if left_out else "",
+                f"; {left_out} more failures like it were not logged" if left_out else "",
                 exc_info=exc,
             )
 

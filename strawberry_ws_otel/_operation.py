@@ -223,7 +223,7 @@ def _document(query: object, *, captured: bool) -> Attributes:
     }
 
 
-def current_operation() -> Operation | None:
-    """Return the operation in whose context the caller runs."""
-    operation = get_value(_KEY)
+def current_operation(context: Context | None = None) -> Operation | None:
+    """Return the operation in whose context the caller runs, or that of `context`."""
+    operation = get_value(_KEY, context)
     return operation if isinstance(operation, Operation) else None

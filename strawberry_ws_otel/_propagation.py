@@ -30,9 +30,17 @@ class Parentage(NamedTuple):
     """Where a span starts: the context that holds its parent, and what it links to."""
 
     context: Context
+    """With all that the application has put into its own."""
     links: tuple[SpanContext, ...] = ()
     apart: bool = False
     """Whether it is apart from the connection's trace, and so linked with it both ways."""
+    without: Context | None = None
+    """The context without what a carrier brought, if one did."""
+
+    @property
+    def applications(self) -> Context:
+        """The context of the application, in which no carrier has put anything."""
+        return self.context if self.without is None else self.without
 
 
 class _AnyCase(Getter[Mapping[str, list[str]]]):
@@ -48,8 +56,8 @@ class _AnyCase(Getter[Mapping[str, list[str]]]):
 _GETTER: Final = _AnyCase()
 
 
-def remote_context(carrier: Mapping[Any, Any], base: Context, fuse: Fuse) -> Context | None:
-    """Return `base` with the span and baggage that `carrier` brings; None if it brings no span."""
+def remote_context(carrier: Mapping[Any, Any], fuse: Fuse) -> Context | None:
+    """Return the span and baggage that `carrier` brings, alone; None if it brings no span."""
     lowered: dict[str, list[str]] = {}
     for key, value in islice(carrier.items(), _MAX_ENTRIES):
         if isinstance(key, str) and isinstance(value, str) and _is_field(key, value):
@@ -57,7 +65,7 @@ def remote_context(carrier: Mapping[Any, Any], base: Context, fuse: Fuse) -> Con
     if not lowered:
         return None
     with fuse:
-        context = propagate.extract(lowered, detached(base), _GETTER)
+        context = propagate.extract(lowered, Context(), _GETTER)
         if span_context(context, fuse).is_valid:
             return context
     return None
@@ -76,8 +84,22 @@ def span_context(context: Context, fuse: Fuse) -> SpanContext:
 
 
 def detached(context: Context) -> Context:
-    """Return `context` without span and baggage; whatever else the application put in stays."""
-    return baggage.clear(trace.set_span_in_context(INVALID_SPAN, context))
+    """Return `context` without its span."""
+    return trace.set_span_in_context(INVALID_SPAN, context)
+
+
+def joined(context: Context, carried: Context) -> Context:
+    """Return `context` with what a carrier brought; its own baggage stays as it is."""
+    both = Context({**context, **carried})
+    for name, value in baggage.get_all(context).items():
+        both = baggage.set_baggage(name, value, both)
+    return both
+
+
+def rebased(current: Context, ours: Context, base: Context) -> Context:
+    """Return `base` with what the application has changed on the way from `ours` to `current`."""
+    changed = {key: value for key, value in current.items() if ours.get(key) is not value}
+    return Context({**base, **changed}) if changed else base
 
 
 def of_request(
@@ -89,11 +111,11 @@ def of_request(
     """
     if config.remote_context == "ignore" or span_context(current, fuse).is_valid:
         return Parentage(current)
-    remote = remote_context(headers, current, fuse) if _may_carry(headers, fuse) else None
+    remote = remote_context(headers, fuse) if _may_carry(headers, fuse) else None
     if remote is None:
         return Parentage(current)
     if config.remote_context == "parent":
-        return Parentage(remote)
+        return Parentage(joined(current, remote), without=current)
     return Parentage(current, (span_context(remote, fuse),))
 
 
@@ -104,23 +126,29 @@ def _may_carry(headers: Mapping[str, str], fuse: Fuse) -> bool:
     return False
 
 
-def within_connection(
-    config: OTelConfig, connection: Context, span: SpanContext, carried: Context | None, fuse: Fuse
+def within_connection(  # noqa: PLR0913, PLR0917  # all that may be a parent
+    config: OTelConfig,
+    connection: Context,
+    application: Context,
+    span: SpanContext,
+    carried: Context | None,
+    fuse: Fuse,
 ) -> Parentage:
     """Return the parentage of a connection's init or operation.
 
     Args:
         config: says what a remote context is to us, and what stands in for it.
         connection: the context in which the connection is served.
+        application: the same without the connection's span, and without what the handshake brought.
         span: what identifies the connection's span.
         carried: the remote context that the first carrier which has one brought.
         fuse: what keeps our failures from the host.
     """
     links: tuple[SpanContext, ...] = (span,)
     if carried is not None and config.remote_context == "parent":
-        return Parentage(carried, links, apart=True)
+        return Parentage(joined(application, carried), links, apart=True)
     if carried is not None and config.remote_context == "link":
         links = (span, span_context(carried, fuse))
     if config.trace_shape == "nested":
         return Parentage(connection, links[1:])
-    return Parentage(detached(connection), links, apart=True)
+    return Parentage(detached(application), links, apart=True)

@@ -26,7 +26,7 @@ class Scope:
         return set_value(_KEY, self, context)
 
 
-def current_scope() -> Scope | None:
-    """Return the scope of the view that the running code is called by."""
-    scope = get_value(_KEY)
+def current_scope(context: Context | None = None) -> Scope | None:
+    """Return the scope of the view that the running code, or that in `context`, is called by."""
+    scope = get_value(_KEY, context)
     return scope if isinstance(scope, Scope) else None

@@ -186,8 +186,10 @@ class Shadows:
         if isinstance(error, ConnectionError):
             self._closing.send_failed()
         elif isinstance(error, asyncio.CancelledError):
-            # aiohttp writes a frame before it waits for the buffer to drain.
+            # aiohttp writes a frame before it waits for the buffer to drain. Not one that waits for
+            # another to be compressed first, but nobody can tell.
             self._traffic.bytes_sent += utf8_size(data)
+            self._conversation.cut_short = True
 
     def _close_called(
         self,

@@ -23,7 +23,7 @@ from strawberry_ws_otel._cancellation import CancellationWatch
 from strawberry_ws_otel._config import OTelConfig
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._failsafe import FailureLog, Fuse
-from strawberry_ws_otel._propagation import of_request
+from strawberry_ws_otel._propagation import of_request, rebased
 from strawberry_ws_otel._scope import Scope, current_scope
 from strawberry_ws_otel._socket import RecordedSocket, current_socket
 from strawberry_ws_otel._telemetry import Telemetry
@@ -105,17 +105,18 @@ class OTelViewMixin:
         scope: Scope | None = None
         response: object = None
         raised: BaseException | None = None
-        before = Context()
+        before = ours = Context()
         with fuse:
             before = get_current()
             handshake = _handshake(request)
             if handshake is _Handshake.NONE:
                 scope = Scope(self._otel_telemetry(), request.headers)
-                attach(scope.within(before))
+                ours = scope.within(before)
             else:
                 scope = socket = _begin(self._otel_telemetry(), fuse, request, before)
                 socket.connection.facts.malformed = handshake is _Handshake.MALFORMED
-                attach(socket.connection.context)
+                ours = socket.connection.context
+            attach(ours)
         try:
             # The one place that sees every ending.
             host = super().run(request, *args, **kwargs)  # type: ignore[misc]
@@ -131,7 +132,7 @@ class OTelViewMixin:
             with fuse:
                 # Not detached: an abandoned coroutine is closed in somebody else's context.
                 if scope is not None and current_scope() is scope:
-                    attach(before)
+                    attach(rebased(get_current(), ours, before))
             del raised
 
     def _otel_telemetry(self) -> Telemetry:

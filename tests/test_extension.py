@@ -12,6 +12,7 @@ from graphql import GraphQLError
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult
+from opentelemetry.trace import StatusCode
 from strawberry.extensions import MaskErrors
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import Info
@@ -111,6 +112,29 @@ async def test_a_request_is_one_trace_with_its_phases(
     assert status == 200
     assert told(telemetry) == [executed(document, name=name), *phases(type_, *THREE_PHASES)]
     assert requests(telemetry) == {request(type_): 1}
+
+
+async def test_a_query_whose_client_has_gone_is_no_success(telemetry: Telemetry) -> None:
+    asked = asyncio.Event()
+
+    @strawberry.type
+    class Slow:
+        @strawberry.field
+        async def answer(self) -> int:
+            asked.set()
+            await asyncio.Event().wait()
+            return 42
+
+    schema = strawberry.Schema(query=Slow, extensions=[extension(telemetry)])
+    async with hosting(View(schema=schema), handler_cancellation=True) as host:
+        client = asyncio.create_task(host.post({"query": "{ answer }"}))
+        await asked.wait()
+        client.cancel()
+        await host.served()
+
+    [query] = telemetry.spans("query")
+    assert query.status.status_code is StatusCode.ERROR
+    assert requests(telemetry) == {request("query", "asyncio.exceptions.CancelledError"): 1}
 
 
 async def test_each_operation_of_a_batch_is_a_trace_of_its_own(telemetry: Telemetry) -> None:

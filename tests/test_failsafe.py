@@ -64,7 +64,7 @@ def test_an_exception_is_swallowed_and_logged_whole(
     assert record.exc_info[1] is error
     assert record.exc_info[2] is not None
     assert record.getMessage() == (
-        "Telemetry failed and is off for this connection or operation;"
+        "Telemetry failed and is off for this connection, operation or instrument;"
         " the conversation goes on untouched"
     )
 

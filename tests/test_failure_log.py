@@ -47,9 +47,12 @@ def kinds(log: LogKeeper) -> list[Any]:
 
 def endings(log: LogKeeper) -> list[str]:
     """What the records say beyond that telemetry is off."""
-    said = "Telemetry failed and is off for this connection or operation; the conversation goes on"
-    assert all(record.getMessage().startswith(f"{said} untouched") for record in log.records)
-    return [record.getMessage().removeprefix(f"{said} untouched") for record in log.records]
+    said = (
+        "Telemetry failed and is off for this connection, operation or instrument;"
+        " the conversation goes on untouched"
+    )
+    assert all(record.getMessage().startswith(said) for record in log.records)
+    return [record.getMessage().removeprefix(said) for record in log.records]
 
 
 def test_a_flood_of_failures_is_ten_records_a_minute(clock: Clock, library_log: LogKeeper) -> None:
@@ -66,7 +69,7 @@ def test_the_first_record_after_a_flood_says_how_many_were_left_out(
     blow(failures, OneError, 2)
     assert endings(library_log) == [
         *[""] * 10,
-        f"; 990 more failures with {__name__}.OneError were not logged",
+        "; 990 more failures like it were not logged",
         "",
     ]
     assert {record.levelno for record in library_log.records} == {logging.ERROR}
@@ -137,7 +140,7 @@ async def test_a_broken_sdk_does_not_flood_the_log_of_a_server(
     await visit(view, 1)
     assert endings(library_log) == [
         *[""] * 10,
-        f"; {MANY - 10} more failures with tests.doubles.PipeError were not logged",
+        f"; {MANY - 10} more failures like it were not logged",
     ]
 
 

@@ -109,8 +109,8 @@ ALWAYS = {
     "Span.end": SPANS,
     "Span.get_span_context": 1,
     "Histogram.record": 3,
-    "context.attach": 7,
-    "context.get_current": 4,
+    "context.attach": 8,
+    "context.get_current": 8,
 }
 
 IF_SAMPLED = {

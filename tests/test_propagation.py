@@ -17,7 +17,9 @@ from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._propagation import (
     Parentage,
     detached,
+    joined,
     of_request,
+    rebased,
     remote_context,
     span_context,
     within_connection,
@@ -53,7 +55,7 @@ def spans(parentage: Parentage) -> tuple[tuple[int, int], list[tuple[int, int]]]
 
 
 def remote(carrier: Mapping[Any, Any]) -> Context | None:
-    return remote_context(carrier, holding(*LOCAL), Fuse())
+    return remote_context(carrier, Fuse())
 
 
 # --- Carriers --------------------------------------------------------------------------------
@@ -68,10 +70,12 @@ def test_a_carrier_is_read_whatever_the_case_of_its_keys(key: str) -> None:
     assert (found.is_remote, found.trace_flags) == (True, TraceFlags.SAMPLED)
 
 
-def test_a_carrier_brings_its_own_baggage_and_leaves_the_rest_of_the_context() -> None:
-    context = remote(CARRIER)
-    assert context is not None
-    assert dict(baggage.get_all(context)) == {"tenant": "acme"}
+def test_a_carrier_brings_its_baggage_beside_that_of_the_application_which_stays() -> None:
+    carried = remote({**CARRIER, "baggage": "tenant=acme,own=theirs"})
+    assert carried is not None
+    context = joined(holding(*LOCAL), carried)
+    assert ids(context) == REMOTE
+    assert dict(baggage.get_all(context)) == {"tenant": "acme", "own": "1"}
     assert get_value(APPLICATION, context) == "kept"
 
 
@@ -180,7 +184,7 @@ def test_the_configured_propagator_may_look_at_the_names_of_a_carrier(by_any_nam
 def test_a_propagator_that_raises_brings_nothing_and_is_logged(library_log: LogKeeper) -> None:
     fuse = Fuse()
     with broken_propagator() as ledger:
-        assert remote_context(CARRIER, Context(), fuse) is None
+        assert remote_context(CARRIER, fuse) is None
     assert ledger.calls == ["TextMapPropagator.extract"]
     assert fuse.blown
     assert len(library_log.records) == 1
@@ -197,7 +201,7 @@ def test_an_empty_carrier_does_not_trouble_the_propagator() -> None:
 @given(carrier=st.dictionaries(any_text | st.sampled_from(["traceparent", "baggage"]), any_json))
 def test_any_carrier_can_be_read(carrier: dict[str, Any]) -> None:
     fuse = Fuse()
-    remote_context(carrier, Context(), fuse)
+    remote_context(carrier, fuse)
     assert not fuse.blown
 
 
@@ -210,11 +214,19 @@ def test_a_span_without_a_context_is_the_invalid_one(library_log: LogKeeper) -> 
     assert len(library_log.records) == 1
 
 
-def test_a_detached_context_has_no_span_and_no_baggage_but_all_the_rest() -> None:
+def test_a_detached_context_has_no_span_but_all_the_rest() -> None:
     context = detached(holding(*LOCAL))
     assert ids(context) == NOTHING
-    assert dict(baggage.get_all(context)) == {}
+    assert dict(baggage.get_all(context)) == {"own": "1"}
     assert get_value(APPLICATION, context) == "kept"
+
+
+def test_what_the_application_changed_in_our_context_is_changed_in_its_own() -> None:
+    base = set_value("first", 1, Context())
+    ours = set_value("span", "ours", base)
+    current = set_value("second", 2, set_value("first", "changed", ours))
+    assert rebased(current, ours, base) == {"first": "changed", "second": 2}
+    assert rebased(ours, ours, base) is base
 
 
 # --- A connection, or an HTTP request --------------------------------------------------------
@@ -282,12 +294,13 @@ WITHIN_CONNECTION = {
 
 
 def within(shape: Any, mode: Any, *, carried: bool) -> Parentage:
-    connection = holding(*LOCAL)
+    connection = baggage.set_baggage("handshake", "1", holding(*LOCAL))
     return within_connection(
         OTelConfig(trace_shape=shape, remote_context=mode),
         connection,
+        holding(*LOCAL),
         span_context(connection, Fuse()),
-        remote_context(CARRIER, connection, Fuse()) if carried else None,
+        remote_context(CARRIER, Fuse()) if carried else None,
         Fuse(),
     )
 
@@ -304,15 +317,15 @@ def test_what_a_client_asks_for_is_a_trace_of_its_own_or_under_its_connection(
 @pytest.mark.parametrize(
     ("shape", "mode", "carried", "brought"),
     [
-        ("linked", "parent", True, {"tenant": "acme"}),
-        ("nested", "parent", True, {"tenant": "acme"}),
-        ("linked", "parent", False, {}),
-        ("linked", "link", True, {}),
-        ("nested", "parent", False, {"own": "1"}),
-        ("nested", "link", True, {"own": "1"}),
+        ("linked", "parent", True, {"tenant": "acme", "own": "1"}),
+        ("nested", "parent", True, {"tenant": "acme", "own": "1"}),
+        ("linked", "parent", False, {"own": "1"}),
+        ("linked", "link", True, {"own": "1"}),
+        ("nested", "parent", False, {"handshake": "1", "own": "1"}),
+        ("nested", "link", True, {"handshake": "1", "own": "1"}),
     ],
 )
-def test_baggage_comes_from_whoever_is_the_parent(
+def test_baggage_comes_from_whoever_is_the_parent_and_from_the_application(
     shape: str, mode: str, brought: dict[str, str], *, carried: bool
 ) -> None:
     context = within(shape, mode, carried=carried).context

@@ -383,6 +383,66 @@ async def test_a_resolver_over_http_sees_the_baggage_of_the_headers(
     assert json.loads(answer["data"]["context"]) == [expected, "value"]
 
 
+class Leaving(View):
+    """A view that attaches to the context and never detaches: what comes after inherits it."""
+
+    async def get_context(self, *arguments: Any, **keywords: Any) -> Any:
+        attach(set_value("application", "left"))
+        return await super().get_context(*arguments, **keywords)
+
+    async def on_ws_connect(self, context: Any) -> Any:
+        attach(baggage.set_baggage("tenant", "acme"))
+        return await super().on_ws_connect(context)
+
+
+STRANGER = carrying(EXTENSIONS, tenant="stranger")
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+@pytest.mark.parametrize("shape", ["linked", "nested"])
+@pytest.mark.parametrize("extensions", [None, STRANGER], ids=["nothing carried", "carried"])
+async def test_operations_inherit_what_the_application_left_in_its_context(
+    extensions: dict[str, str] | None, shape: str, protocol: str, telemetry: Telemetry
+) -> None:
+    schema = strawberry.Schema(query=Query, subscription=Subscription, extensions=[OTelExtension])
+    traced = recorded(telemetry, Leaving, trace_shape=shape)
+    for view_class in (Leaving, traced):
+        async with hosting(view_class(schema=schema, keep_alive=False)) as host:
+            client = await host.acknowledged(protocol, payload=WITH_BAGGAGE.payload)
+            for id_ in ("first", "second"):
+                query = "subscription { context }"
+                client.json(subscribe(client, id_, query, extensions=extensions))
+                result = await client.message("next", "data")
+                await client.message("complete")
+                seen, value = json.loads(result["payload"]["data"]["context"])
+                assert (seen["tenant"], value) == ("acme", "left")
+            await part(client)
+
+
+async def test_what_the_application_left_in_the_context_is_left_after_the_view_too(
+    telemetry: Telemetry,
+) -> None:
+    left: list[tuple[Any, Any, Any]] = []
+
+    @web.middleware
+    async def compare(request: web.Request, handler: Handler) -> web.StreamResponse:
+        before = trace.get_current_span()
+        try:
+            return await handler(request)
+        finally:
+            span = trace.get_current_span()
+            left.append((get_value("application"), baggage.get_baggage("tenant"), span is before))
+
+    for view_class in (Leaving, recorded(telemetry, Leaving)):
+        view = view_class(schema=make_schema(OTelExtension), keep_alive=False)
+        async with hosting(view, compare) as host:
+            await host.post({"query": HELLO})
+            client = await host.acknowledged()
+            await part(client)
+
+    assert left == [("left", None, True), ("left", "acme", True)] * 2
+
+
 async def test_the_context_of_the_application_is_its_own_again_after_the_view(
     telemetry: Telemetry,
 ) -> None:

@@ -1,5 +1,6 @@
 """Views that override what can be overridden, and the log record of an abnormal close."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
@@ -210,6 +211,40 @@ async def test_a_view_inherits_what_makes_adapters(telemetry: Telemetry) -> None
 
     assert Adapter.seen.count("created") == 1
     assert told(telemetry) == conversation()
+
+
+class Waiting(AiohttpWebSocketAdapter):
+    """An adapter in which results wait for their turn, which comes once."""
+
+    turn: ClassVar[asyncio.Semaphore]
+
+    async def send_json(self, message: Mapping[str, Any]) -> None:
+        if message["type"] in {"next", "data"}:
+            await self.turn.acquire()
+        await super().send_json(message)
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+async def test_a_result_that_waits_for_its_turn_when_its_operation_is_stopped_is_not_counted(
+    protocol: str, telemetry: Telemetry
+) -> None:
+    class Own(OTelViewMixin, View):
+        websocket_adapter_class = Waiting
+        otel_config = config(telemetry)
+
+    Waiting.turn = asyncio.Semaphore(1)
+    async with hosting(instance(Own)) as host:
+        client = await host.acknowledged(protocol)
+        client.json(subscribe(client, "a", TICKS, variables={"to": 5}))
+        await client.message("next", "data")
+        await part(client)
+        await host.served()
+
+    [whole] = telemetry.spans("GraphQL WebSocket Connection")
+    [one] = telemetry.spans("subscription")
+    assert attributes_of(one)["graphql.ws.results"] == 1
+    # Beside it the ack.
+    assert attributes_of(whole)["graphql.ws.messages.sent"] == 2
 
 
 class Demanding(Adapter):
