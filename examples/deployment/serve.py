@@ -1,10 +1,12 @@
 """One process: `python -m examples.deployment.serve`, until SIGTERM or Ctrl-C.
 
-PORT is where it listens. UVLOOP=1 runs it on uvloop.
+PORT is where it listens. UVLOOP=1 runs it on uvloop. CERTIFICATE is a PEM file with a private key
+and its certificates, with which it speaks TLS.
 """
 
 import asyncio
 import os
+import ssl
 
 from aiohttp import web
 
@@ -21,6 +23,16 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def tls() -> ssl.SSLContext | None:
+    """Load the certificate, if there is one."""
+    certificate = os.environ.get("CERTIFICATE")
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
 def main() -> None:
     """Serve, and export what is left when everybody has left."""
     telemetry = Telemetry()
@@ -30,6 +42,7 @@ def main() -> None:
             host="127.0.0.1",
             port=int(os.environ.get("PORT", "8000")),
             shutdown_timeout=10,
+            ssl_context=tls(),
             loop=new_loop(),
         )
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -13,12 +14,21 @@ import aiohttp
 
 from examples.operations.measured import open_session
 from tests.deployment.receiver import Receiver
+from tests.ports import free_port
+from tests.tls import TLS
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60
 OURS = "Telemetry failed"
 """What a program prints if the library fails. Tracebacks of the host it may: a result too late."""
 COUNT = "subscription Count { count(to: 1000000) }"
+STRICT = ("-X", "dev", "-W", "error")
+"""Lets Python complain: of warnings, of what was left open or unawaited, of slow callbacks."""
+COMPLAINT = re.compile(
+    r"(?:^|[ .])\w*Warning: |Task was destroyed"
+    # That the host is slow is up to the machine, but no callback of ours is.
+    r"|^Executing <\w*Handle .*\bstrawberry_ws_otel/_\w+\.py"
+)
 
 
 def environment(receiver: Receiver, **variables: str) -> dict[str, str]:
@@ -55,6 +65,11 @@ class Program:
     @property
     def printed(self) -> str:
         return self.output.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def complaints(self) -> list[str]:
+        """The lines in which Python complained."""
+        return [line for line in self.printed.splitlines() if COMPLAINT.search(line)]
 
     async def prints(self, text: str, times: int = 1) -> None:
         await until(lambda: self.printed.count(text) >= times, f"{text}\n{self.printed}")
@@ -93,25 +108,61 @@ async def running(
         await process.wait()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way to run a server."""
+
+    python: tuple[str, ...] = ()
+    """Options of the interpreter."""
+    uvloop: bool = False
+    tls: TLS | None = None
+
+
+PLAINLY = Way()
+
+
+@dataclass(frozen=True)
+class Server(Program):
+    """A program that serves, and its visitors."""
+
+    url: str
+    visitors: "Crowd"
+
+    async def visited_by(self, number: int, headers: Mapping[str, str] | None = None) -> None:
+        """Let so many subscribe."""
+        await self.visitors.joins(self.url, number, headers)
+
+
 @asynccontextmanager
 async def serving(
-    receiver: Receiver, port: int, output: Path, **variables: str
-) -> AsyncIterator[Program]:
-    """Run `examples.deployment.serve` until it listens."""
-    async with running(
-        *(sys.executable, "-u", "-m", "examples.deployment.serve"),
-        output=output,
-        environment=environment(receiver, PORT=str(port), **variables),
-    ) as program:
+    receiver: Receiver, folder: Path, way: Way = PLAINLY, **variables: str
+) -> AsyncIterator[Server]:
+    """Run `examples.deployment.serve`, which listens already, until the block ends."""
+    port, certificate = free_port(), folder / "server.pem"
+    variables |= {"PORT": str(port), "UVLOOP": str(int(way.uvloop))}
+    if way.tls is not None:
+        certificate.write_bytes(way.tls.pem)
+        variables["CERTIFICATE"] = str(certificate)
+    async with (
+        running(
+            *(sys.executable, *way.python, "-u", "-m", "examples.deployment.serve"),
+            output=folder / "log",
+            environment=environment(receiver, **variables),
+        ) as program,
+        crowd(way.tls) as visitors,
+    ):
         await program.prints("Running on")
-        yield program
+        scheme = "http" if way.tls is None else "https"
+        url = f"{scheme}://127.0.0.1:{port}/graphql"
+        yield Server(program.process, program.output, url, visitors)
 
 
 class Crowd:
     """Clients with a live subscription each."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, tls: TLS | None) -> None:
         self._session = session
+        self._trust = True if tls is None else tls.client
         self.sockets: list[aiohttp.ClientWebSocketResponse] = []
 
     async def joins(
@@ -126,7 +177,7 @@ class Crowd:
     ) -> aiohttp.ClientWebSocketResponse:
         async with asyncio.timeout(PATIENCE):
             ws = await self._session.ws_connect(
-                url, protocols=["graphql-transport-ws"], headers=headers
+                url, protocols=["graphql-transport-ws"], headers=headers, ssl=self._trust
             )
             await ws.send_json({"type": "connection_init"})
             assert (await ws.receive_json())["type"] == "connection_ack"
@@ -148,12 +199,14 @@ class Crowd:
 
 
 async def _close_code(ws: aiohttp.ClientWebSocketResponse) -> int | None:
-    async for _ in ws:
+    while (message := await ws.receive()).type is aiohttp.WSMsgType.TEXT:
         """Results."""
-    return ws.close_code
+    # Who reads a close frame too late to answer it has 1006 for his own `close_code`.
+    return message.data if message.type is aiohttp.WSMsgType.CLOSE else ws.close_code
 
 
 @asynccontextmanager
-async def crowd() -> AsyncIterator[Crowd]:
+async def crowd(tls: TLS | None = None) -> AsyncIterator[Crowd]:
+    """Clients for as long as the block runs, who trust that certificate."""
     async with open_session() as session:
-        yield Crowd(session)
+        yield Crowd(session, tls)
