@@ -164,14 +164,15 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         if unwatched is None:
             await super().close(code, reason)  # type: ignore[safe-super]
             return
-        closable = False
+        closed = writable = False
         with unwatched.fuse:
-            closable = unwatched.closable
+            closed, writable = unwatched.closed, unwatched.writable
         try:
             await super().close(code, reason)  # type: ignore[safe-super]
         finally:
             with unwatched.fuse:
-                unwatched.close_called(CloseFrame(code, reason), closable=closable)
+                frame = CloseFrame(code, reason)
+                unwatched.close_called(frame, closed=closed, writable=writable)
         with unwatched.fuse:
             unwatched.answered()
 

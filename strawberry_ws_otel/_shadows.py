@@ -212,6 +212,8 @@ class Shadows:
             self._closing.frame_sent(frame)
             # A reader in another task is woken by aiohttp, which then does not wait for the echo.
             return self._reader is None
+        elif not self._transport.writable:
+            self._closing.send_failed()
         return False
 
     def _echoed(self) -> None:

@@ -51,21 +51,28 @@ class Unwatched:
             self._closing.send_failed()
 
     @property
-    def closable(self) -> bool:
-        """Whether a close would write a frame now."""
-        return not self._ws.closed and self._transport.writable
+    def closed(self) -> bool:
+        """Whether the socket is closed."""
+        return self._ws.closed
 
-    def close_called(self, frame: CloseFrame, *, closable: bool) -> None:
-        """Note what the host asked the adapter for, of a socket that was `closable` before.
+    @property
+    def writable(self) -> bool:
+        """Whether a close of an open socket would write a frame now."""
+        return self._transport.writable
+
+    def close_called(self, frame: CloseFrame, *, closed: bool, writable: bool) -> None:
+        """Note what the host asked the adapter for, and what the socket was before.
 
         Told when it is over, since the host may fail before it has closed anything.
         """
         if not self._ws.closed:
             return
-        if closable:
+        if closed:
+            self._closing.redundant()
+        elif writable:
             self._closing.frame_sent(frame)
         else:
-            self._closing.redundant()
+            self._closing.send_failed()
 
     def answered(self) -> None:
         """Note the answer of the client, which aiohttp awaits unless somebody reads."""

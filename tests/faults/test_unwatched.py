@@ -16,7 +16,7 @@ from tests.faults.refusing import REFUSING, SHADOWED, ReadOnly
 from tests.scenarios.model import FAULTS, Scenario, Verdict, by_client
 from tests.scenarios.steps import TRANSPORT, closes, ends, live, steps
 from tests.server import Server, Setup, Socket, serving
-from tests.telemetry import Telemetry, attributes_of, labels
+from tests.telemetry import Telemetry, attributes_of, events_of, labels
 from tests.test_failsafe import handling
 from tests.test_internal_failures import CASES as FAILING
 from tests.test_internal_failures import Failures, names
@@ -89,7 +89,10 @@ def test_the_verdict_is_the_truth_or_unknown(
     client = run(converse(on(ReadOnly, case), arm)).client
     verdict = case.scenario.verdict
     assert_wire(client, verdict)
-    told = attributes_of(connection_span(telemetry))
+    span = connection_span(telemetry)
+    told = attributes_of(span)
+    redundant = len(events_of(span, name.EVENT_WEBSOCKET_CLOSE_REDUNDANT))
+    assert redundant in {case.scenario.redundant, 0}
     if verdict.outcome in HOST_CLOSES and not closes_past_the_host(case.scenario):
         assert is_true(told, verdict)
     assert is_true(told, verdict) or is_unknown(told)
@@ -182,11 +185,12 @@ PLACES: list[tuple[object, str]] = [
     (RecordedSocket, "_say_unwatched"),
     (Unwatched, "__init__"),
     (Unwatched, "answered"),
-    (Unwatched, "closable"),
     (Unwatched, "close_called"),
+    (Unwatched, "closed"),
     (Unwatched, "frame_received"),
     (Unwatched, "reading_ended"),
     (Unwatched, "settle"),
+    (Unwatched, "writable"),
 ]
 
 PARSE = "Failed to parse message"

@@ -8,7 +8,9 @@ from tests.frames import Frame, Opcode
 from tests.scenarios.model import LIVE, Scenario, refused, without_frames
 from tests.scenarios.steps import (
     INIT,
+    TRANSPORT,
     acknowledged,
+    asks,
     closes,
     ends,
     fin,
@@ -22,6 +24,7 @@ from tests.scenarios.steps import (
     sends,
     steps,
 )
+from tests.schema import UNPARSABLE
 from tests.server import Setup, wait, wait_and_accept
 
 LOST = without_frames("connection_lost")
@@ -72,6 +75,13 @@ NETWORK = (
         verdict=LOST,
         operations=LIVE,
         floods=True,
+    ),
+    Scenario(
+        name="client leaves after a syntax error, for which the host can close no more",
+        talk=steps(acknowledged, asks("a", UNPARSABLE), fin),
+        verdict=LOST,
+        operations=LIVE,
+        protocols=(TRANSPORT,),
     ),
     Scenario(
         name="client resets while on_ws_connect is still at work",
