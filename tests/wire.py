@@ -181,6 +181,10 @@ class Client:
         else:
             self._sock.shutdown(socket.SHUT_WR)
 
+    def write_beneath(self, data: bytes) -> None:
+        """Write past TLS, of which the server can make nothing."""
+        self._sock.send(data)
+
     def close_notify(self) -> None:
         """End the TLS in good order, without a close frame."""
         self._writer.close()

@@ -10,7 +10,7 @@ from tests.arms import REPRESENTATIVE, Case, converse, traced
 from tests.conftest import LogKeeper, Run
 from tests.scenarios.model import BOTH, LIVE, Scenario, by_client
 from tests.scenarios.network import LOST
-from tests.scenarios.steps import TRANSPORT, closes, handshake, live, steps
+from tests.scenarios.steps import TRANSPORT, Step, closes, handshake, live, steps
 from tests.server import Server, Setup
 from tests.telemetry import Telemetry, attributes_of
 from tests.test_closes import hold
@@ -46,17 +46,28 @@ def test_nobody_can_tell(
     compare(over(tls, case), run, telemetry, caplog)
 
 
-async def close_notify(client: Client, _server: Server) -> None:
+async def ends_in_good_order(client: Client, _server: Server) -> None:
     client.close_notify()
 
 
+async def breaks(client: Client, _server: Server) -> None:
+    client.write_beneath(b"GET / HTTP/1.1\r\n\r\n")
+
+
+@pytest.mark.parametrize("run", ["asyncio", "uvloop"], indirect=True)
+@pytest.mark.parametrize("end", [ends_in_good_order, breaks])
 @pytest.mark.parametrize("protocol", BOTH)
-def test_the_orderly_end_of_tls_is_no_close_frame(
-    protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper, tls: TLS
+def test_the_end_of_tls_is_no_close_frame(  # noqa: PLR0913, PLR0917  # fixtures
+    protocol: str,
+    end: Step,
+    run: Run[Any],
+    telemetry: Telemetry,
+    library_log: LogKeeper,
+    tls: TLS,
 ) -> None:
     scenario = Scenario(
-        name="close_notify",
-        talk=steps(live, close_notify),
+        name="the end of TLS",
+        talk=steps(live, end),
         verdict=LOST,
         operations=LIVE,
         setup=Setup(tls=tls),

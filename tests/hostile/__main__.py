@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tests.hostile.siege import HOST_LOGS, VARIANTS, Siege, besieged, living
+from tests.tls import TLS
 
 Result = TypeVar("Result")
 GROWTH: Final = 8 << 20
@@ -56,19 +57,19 @@ def memory() -> int:
 
 
 async def besiege(
-    seed: int, variant: str, frames: int, screen: Screen
+    seed: int, variant: str, tls: TLS | None, frames: int, screen: Screen
 ) -> tuple[Siege, dict[str, int]]:
     """Run the siege; return it, and the series that each metric had after a fifth of it."""
-    async with besieged(seed, variant) as siege:
+    async with besieged(seed, variant, tls) as siege:
         await siege.run(frames // 5, screen)
         series = siege.books.series()
         await siege.run(frames, screen)
     return siege, series
 
 
-async def replay(seed: int, variant: str, number: int) -> Siege:
+async def replay(seed: int, variant: str, tls: TLS | None, number: int) -> Siege:
     """Send one client alone."""
-    async with besieged(seed, variant) as siege:
+    async with besieged(seed, variant, tls) as siege:
         await siege.send(number)
     return siege
 
@@ -89,18 +90,20 @@ def main() -> int:
         "--variant", choices=VARIANTS, default="default", help="the options of the view"
     )
     parser.add_argument("--uvloop", action="store_true", help="serve on uvloop")
+    parser.add_argument("--tls", action="store_true", help="speak TLS, and break it at times")
     parser.add_argument("--client", type=int, help="send this client of the siege alone")
     arguments = parser.parse_args()
     for logger in HOST_LOGS:
         logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
     seed, variant = arguments.seed, arguments.variant
+    tls = TLS.make() if arguments.tls else None
     if arguments.client is not None:
-        siege = run(replay(seed, variant, arguments.client), on_uvloop=arguments.uvloop)
+        siege = run(replay(seed, variant, tls, arguments.client), on_uvloop=arguments.uvloop)
         rows: list[tuple[str, object]] = []
     else:
         screen = Screen(arguments.frames)
         siege, early = run(
-            besiege(seed, variant, arguments.frames, screen), on_uvloop=arguments.uvloop
+            besiege(seed, variant, tls, arguments.frames, screen), on_uvloop=arguments.uvloop
         )
         growth = memory() - (screen.level or 0)
         if growth > GROWTH:
@@ -121,6 +124,7 @@ def report(siege: Siege, rows: list[tuple[str, object]]) -> int:
     table: list[tuple[str, object]] = [
         ("seed", siege.seed),
         ("variant", siege.variant),
+        ("TLS", "no" if siege.tls is None else "yes"),
         ("frames", siege.frames),
         ("clients", siege.clients),
         ("connections", books.handshakes),

@@ -134,6 +134,20 @@ def _claiming(size: int) -> bytes:
     return b"\x81\xff" + size.to_bytes(8, "big") + MASK
 
 
+def beneath_tls(random: Random) -> bytes:
+    """What is no TLS, or none of this connection."""
+    return random.choice(
+        (
+            random.randbytes(random.randint(1, 100)),
+            # A record that nobody encrypted, one that is longer than it will ever be, an alert.
+            b"\x17\x03\x03\x00\x20" + random.randbytes(32),
+            b"\x17\x03\x03\x40\x00",
+            b"\x15\x03\x03\x00\x02\x02\x28",
+            b"GET / HTTP/1.1\r\n\r\n",
+        )
+    )
+
+
 KINDS: Final[dict[Callable[[Random, str], bytes], float]] = {
     text: 85,
     fragments: 3,

@@ -27,6 +27,7 @@ from tests.hostile.books import Books
 from tests.schema import make_schema
 from tests.server import PATH
 from tests.talk import START
+from tests.tls import TLS
 from tests.wire import Client, Ended
 
 AT_ONCE: Final = 20
@@ -52,6 +53,10 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """The options of the view: none, the fewest records, the most."""
 
+ENDS: Final = ("close", "close", "fin", "reset", "leave")
+ENDS_OVER_TLS: Final = (*ENDS, "notify", "beneath")
+"""How clients leave; TLS has a good order of its own, and can be broken."""
+
 HOST_LOGS: Final = ("aiohttp", "asyncio", "opentelemetry", "strawberry")
 """Where others tell, at length, of every exception and everything that they cannot read."""
 
@@ -62,6 +67,7 @@ class Siege:
 
     seed: int
     variant: str = "default"
+    tls: TLS | None = None
     books: Books = field(default_factory=Books)
     frames: int = 0
     clients: int = 0
@@ -87,7 +93,12 @@ class Siege:
         """Send one client, from its handshake to whichever end it comes to."""
         random = Random(f"{self.seed}/{number}")  # noqa: S311  # to be drawn again
         headers = {"User-Agent": f"hostile/{number}", **attacks.headers(random)}
-        client = await Client.connect(self.port, protocol=attacks.offer(random), headers=headers)
+        client = await Client.connect(
+            self.port,
+            protocol=attacks.offer(random),
+            headers=headers,
+            tls=None if self.tls is None else self.tls.client,
+        )
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._besiege(client, random)
@@ -125,7 +136,7 @@ class Siege:
             if vanishes or listening.done() or client.closed:
                 break
         client.echoes = False
-        match random.choice(("close", "close", "fin", "reset", "leave")):
+        match random.choice(ENDS if self.tls is None else ENDS_OVER_TLS):
             case "close":
                 client.write(attacks.close(random))
                 # Who takes it for the middle of a long frame does not answer.
@@ -135,6 +146,12 @@ class Siege:
                 await asyncio.wait({listening}, timeout=0.2)
             case "reset":
                 client.reset()
+            case "notify":
+                client.close_notify()
+                await asyncio.wait({listening}, timeout=0.2)
+            case "beneath":
+                client.write_beneath(attacks.beneath_tls(random))
+                await asyncio.wait({listening}, timeout=0.2)
 
     @web.middleware
     async def watch(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -159,9 +176,11 @@ def _begins(request: web.Request) -> bool:
 
 
 @asynccontextmanager
-async def besieged(seed: int, variant: str = "default") -> AsyncIterator[Siege]:
+async def besieged(
+    seed: int, variant: str = "default", tls: TLS | None = None
+) -> AsyncIterator[Siege]:
     """A sound server, whose books are closed at the end."""
-    siege = Siege(seed, variant)
+    siege = Siege(seed, variant, tls)
 
     class View(OTelViewMixin, GraphQLView[Any, Any]):
         otel_config = OTelConfig(
@@ -177,7 +196,8 @@ async def besieged(seed: int, variant: str = "default") -> AsyncIterator[Siege]:
     logger.addHandler(siege.books)
     try:
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        context = None if tls is None else tls.server
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
         siege.port = runner.addresses[0][1]
         yield siege
     finally:

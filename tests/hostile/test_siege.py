@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import Run
 from tests.hostile.siege import HOST_LOGS, VARIANTS, Siege, besieged, living
+from tests.tls import TLS
 
 pytestmark = [
     # Tasks of older hosts die of what a client sends, and nobody asks what of.
@@ -29,18 +30,19 @@ def _silent_host() -> Iterator[None]:
         logger.setLevel(level)
 
 
-async def besiege(seed: int, variant: str) -> Siege:
-    async with besieged(seed, variant) as siege:
+async def besiege(seed: int, variant: str, tls: TLS | None) -> Siege:
+    async with besieged(seed, variant, tls) as siege:
         await siege.run(FRAMES)
     return siege
 
 
+@pytest.mark.parametrize("tls", [None, TLS.make()], ids=["", "TLS"])
 @pytest.mark.parametrize(("seed", "variant"), list(enumerate(VARIANTS, start=1)))
 def test_hostile_frames_leave_nothing_behind_and_nothing_untold(
-    seed: int, variant: str, run: Run[Siege]
+    seed: int, variant: str, tls: TLS | None, run: Run[Siege]
 ) -> None:
     before = living()
-    siege = run(besiege(seed, variant))
+    siege = run(besiege(seed, variant, tls))
     assert dict(siege.books.complaints) == {}
     assert siege.books.outcomes.total() == siege.books.handshakes > 100
     assert siege.books.reasons.total() > 100
