@@ -2,18 +2,16 @@
 
 import argparse
 import asyncio
-import gc
 import logging
-import os
 import resource
 import sys
 import time
 from collections.abc import Coroutine
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tests.hostile.siege import HOST_LOGS, VARIANTS, Siege, besieged, living
+from tests.memory import resident, trim
 from tests.tls import TLS
 
 Result = TypeVar("Result")
@@ -48,12 +46,9 @@ class Screen:
 
 
 def memory() -> int:
-    """Bytes that the process has in memory, garbage apart."""
-    gc.collect()
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Bytes that the process has in memory, or had at its peak where the system tells no more."""
+    trim()
+    return resident() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 async def besiege(

@@ -1,12 +1,10 @@
 """The server process of the load: a recorded view, and what its telemetry says of it."""
 
 import asyncio
-import ctypes
 import gc
 import logging
 import sys
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -18,23 +16,8 @@ from tests.conftest import LogKeeper, is_internal, keeping_log
 from tests.jobs import answer_jobs
 from tests.limits import raise_file_limit
 from tests.load.counting import CountingExporter
+from tests.memory import resident, trim
 from tests.telemetry import read
-
-STATM: Final = Path("/proc/self/statm")
-PAGE: Final = 4096
-
-
-def resident() -> int:
-    """Bytes of memory that this process has; 0 where the system does not tell."""
-    return int(STATM.read_text().split()[1]) * PAGE if STATM.exists() else 0
-
-
-def trim() -> None:
-    """Give back what is free, where the C library can."""
-    gc.collect()
-    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if give_back is not None:
-        give_back(0)
 
 
 class LoadedServer:
