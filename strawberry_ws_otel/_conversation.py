@@ -41,16 +41,16 @@ class Conversation:
         "_message",
         "_operations",
         "_over",
-        "_result_name",
         "_span",
         "_telemetry",
         "_unread",
-        "_unshared",
         "_vocabulary",
         "context",
         "cut_short",
         "fuse",
+        "result_name",
         "traffic",
+        "unshared",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917  # what a conversation starts with
@@ -87,7 +87,8 @@ class Conversation:
         self._facts = facts
         self._speak(vocabulary(None))
         self._operations = Operations(telemetry, fuse, connection_id, in_reader)
-        self._unshared = self._operations.unshared
+        self.unshared = self._operations.unshared
+        """What the operations have sent that have their id for themselves, by that id."""
         self._init: ConnectionInit | None = None
         """The init, until it is acknowledged."""
         self._greeted = False
@@ -114,7 +115,7 @@ class Conversation:
         return True
 
     def _speak(self, words: Vocabulary) -> None:
-        self._vocabulary, self._result_name = words, words.result.name
+        self._vocabulary, self.result_name = words, words.result.name
 
     # --- Messages ----------------------------------------------------------------------------
 
@@ -167,19 +168,6 @@ class Conversation:
 
     def sent(self, message: Mapping[str, Any]) -> None:
         """Note a message that went out; called where the host sends it, in its exception state."""
-        # The hot path: nearly every message is one more result, and touches one integer.
-        try:
-            results = (
-                self._unshared[message["id"]] if message["type"] == self._result_name else None
-            )
-        except (LookupError, TypeError):
-            results = None
-        if results is None or results.sound == results.until:
-            self._sent_rarely(message)
-        else:
-            results.sound += 1
-
-    def _sent_rarely(self, message: Mapping[str, Any]) -> None:
         message_type = self._vocabulary.speak(message)
         if message_type.meaning is Meaning.RESULT and (
             operation := self._operations.sender(message)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from functools import partial
+from functools import partial, partialmethod
 from typing import Any, ClassVar
 
 import pytest
@@ -211,6 +211,34 @@ async def test_a_view_inherits_what_makes_adapters(telemetry: Telemetry) -> None
 
     assert Adapter.seen.count("created") == 1
     assert told(telemetry) == conversation()
+
+
+class Partial(AiohttpWebSocketAdapter):
+    """An adapter whose way to send is no function."""
+
+    async def _send(self, how: str, message: Mapping[str, Any]) -> None:
+        await super().send_json({**message, "sent": how})
+
+    send_json = partialmethod(_send, "in part")
+
+
+async def test_the_adapter_may_send_by_whatever_can_be_called(telemetry: Telemetry) -> None:
+    class Own(OTelViewMixin, View):
+        websocket_adapter_class = Partial
+        otel_config = config(telemetry)
+
+    async with hosting(instance(Own)) as host:
+        client = await host.connect()
+        client.json({"type": "connection_init"})
+        assert await client.message("connection_ack") == {
+            "type": "connection_ack",
+            "sent": "in part",
+        }
+        await part(client)
+        await host.served()
+
+    [whole] = telemetry.spans("GraphQL WebSocket Connection")
+    assert attributes_of(whole)["graphql.ws.messages.sent"] == 1
 
 
 class Waiting(AiohttpWebSocketAdapter):
