@@ -98,8 +98,10 @@ def joined(context: Context, carried: Context) -> Context:
 
 def rebased(current: Context, ours: Context, base: Context) -> Context:
     """Return `base` with what the application has changed on the way from `ours` to `current`."""
+    if current is ours:
+        return base
     changed = {key: value for key, value in current.items() if ours.get(key) is not value}
-    return Context({**base, **changed}) if changed else base
+    return Context({**base, **changed})
 
 
 def of_request(
