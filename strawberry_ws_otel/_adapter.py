@@ -147,11 +147,13 @@ class RecordingAdapter(AsyncWebSocketAdapter):
             return
         try:
             await self._otel_host_send(self, message)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancellation:
             with conversation.fuse:
-                # Without shadows nobody knows whether the frame was written; mostly it was.
-                conversation.cut_short |= self._otel_unwatched is not None
-                conversation.cancelled(message)
+                if self._otel_unwatched is None:
+                    conversation.cancelled(message, cancellation)
+                else:
+                    # Nobody knows whether the frame was written; mostly it was.
+                    conversation.sent(message)
             raise
         except Exception as error:
             with conversation.fuse:

@@ -1,6 +1,7 @@
 """The messages of one connection, and what they begin and end: its init and its operations."""
 
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -102,8 +103,8 @@ class Conversation:
         """Whether a data frame came of which no message has been made (yet)."""
         self._last_received: float | None = None
         self._over = False
-        self.cut_short = False
-        """Whether whoever sends a message was cancelled after its frame had been written."""
+        self.cut_short: weakref.ref[BaseException] | None = None
+        """The cancellation that reached a sender whose frame had been written."""
 
     def opened(self, subprotocol: str | None) -> bool:
         """Note that the upgrade was sent; return False if there is nothing to open any more."""
@@ -186,10 +187,9 @@ class Conversation:
                 self._facts.refused = True
         self._span.message(message_type)
 
-    def cancelled(self, message: Mapping[str, Any]) -> None:
+    def cancelled(self, message: Mapping[str, Any], cancellation: BaseException) -> None:
         """Note that whoever sends a message was cancelled: it went out if its frame did."""
-        written, self.cut_short = self.cut_short, False
-        if written:
+        if self.cut_short is not None and self.cut_short() is cancellation:
             self.sent(message)
 
     def not_sent(self, message: Mapping[str, Any], error: Exception) -> None:

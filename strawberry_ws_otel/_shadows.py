@@ -8,6 +8,7 @@ A class of aiohttp's, or of the application's, may not take them. Then none is l
 """
 
 import asyncio
+import weakref
 from typing import Any, Final, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -189,7 +190,7 @@ class Shadows:
             # aiohttp writes a frame before it waits for the buffer to drain. Not one that waits for
             # another to be compressed first, but nobody can tell.
             self._traffic.bytes_sent += utf8_size(data)
-            self._conversation.cut_short = True
+            self._conversation.cut_short = weakref.ref(error)
 
     def _close_called(
         self,

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial, partialmethod
 from typing import Any, ClassVar
 
@@ -273,6 +274,55 @@ async def test_a_result_that_waits_for_its_turn_when_its_operation_is_stopped_is
     assert attributes_of(one)["graphql.ws.results"] == 1
     # Beside it the ack.
     assert attributes_of(whole)["graphql.ws.messages.sent"] == 2
+
+
+class Slow(web.WebSocketResponse):
+    """A socket that waits when it has sent what the application says on it."""
+
+    async def send_str(self, data: str, *arguments: Any, **options: Any) -> None:
+        await super().send_str(data, *arguments, **options)
+        if data == "raw":
+            await asyncio.Event().wait()
+
+
+class Impatient(Waiting):
+    """An adapter whose own message on the socket is cancelled, after which results wait."""
+
+    async def send_json(self, message: Mapping[str, Any]) -> None:
+        if message["type"] in {"next", "data"} and self.turn.locked():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await self.ws.send_str("raw")
+        await super().send_json(message)
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+async def test_a_cancelled_message_of_the_application_says_nothing_of_the_next_result(
+    protocol: str, telemetry: Telemetry
+) -> None:
+    class Own(OTelViewMixin, View):
+        websocket_adapter_class = Impatient
+        otel_config = config(telemetry)
+
+        async def create_websocket_response(
+            self, request: web.Request, subprotocol: str | None
+        ) -> web.WebSocketResponse:
+            ws = Slow(protocols=[subprotocol] if subprotocol else [])
+            await ws.prepare(request)
+            return ws
+
+    Waiting.turn = asyncio.Semaphore(1)
+    async with hosting(instance(Own)) as host:
+        client = await host.acknowledged(protocol)
+        client.json(subscribe(client, "a", TICKS, variables={"to": 5}))
+        await client.message("next", "data")
+        while (await client.frame()).payload != b"raw":
+            pass
+        await part(client)
+        await host.served()
+
+    [one] = telemetry.spans("subscription")
+    assert attributes_of(one)["graphql.ws.results"] == 1
 
 
 class Demanding(Adapter):
