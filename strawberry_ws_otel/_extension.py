@@ -95,9 +95,12 @@ class _Recorder(SchemaExtension):
         """Whether these very errors were noted.
 
         Strawberry leaves those of a result in place while it makes the next one, and shows those
-        from before execution twice.
+        from before execution twice, a syntax error in a new list. A source may raise the same error
+        for every result.
         """
         seen = self._seen_errors
+        if self._executing:
+            return errors is seen
         return len(errors) == len(seen) and all(map(is_, errors, seen))
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import strawberry
+from graphql import GraphQLError
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Tracer
 
@@ -35,7 +36,7 @@ from tests.schema import (
     make_schema,
 )
 from tests.server import Gate
-from tests.telemetry import Telemetry
+from tests.telemetry import Telemetry, attributes_of, labels
 from tests.told import (
     CONNECTION,
     EXECUTION,
@@ -198,6 +199,44 @@ async def test_errors_of_resolvers_are_told_and_the_result_still_counts(
             error="tests.schema.AppError",
         )
     ]
+
+
+AGAIN = GraphQLError("again", path=["late", "value"])
+"""An error that an application raises for every result: it has a path, and is not wrapped."""
+
+
+@strawberry.type
+class Late:
+    @strawberry.field
+    def value(self) -> int | None:
+        raise AGAIN
+
+
+@strawberry.type
+class Repeating:
+    @strawberry.subscription
+    async def late(self) -> AsyncGenerator[Late, None]:
+        for _ in range(3):
+            yield Late()
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+async def test_the_same_error_in_every_result_is_told_for_each(
+    protocol: str, telemetry: Telemetry
+) -> None:
+    schema = own_schema(Repeating)
+    async with hosting(recorded(telemetry)(schema=schema, keep_alive=False)) as host:
+        client = await host.acknowledged(protocol)
+        client.json(subscribe(client, "a", "subscription { late { value } }"))
+        await client.message("complete")
+        await part(client)
+
+    [one] = telemetry.spans("subscription")
+    assert attributes_of(one)["graphql.error.count"] == 3
+    assert telemetry.metrics()["graphql.server.subscription.event_count"] == {
+        frozenset(): 0,
+        labels({"error.type": "graphql.error.graphql_error.GraphQLError"}): 3,
+    }
 
 
 async def test_the_error_of_a_query_is_told(telemetry: Telemetry) -> None:
