@@ -40,6 +40,18 @@ class LoadedServer:
         """How it is doing."""
         return {"spans": len(self._exporter.ids), "resident": resident()}
 
+    async def freeze(self) -> None:
+        """Take what is there for what will stay, as a server of so many does well to.
+
+        Else the collector looks through all of it again and again, for a third of the CPU time.
+        """
+        gc.collect()
+        gc.freeze()
+
+    async def unfreeze(self) -> None:
+        """Give the collector back what was there."""
+        gc.unfreeze()
+
     async def memory(self) -> dict[str, Any]:
         """What there is of each, garbage apart.
 
