@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import lru_cache, partial
+from types import MethodType
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -124,8 +125,9 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         """Record `ws` from now on, if it belongs to a connection."""
         socket = current_socket()
         if socket is not None:
-            bound = super().send_json  # type: ignore[safe-super]
-            self._otel_host_send = getattr(bound, "__func__", RecordingAdapter._otel_super_send)
+            bound: Any = super().send_json  # type: ignore[safe-super]
+            plain = isinstance(bound, MethodType) and bound.__self__ is self
+            self._otel_host_send = bound.__func__ if plain else RecordingAdapter._otel_super_send
             self._otel_conversation = socket.connection.conversation
             with socket.connection.fuse:
                 socket.open(ws)

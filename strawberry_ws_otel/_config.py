@@ -53,7 +53,7 @@ class OTelConfig:
 
     error_messages: ErrorMessages = "execution"
     """Whose messages are recorded: those of errors that the application raised during the execution
-    (`execution`), `all`, or `none`. What GraphQL itself says quotes what is private."""
+    (`execution`), `all`, or `none`. What the host itself says quotes what is private."""
 
     name_spans_after_operation: bool = False
     """Whether spans are called `subscription OnPrice`; only for a bounded set of operations."""

@@ -155,11 +155,11 @@ class Conversation:
         self._operations.handled()
         if self._over:
             return get_current()
-        self._adopt_changes()
+        self.adopt_changes()
         self._attached = self.context
         return self._attached
 
-    def _adopt_changes(self) -> None:
+    def adopt_changes(self) -> None:
         """Keep what the application has changed in its context: it would stay there without us."""
         current, attached = get_current(), self._attached
         if current is attached or not _is_of(attached, current):
@@ -310,8 +310,10 @@ class Conversation:
     def forget(self) -> None:
         """Let go of contexts, which keep the connection: nothing waits for the collector.
 
-        And of the message that the host died of: a timer of its own may keep the connection.
+        And of the span, and the message that the host died of: a timer of its own may keep the
+        connection.
         """
+        self._span.forget()
         self._carried = self._message = None
         self.context = self._attached = self._application = Context()
 

@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping
 from itertools import islice
+from typing import Final
 
-import graphql
 from graphql import GraphQLError
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _bounds, _semconv
 from strawberry_ws_otel._config import OTelConfig
+
+_HOSTS: Final = frozenset({"graphql", "strawberry"})
+"""The packages that execute operations."""
+
+_PERMISSIONS: Final = "strawberry.permission"
+"""The module that raises what the application's permissions say."""
 
 
 def error_type(error: GraphQLError) -> str:
@@ -23,12 +29,12 @@ def error_attributes(
 
     Messages that are not the application's quote variables, literals and results: all those from
     before the execution; at its start those of variables, which have no path and wrap an error of
-    graphql-core's own; and what graphql-core raises as it takes arguments and gives out results.
+    graphql-core's own; and what the host raises as it takes arguments and gives out results.
     """
     located = executing and (
         error.path is not None or not isinstance(error.original_error, GraphQLError | None)
     )
-    own = located and not _is_raised_by_core(error)
+    own = located and not _is_raised_by_host(error)
     shown = {"all": True, "execution": own, "none": False}[config.error_messages]
     raised = _raised(error) if located else None
     return {
@@ -51,8 +57,11 @@ def _code(error: GraphQLError) -> str | None:
     return _bounds.bounded(code, _bounds.NAME) if isinstance(code, str) else None
 
 
-def _is_raised_by_core(error: GraphQLError) -> bool:
-    """Whether graphql-core raised what `error` goes back to; not if a function it called did."""
+def _is_raised_by_host(error: GraphQLError) -> bool:
+    """Whether graphql-core or Strawberry raised what `error` goes back to.
+
+    Not a function that they called, nor a permission, whose message is the application's.
+    """
     cause: BaseException = error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
@@ -62,7 +71,7 @@ def _is_raised_by_core(error: GraphQLError) -> bool:
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
     module: str = traceback.tb_frame.f_globals.get("__name__", "")
-    return module.partition(".")[0] == graphql.__name__
+    return module.partition(".")[0] in _HOSTS and module != _PERMISSIONS
 
 
 def _raised(error: GraphQLError) -> BaseException | None:

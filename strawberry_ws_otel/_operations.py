@@ -169,8 +169,8 @@ class Operations:
         self._winding_down.pop(operation, None)
         if died and operation.end_reason is None and not self.dying:
             self._end(operation, EndReason.FAILED)
-        if operation.end_reason is not None:
-            operation.forget()
+        operation.is_done = True
+        self._let_go(operation)
 
     def _unaccepted(self, operation: SocketOperation) -> bool:
         return self._by_id.get(operation.id) is not operation
@@ -185,5 +185,15 @@ class Operations:
         if operation.end_reason is None:
             self.results += operation.results.all
         operation.end(reason, verdict)
-        if not operation.claimed:
+        self._let_go(operation)
+
+    @staticmethod
+    def _let_go(operation: SocketOperation) -> None:
+        """Keep nothing of an operation that has ended and does nothing more."""
+        if operation.end_reason is None:
+            return
+        if operation.is_done:
+            # Not before: as it is cleaned up, a source may read its span.
+            operation.span.forget()
+        if operation.is_done or not operation.claimed:
             operation.forget()

@@ -90,10 +90,8 @@ def detached(context: Context) -> Context:
 
 def joined(context: Context, carried: Context) -> Context:
     """Return `context` with what a carrier brought; its own baggage stays as it is."""
-    both = Context({**context, **carried})
-    for name, value in baggage.get_all(context).items():
-        both = baggage.set_baggage(name, value, both)
-    return both
+    entries = {**baggage.get_all(carried), **baggage.get_all(context)}
+    return _with_baggage(Context({**context, **carried}), entries)
 
 
 def rebased(current: Context, ours: Context, base: Context) -> Context:
@@ -101,7 +99,27 @@ def rebased(current: Context, ours: Context, base: Context) -> Context:
     if current is ours:
         return base
     changed = {key: value for key, value in current.items() if ours.get(key) is not value}
-    return Context({**base, **changed})
+    return _with_baggage(Context({**base, **changed}), _baggage_since(current, ours, base))
+
+
+def _baggage_since(current: Context, ours: Context, base: Context) -> dict[str, object]:
+    """Return the same for the entries of baggage, which are one value of a context."""
+    now, before = baggage.get_all(current), baggage.get_all(ours)
+    kept = {
+        name: value
+        for name, value in baggage.get_all(base).items()
+        if name in now or name not in before
+    }
+    return kept | {name: value for name, value in now.items() if before.get(name) != value}
+
+
+def _with_baggage(context: Context, entries: Mapping[str, object]) -> Context:
+    if baggage.get_all(context) == entries:
+        return context
+    context = baggage.clear(context)
+    for name, value in entries.items():
+        context = baggage.set_baggage(name, value, context)
+    return context
 
 
 def of_request(

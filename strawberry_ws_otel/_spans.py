@@ -153,13 +153,23 @@ class DelegatingSpan(Span):
 class SpanRecorder:
     """Our side of one span: guarded, thinned, ended once."""
 
-    __slots__ = ("_context", "_first", "_fuse", "_links", "_ordinals", "recording", "span")
+    __slots__ = (
+        "_context",
+        "_first",
+        "_fuse",
+        "_links",
+        "_ordinals",
+        "_recorded",
+        "recording",
+        "span",
+    )
 
     def __init__(self, span: Span, fuse: Fuse, *, recording: bool, first: int) -> None:
         self.span = DelegatingSpan(span)
         self._context: SpanContext | None = None
         self.recording = recording
         """Whether anybody will see what is recorded; nothing costly is made otherwise."""
+        self._recorded = recording
         self._fuse = fuse
         self._first = first
         self._ordinals: dict[MessageType, int] | None = {} if recording and first else None
@@ -238,11 +248,14 @@ class SpanRecorder:
 
     def end(self) -> None:
         """End the span; only the first call counts."""
-        recorded, self.recording = self.recording, False
+        self.recording = False
         self._ordinals = None
         with self._fuse:
             self.span.end()
-        if recorded:
+
+    def forget(self) -> None:
+        """Let go of the span, which has ended, when nobody reads it any more."""
+        if self._recorded:
             self.span.forget(self.context)
 
     @property

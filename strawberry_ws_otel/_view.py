@@ -202,6 +202,7 @@ def _end(socket: RecordedSocket, response: object, raised: BaseException | None)
             connection.facts.status = _refusal(response, raised)
     with connection.fuse:
         # An exception leaves the host in the context of the message that it handled.
+        connection.conversation.adopt_changes()
         attach(connection.context)
     with connection.fuse:
         connection.ended(raised)

@@ -53,6 +53,7 @@ class SocketOperation(Operation):
         "end_reason",
         "failure",
         "id",
+        "is_done",
     )
 
     _is_request = False
@@ -86,6 +87,8 @@ class SocketOperation(Operation):
         self.end_reason: EndReason | None = None
         self.failure: str | None = None
         """Class of the exception that its task ended with, or could not send a message for."""
+        self.is_done = False
+        """Whether its task is done, where an extension sees that."""
         self._next_told = 1
         """Ordinal of the result that is told of next: the first, then those that get an event."""
         self._first_result: float | None = None

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import strawberry
 from graphql import GraphQLError, Source
+from strawberry.permission import BasePermission
 from strawberry.types import ExecutionResult
 
 from strawberry_ws_otel import OTelConfig
@@ -160,13 +161,20 @@ def test_an_error_that_the_application_made_has_no_exception() -> None:
     assert present(error) == {"graphql.error.message": "not yours", "graphql.error.path": "a"}
 
 
-# --- What GraphQL itself raises --------------------------------------------------------------
+# --- What the host itself raises -------------------------------------------------------------
 
 
 @strawberry.input
 class Login:
     password: str
     token: str
+
+
+class Members(BasePermission):
+    message = "members only"
+
+    def has_permission(self, *_arguments: Any, **_options: Any) -> bool:
+        return False
 
 
 @strawberry.type
@@ -182,6 +190,18 @@ class Query:
     @strawberry.field
     def login(self, login: Login) -> str:
         return login.password
+
+    @strawberry.field
+    def nothing(self) -> None:
+        return "secret"  # type: ignore[return-value]
+
+    @strawberry.field
+    def thing(self, id: strawberry.relay.GlobalID) -> str:  # noqa: A002  # GraphQL's name
+        return id.node_id
+
+    @strawberry.field(permission_classes=[Members])  # type: ignore[untyped-decorator]
+    def guarded(self) -> str:
+        return "yes"
 
     @strawberry.field
     def declined(self) -> str:
@@ -211,12 +231,14 @@ async def first_error(document: str, **variables: Any) -> GraphQLError:
     [
         ("{ number }", {}),
         ("{ text }", {}),
+        ("{ nothing }", {}),
+        ('{ thing(id: "secret") }', {}),
         (LITERAL, {"x": None}),
         ("query ($l: Login!) { login(login: $l) }", {"l": {"password": "secret"}}),
     ],
-    ids=["a number", "a text", "a literal", "a variable"],
+    ids=["a number", "a text", "nothing", "an id", "a literal", "a variable"],
 )
-async def test_what_graphql_itself_raises_has_no_message_for_it_quotes_what_is_private(
+async def test_what_the_host_itself_raises_has_no_message_for_it_quotes_what_is_private(
     document: str, variables: dict[str, Any]
 ) -> None:
     error = await first_error(document, **variables)
@@ -231,9 +253,10 @@ async def test_what_graphql_itself_raises_has_no_message_for_it_quotes_what_is_p
     [
         ("{ declined }", "declined", "tests.test_errors.PaymentError"),
         ("{ refused }", "refused", None),
+        ("{ guarded }", "members only", None),
         ("{ parsed }", "invalid literal for int() with base 10: 'seven'", "ValueError"),
     ],
-    ids=["its own error", "a GraphQLError", "what it called"],
+    ids=["its own error", "a GraphQLError", "a permission", "what it called"],
 )
 async def test_what_the_application_raises_in_a_resolver_has_a_message(
     document: str, message: str, exception: str | None

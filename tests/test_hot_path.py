@@ -110,7 +110,7 @@ ALWAYS = {
     "Span.get_span_context": 1,
     "Histogram.record": 3,
     "context.attach": 8,
-    "context.get_current": 8,
+    "context.get_current": 9,
 }
 
 IF_SAMPLED = {
@@ -128,7 +128,6 @@ IF_SAMPLED_WITH_EXTENSION = {
     "Tracer.start_span": 2,
     "Span.is_recording": 2,
     "Span.end": 2,
-    "Span.get_span_context": 2,
     # The type of the operation.
     "Span.set_attributes": 1,
     "Span.update_name": 1,

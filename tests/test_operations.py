@@ -201,6 +201,33 @@ async def test_errors_of_resolvers_are_told_and_the_result_still_counts(
     ]
 
 
+async def test_a_source_that_is_stopped_may_still_read_its_span(telemetry: Telemetry) -> None:
+    read: list[Any] = []
+    over = asyncio.Event()
+
+    @strawberry.type
+    class Reading:
+        @strawberry.subscription
+        async def ticks(self) -> AsyncGenerator[int, None]:
+            span: Any = trace.get_current_span()
+            try:
+                yield 1
+                await asyncio.Event().wait()
+            finally:
+                read.extend([span.name, span.attributes["graphql.ws.operation.id"]])
+                over.set()
+
+    async with hosting(recorded(telemetry)(schema=own_schema(Reading))) as host:
+        client = await host.acknowledged()
+        client.json(subscribe(client, "a", "subscription { ticks }"))
+        await client.message("next")
+        client.json({"type": "complete", "id": "a"})
+        await over.wait()
+        await part(client)
+
+    assert read == ["subscription", "a"]
+
+
 AGAIN = GraphQLError("again", path=["late", "value"])
 """An error that an application raises for every result: it has a path, and is not wrapped."""
 

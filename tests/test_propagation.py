@@ -221,6 +221,13 @@ def test_a_detached_context_has_no_span_but_all_the_rest() -> None:
     assert get_value(APPLICATION, context) == "kept"
 
 
+def test_baggage_that_a_carrier_brought_does_not_become_the_applications() -> None:
+    base = baggage.set_baggage("mine", "1", baggage.set_baggage("gone", "1", Context()))
+    ours = baggage.set_baggage("client", "1", base)
+    current = baggage.set_baggage("tenant", "acme", baggage.remove_baggage("gone", ours))
+    assert dict(baggage.get_all(rebased(current, ours, base))) == {"mine": "1", "tenant": "acme"}
+
+
 def test_what_the_application_changed_in_our_context_is_changed_in_its_own() -> None:
     base = set_value("first", 1, Context())
     ours = set_value("span", "ours", base)

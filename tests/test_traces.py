@@ -392,6 +392,8 @@ class Leaving(View):
 
     async def on_ws_connect(self, context: Any) -> Any:
         attach(baggage.set_baggage("tenant", "acme"))
+        if (context["connection_params"] or {}).get("fail"):
+            raise RuntimeError
         return await super().on_ws_connect(context)
 
 
@@ -415,14 +417,16 @@ async def test_operations_inherit_what_the_application_left_in_its_context(
                 result = await client.message("next", "data")
                 await client.message("complete")
                 seen, value = json.loads(result["payload"]["data"]["context"])
-                assert (seen["tenant"], value) == ("acme", "left")
+                # What the init's payload brought is the client's, and gives way to the operation's.
+                brought = {} if view_class is Leaving or extensions else {"whose": "payload"}
+                assert (seen, value) == ({"tenant": "acme", **brought}, "left")
             await part(client)
 
 
 async def test_what_the_application_left_in_the_context_is_left_after_the_view_too(
     telemetry: Telemetry,
 ) -> None:
-    left: list[tuple[Any, Any, Any]] = []
+    left: list[tuple[Any, dict[str, Any], bool]] = []
 
     @web.middleware
     async def compare(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -431,16 +435,20 @@ async def test_what_the_application_left_in_the_context_is_left_after_the_view_t
             return await handler(request)
         finally:
             span = trace.get_current_span()
-            left.append((get_value("application"), baggage.get_baggage("tenant"), span is before))
+            left.append((get_value("application"), dict(baggage.get_all()), span is before))
 
     for view_class in (Leaving, recorded(telemetry, Leaving)):
         view = view_class(schema=make_schema(OTelExtension), keep_alive=False)
         async with hosting(view, compare) as host:
-            await host.post({"query": HELLO})
-            client = await host.acknowledged()
+            await host.post({"query": HELLO}, WITH_BAGGAGE.headers)
+            client = await host.acknowledged(headers=WITH_BAGGAGE.headers)
             await part(client)
+            client = await host.connect(headers=WITH_BAGGAGE.headers)
+            client.json({"type": "connection_init", "payload": {"fail": True}})
+            await client.until_end()
 
-    assert left == [("left", None, True), ("left", "acme", True)] * 2
+    over_a_socket = ("left", {"tenant": "acme"}, True)
+    assert left == [("left", {}, True), over_a_socket, over_a_socket] * 2
 
 
 async def test_the_context_of_the_application_is_its_own_again_after_the_view(

@@ -242,6 +242,35 @@ async def test_the_adapter_may_send_by_whatever_can_be_called(telemetry: Telemet
     assert attributes_of(whole)["graphql.ws.messages.sent"] == 1
 
 
+class Codec:
+    """What sends for an adapter, and is none."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self.socket = socket
+
+    async def send_json(self, message: Mapping[str, Any]) -> None:
+        await self.socket.send_json(dict(message))
+
+
+class Delegating(AiohttpWebSocketAdapter):
+    """An adapter whose way to send is somebody else's."""
+
+    @property
+    def send_json(self) -> Any:
+        return Codec(self.ws).send_json
+
+
+async def test_the_adapter_may_have_somebody_else_send(telemetry: Telemetry) -> None:
+    class Own(OTelViewMixin, View):
+        websocket_adapter_class = Delegating
+        otel_config = config(telemetry)
+
+    async with hosting(instance(Own)) as host:
+        await converse(host)
+
+    assert told(telemetry) == conversation()
+
+
 class Waiting(AiohttpWebSocketAdapter):
     """An adapter in which results wait for their turn, which comes once."""
 
