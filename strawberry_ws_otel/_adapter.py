@@ -151,10 +151,8 @@ class RecordingAdapter(AsyncWebSocketAdapter):
             await self._otel_host_send(self, message)
         except asyncio.CancelledError as cancellation:
             with conversation.fuse:
-                if self._otel_unwatched is None:
-                    conversation.cancelled(message, cancellation)
-                else:
-                    # Nobody knows whether the frame was written; mostly it was.
+                # Without shadows nobody knows whether the frame was written; mostly it was.
+                if self._otel_unwatched is not None or conversation.has_written(cancellation):
                     conversation.sent(message)
             raise
         except Exception as error:

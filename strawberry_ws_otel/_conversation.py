@@ -187,10 +187,9 @@ class Conversation:
                 self._facts.refused = True
         self._span.message(message_type)
 
-    def cancelled(self, message: Mapping[str, Any], cancellation: BaseException) -> None:
-        """Note that whoever sends a message was cancelled: it went out if its frame did."""
-        if self.cut_short is not None and self.cut_short() is cancellation:
-            self.sent(message)
+    def has_written(self, cancellation: BaseException) -> bool:
+        """Whether the sender that a cancellation reached had its frame written by then."""
+        return self.cut_short is not None and self.cut_short() is cancellation
 
     def not_sent(self, message: Mapping[str, Any], error: Exception) -> None:
         """Note that a message could not be sent, say because it could not be encoded."""

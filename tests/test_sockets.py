@@ -219,7 +219,8 @@ async def blocks(_client: Client, server: Server) -> None:
     transport = server.requests[-1].transport
     assert transport is not None
     size, unchanged = 0, 0
-    while unchanged < 100:
+    # Long enough for a busy kernel to hand on what it has taken.
+    while unchanged < 1000:
         await asyncio.sleep(0)
         before, size = size, transport.get_write_buffer_size()
         full = size > transport.get_write_buffer_limits()[1]
