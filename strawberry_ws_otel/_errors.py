@@ -62,10 +62,7 @@ def _is_raised_by_host(error: GraphQLError) -> bool:
 
     Not a function that they called, nor a permission, whose message is the application's.
     """
-    cause: BaseException = error
-    while isinstance(cause, GraphQLError) and cause.original_error is not None:
-        cause = cause.original_error
-    traceback = cause.__traceback__
+    traceback = _origin(error).__traceback__
     if traceback is None:
         return False
     while traceback.tb_next is not None:
@@ -75,8 +72,14 @@ def _is_raised_by_host(error: GraphQLError) -> bool:
 
 
 def _raised(error: GraphQLError) -> BaseException | None:
-    """Return what the application raised; graphql-core wraps it once or more often."""
-    cause: BaseException | None = error
-    while isinstance(cause, GraphQLError):
+    """Return what the application raised, unless that is a GraphQLError."""
+    origin = _origin(error)
+    return None if isinstance(origin, GraphQLError) else origin
+
+
+def _origin(error: GraphQLError) -> BaseException:
+    """Return what `error` goes back to; graphql-core wraps it once or more often."""
+    cause: BaseException = error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
     return cause

@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def freeze() -> None:
-    """Put all that lives out of the garbage collector's sight, for good."""
+    """Put all that lives out of the garbage collector's sight."""
     gc.collect()
     gc.freeze()
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial, partialmethod
 from typing import Any, ClassVar
 
@@ -44,6 +44,7 @@ from tests.told import (
     sent,
     told,
 )
+from tests.wire import Client
 
 SHADOWS = {"receive", "close", "send_str", "send_bytes"}
 
@@ -282,6 +283,19 @@ class Waiting(AiohttpWebSocketAdapter):
         await super().send_json(message)
 
 
+@asynccontextmanager
+async def waiting(view_class: type[View], protocol: str) -> AsyncIterator[Client]:
+    """A client that has heard a result, and leaves while the next one waits for its turn."""
+    Waiting.turn = asyncio.Semaphore(1)
+    async with hosting(instance(view_class)) as host:
+        client = await host.acknowledged(protocol)
+        client.json(subscribe(client, "a", TICKS, variables={"to": 5}))
+        await client.message("next", "data")
+        yield client
+        await part(client)
+        await host.served()
+
+
 @pytest.mark.parametrize("protocol", BOTH)
 async def test_a_result_that_waits_for_its_turn_when_its_operation_is_stopped_is_not_counted(
     protocol: str, telemetry: Telemetry
@@ -290,13 +304,8 @@ async def test_a_result_that_waits_for_its_turn_when_its_operation_is_stopped_is
         websocket_adapter_class = Waiting
         otel_config = config(telemetry)
 
-    Waiting.turn = asyncio.Semaphore(1)
-    async with hosting(instance(Own)) as host:
-        client = await host.acknowledged(protocol)
-        client.json(subscribe(client, "a", TICKS, variables={"to": 5}))
-        await client.message("next", "data")
-        await part(client)
-        await host.served()
+    async with waiting(Own, protocol):
+        pass
 
     [whole] = telemetry.spans("GraphQL WebSocket Connection")
     [one] = telemetry.spans("subscription")
@@ -340,15 +349,9 @@ async def test_a_cancelled_message_of_the_application_says_nothing_of_the_next_r
             await ws.prepare(request)
             return ws
 
-    Waiting.turn = asyncio.Semaphore(1)
-    async with hosting(instance(Own)) as host:
-        client = await host.acknowledged(protocol)
-        client.json(subscribe(client, "a", TICKS, variables={"to": 5}))
-        await client.message("next", "data")
+    async with waiting(Own, protocol) as client:
         while (await client.frame()).payload != b"raw":
             pass
-        await part(client)
-        await host.served()
 
     [one] = telemetry.spans("subscription")
     assert attributes_of(one)["graphql.ws.results"] == 1

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from tests.benchmarks.arms import BOTH, find
 from tests.benchmarks.pipes import Tracing
 from tests.benchmarks.serving import Served, serving
-from tests.conftest import LogKeeper, is_internal, keeping_log
+from tests.conftest import LogKeeper, freeze, is_internal, keeping_log
 from tests.jobs import answer_jobs
 from tests.limits import raise_file_limit
 from tests.load.counting import CountingExporter
@@ -45,8 +45,7 @@ class LoadedServer:
 
         Else the collector looks through all of it again and again, for a third of the CPU time.
         """
-        gc.collect()
-        gc.freeze()
+        freeze()
 
     async def unfreeze(self) -> None:
         """Give the collector back what was there."""
