@@ -48,7 +48,7 @@ class Shadows:
         "_closing",
         "_conversation",
         "_fuse",
-        "_reader",
+        "_reading",
         "_receive",
         "_send_bytes",
         "_send_str",
@@ -71,8 +71,8 @@ class Shadows:
         self._traffic = connection.conversation.traffic
         self._closing = connection.closing
         self._fuse = connection.fuse
-        self._reader: asyncio.Task[Any] | None = None
-        """The task that waits in `receive()`."""
+        self._reading: Any = None
+        """The call of the original `receive()` that has not returned yet."""
         self._answer: _Answer | None = None
         try:
             self._receive, self._close = ws.receive, ws.close
@@ -107,20 +107,20 @@ class Shadows:
 
     async def receive(self, *args: Any, **kwargs: Any) -> WSMessage:
         """Receive a message, and tell the connection of its frame."""
-        if self._reader is not None:
+        if self._reading is not None:
             # aiohttp refuses a second reader.
             return await self._receive(*args, **kwargs)
         self._answer = None
-        self._reader = asyncio.current_task()
         try:
-            message: WSMessage = await self._receive(*args, **kwargs)
+            self._reading = self._receive(*args, **kwargs)
+            message: WSMessage = await self._reading
         except BaseException as error:
             with self._fuse:
                 self._closing.socket_failed(error)
                 self._settle_answer()
             raise
         finally:
-            self._reader = None
+            self._reading = None
         with self._fuse:
             self._frame_received(message)
         return message
@@ -204,7 +204,8 @@ class Shadows:
         written = not ws.closed and self._transport.writable and 0 <= code <= _MAX_CODE
         reason = message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")
         frame = CloseFrame(int(code), reason)
-        if self._reader is asyncio.current_task():
+        # By what runs, not by its task: to ask for that would cost every frame a system call.
+        if getattr(self._reading, "cr_running", False):
             self._answer = _Answer(frame, not drain, ws.close_code) if written else None
             return False
         if ws.closed:
@@ -212,7 +213,7 @@ class Shadows:
         elif written:
             self._closing.frame_sent(frame)
             # A reader in another task is woken by aiohttp, which then does not wait for the echo.
-            return self._reader is None
+            return self._reading is None
         elif not self._transport.writable:
             self._closing.send_failed()
         return False
