@@ -14,7 +14,7 @@ from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageRec
 from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._conversation import Conversation
 from strawberry_ws_otel._failsafe import Fuse
-from strawberry_ws_otel._socket import current_socket
+from strawberry_ws_otel._socket import opened
 from strawberry_ws_otel._unwatched import Unwatched
 
 _UNREADABLE: Final = (
@@ -123,14 +123,12 @@ class RecordingAdapter(AsyncWebSocketAdapter):
 
     def _otel_record(self, ws: web.WebSocketResponse) -> None:
         """Record `ws` from now on, if it belongs to a connection."""
-        socket = current_socket()
+        socket = opened(ws)
         if socket is not None:
             bound: Any = super().send_json  # type: ignore[safe-super]
             plain = isinstance(bound, MethodType) and bound.__self__ is self
             self._otel_host_send = bound.__func__ if plain else RecordingAdapter._otel_super_send
             self._otel_conversation = socket.connection.conversation
-            with socket.connection.fuse:
-                socket.open(ws)
             self._otel_unwatched = socket.unwatched
 
     def iter_json(self, **kwargs: Any) -> AsyncGenerator[object, None]:

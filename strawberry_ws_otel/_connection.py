@@ -33,6 +33,7 @@ class Connection:
         "_telemetry",
         "closing",
         "conversation",
+        "facts",
         "fuse",
         "id",
         "span",
@@ -72,23 +73,19 @@ class Connection:
             links=parentage.links,
         )
         context = trace.set_span_in_context(self.span.span, parentage.context)
-        facts = Facts()
+        self.facts = Facts()
+        """What is known about its end."""
         self.conversation = Conversation(
             telemetry,
             fuse,
             self.id,
             self.span,
-            facts,
+            self.facts,
             set_value(_KEY, self, context),
             set_value(_KEY, self, parentage.applications),
             in_reader,
         )
-        self.closing = Closing(telemetry, self.span, facts, self.conversation)
-
-    @property
-    def facts(self) -> Facts:
-        """What is known about its end."""
-        return self.closing.facts
+        self.closing = Closing(telemetry, self.span, self.facts, self.conversation)
 
     @property
     def context(self) -> Context:

@@ -131,7 +131,15 @@ class RecordedSocket(Scope):
             facts.frame_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))
 
 
-def current_socket() -> RecordedSocket | None:
-    """Return the recorded socket of the connection that the running code serves."""
+def opened(ws: web.WebSocketResponse) -> RecordedSocket | None:
+    """Note that the connection which the running code serves has been upgraded, and is `ws`.
+
+    Returns:
+        Its socket, if it is recorded.
+    """
     socket = current_scope()
-    return socket if isinstance(socket, RecordedSocket) else None
+    if not isinstance(socket, RecordedSocket):
+        return None
+    with socket.connection.fuse:
+        socket.open(ws)
+    return socket

@@ -25,7 +25,7 @@ from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._propagation import of_request, rebased
 from strawberry_ws_otel._scope import Scope, current_scope
-from strawberry_ws_otel._socket import RecordedSocket, current_socket
+from strawberry_ws_otel._socket import RecordedSocket, opened
 from strawberry_ws_otel._telemetry import Telemetry
 from strawberry_ws_otel._transport import Transport
 
@@ -92,10 +92,7 @@ class OTelViewMixin:
             request, subprotocol
         )
         with Fuse(self._otel_failures):
-            socket = current_socket()
-            if socket is not None:
-                with socket.connection.fuse:
-                    socket.open(ws)
+            opened(ws)
         return ws
 
     async def run(self, request: web.Request, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401

@@ -79,10 +79,10 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Transport, "alive"),
     (Transport, "writable"),
     (_adapter, "attach"),
-    (_adapter, "current_socket"),
+    (_adapter, "opened"),
     (_view, "attach"),
     (_view, "current_scope"),
-    (_view, "current_socket"),
+    (_view, "opened"),
     (_view, "get_current"),
 ]
 
