@@ -1,4 +1,6 @@
-"""How often the OpenTelemetry API is called: for each message, and for a whole conversation.
+"""How often what costs is called: for each message, and for a whole conversation.
+
+That is the OpenTelemetry API, and asyncio where it makes a system call.
 
 What it costs is for the benchmark to measure. These counts are the same on every machine, so a
 change that adds a call is seen here.
@@ -15,7 +17,13 @@ import strawberry
 from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
-from tests.counting import Calls, counting_contexts, counting_meters, counting_tracers
+from tests.counting import (
+    Calls,
+    counting_contexts,
+    counting_meters,
+    counting_tasks,
+    counting_tracers,
+)
 from tests.hosting import Host, hosting, part
 from tests.schema import Query
 from tests.talk import BOTH, START
@@ -70,7 +78,7 @@ async def count(protocol: str, *, sampled: bool, extension: bool) -> Counted:
         extensions=[OTelExtension] if extension else [],
     )
     view = View(schema=schema, keep_alive=False)
-    with counting_contexts(calls):
+    with counting_contexts(calls), counting_tasks(calls):
         async with hosting(view) as host:
             calls.clear()
             await converse(host, protocol)
@@ -111,6 +119,7 @@ ALWAYS = {
     "Histogram.record": 3,
     "context.attach": 8,
     "context.get_current": 9,
+    "asyncio.current_task": 1,
 }
 
 IF_SAMPLED = {
@@ -121,7 +130,7 @@ IF_SAMPLED = {
     "Span.set_attributes": 3,
 }
 
-WITH_EXTENSION = {"context.get_current": 2}
+WITH_EXTENSION = {"context.get_current": 2, "asyncio.current_task": 1}
 
 IF_SAMPLED_WITH_EXTENSION = {
     # The phases.
