@@ -86,11 +86,10 @@ class Operation:
                 _semconv.OPERATION_NAME: _bounds.bounded(name, _bounds.NAME)
                 if isinstance(name, str)
                 else None,
+                **_document(query, captured=telemetry.config.capture_document),
             },
             links=parentage.links,
         )
-        if self.span.recording:
-            self.span.set(_document(query, captured=self.config.capture_document))
         self.context: Context = set_value(
             _KEY, self, trace.set_span_in_context(self.span.span, parentage.context)
         )

@@ -206,13 +206,15 @@ class SpanRecorder:
         return next_kept(ordinal, self._first)
 
     def _message_event(self, message_type: MessageType, ordinal: int) -> None:
-        self.event(
-            message_type.event,
-            {
-                _semconv.IO_DIRECTION: message_type.direction,
-                _semconv.MESSAGE_SEQUENCE: ordinal,
-            },
-        )
+        if self._on:
+            with self._fuse:
+                self.span.add_event(
+                    message_type.event,
+                    {
+                        _semconv.IO_DIRECTION: message_type.direction,
+                        _semconv.MESSAGE_SEQUENCE: ordinal,
+                    },
+                )
 
     def event(self, name: str, attributes: Mapping[str, AttributeValue | None]) -> None:
         """Add an event; attributes without a value are left out."""

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler, SamplingResult
 
 Attributes = frozenset[tuple[str, Any]]
 
@@ -44,6 +44,29 @@ class Ledger(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         assert span.context is not None
         self.ended[span.context.span_id] += 1
+
+
+class Curious(Sampler):
+    """Samples nothing, and keeps what it is shown: name, kind, attributes, links."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[Any, ...]] = []
+
+    def should_sample(  # noqa: PLR0913, PLR0917  # the signature of the SDK
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: Any = None,
+        attributes: Any = None,
+        links: Any = None,
+        *_others: Any,
+    ) -> SamplingResult:
+        self.shown.append((name, kind, dict(attributes), [link.context for link in links]))
+        return ALWAYS_OFF.should_sample(parent_context, trace_id, name)
+
+    def get_description(self) -> str:
+        return "curious"
 
 
 class Telemetry:

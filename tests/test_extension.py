@@ -10,9 +10,7 @@ import pytest
 import strawberry
 from graphql import GraphQLError
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 from strawberry.extensions import MaskErrors
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import Info
@@ -24,7 +22,7 @@ from tests.hosting import SINCE_STREAMS, Host, hosting, part
 from tests.recorded import Ends, View, config, extension, recorded
 from tests.scenarios.steps import TRANSPORT, subscribe
 from tests.schema import BROKEN, HELLO, PARTIAL, RENAME, TICKS, make_schema
-from tests.telemetry import Telemetry, labels
+from tests.telemetry import Curious, Telemetry, labels
 from tests.told import (
     CONNECTION,
     EXECUTION,
@@ -34,6 +32,7 @@ from tests.told import (
     VALIDATION,
     Event,
     executed,
+    hashed,
     operation,
     phases,
     results_of,
@@ -876,40 +875,30 @@ async def test_the_reason_of_a_close_for_a_syntax_error_does_not_quote_the_docum
 # --- Sampling --------------------------------------------------------------------------------
 
 
-class Counting(Sampler):
-    """Samples nothing, and keeps what it was asked about."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        *arguments: Any,
-        **keywords: Any,
-    ) -> SamplingResult:
-        self.asked.append(name)
-        return ALWAYS_OFF.should_sample(parent_context, trace_id, name, *arguments, **keywords)
-
-    def get_description(self) -> str:
-        return "Counting"
-
-
 async def test_an_operation_that_nobody_samples_costs_one_span() -> None:
-    sampler = Counting()
+    sampler = Curious()
     telemetry = Telemetry(sampler=sampler)
     await post(plain_view(telemetry), BROKEN)
 
-    assert sampler.asked == [OPERATION]
+    assert [name for name, *_ in sampler.shown] == [OPERATION]
     assert told(telemetry) == []
     assert requests(telemetry) == {request("query", APP_ERROR): 1}
     telemetry.shutdown()
 
 
+async def test_samplers_are_shown_the_hash_of_the_document() -> None:
+    sampler = Curious()
+    telemetry = Telemetry(sampler=sampler)
+    await post(plain_view(telemetry), HELLO)
+
+    assert sampler.shown == [
+        (OPERATION, SpanKind.SERVER, {"graphql.document.hash": hashed(HELLO)}, [])
+    ]
+    telemetry.shutdown()
+
+
 async def test_an_operation_over_a_websocket_that_nobody_samples_costs_one_span() -> None:
-    sampler = Counting()
+    sampler = Curious()
     telemetry = Telemetry(sampler=sampler)
     view = recorded(telemetry)(schema=make_schema(OTelExtension))
     async with hosting(view) as host:
@@ -918,7 +907,7 @@ async def test_an_operation_over_a_websocket_that_nobody_samples_costs_one_span(
         await client.message("complete")
         await part(client)
 
-    assert sampler.asked == [CONNECTION, INIT, OPERATION]
+    assert [name for name, *_ in sampler.shown] == [CONNECTION, INIT, OPERATION]
     assert requests(telemetry) == {request("query"): 1}
     telemetry.shutdown()
 

@@ -127,7 +127,7 @@ IF_SAMPLED = {
     "Span.add_event": 3 + 1 + len(WITH_EVENTS) + 1,
     "Span.add_link": 2,
     "Span.get_span_context": 2,
-    "Span.set_attributes": 3,
+    "Span.set_attributes": 2,
 }
 
 WITH_EXTENSION = {"context.get_current": 2, "asyncio.current_task": 1}

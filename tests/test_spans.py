@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
@@ -30,7 +30,7 @@ from strawberry_ws_otel._spans import (
 )
 from tests.conftest import LogKeeper
 from tests.doubles import PIPES, PipeError
-from tests.telemetry import CountingIds, Telemetry, snapshot
+from tests.telemetry import CountingIds, Curious, Telemetry, snapshot
 
 CONTEXT = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
 OTHER_CONTEXT = SpanContext(0x123, 0x456, is_remote=False, trace_flags=TraceFlags(1))
@@ -470,29 +470,6 @@ def test_a_broken_pipe_never_raises_and_each_recorder_logs_once(
 
 
 # --- Starting --------------------------------------------------------------------------------
-
-
-class Curious(Sampler):
-    """A sampler that keeps what it is shown."""
-
-    def __init__(self) -> None:
-        self.shown: list[tuple[Any, ...]] = []
-
-    def should_sample(  # noqa: PLR0913, PLR0917  # the signature of the SDK
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: Any = None,
-        attributes: Any = None,
-        links: Any = None,
-        *_others: Any,
-    ) -> SamplingResult:
-        self.shown.append((name, kind, dict(attributes), [link.context for link in links]))
-        return ALWAYS_OFF.should_sample(parent_context, trace_id, name)
-
-    def get_description(self) -> str:
-        return "curious"
 
 
 def test_samplers_see_kind_attributes_and_links() -> None:
