@@ -72,6 +72,17 @@ class OTelConfig:
         object.__setattr__(self, "normal_outcomes", frozenset(self.normal_outcomes))
 
 
+def checked(owner: type, config: object) -> OTelConfig:
+    """Return the `otel_config` of a view or extension class.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(config, OTelConfig):
+        raise TypeError(f"{owner.__qualname__}.otel_config must be an OTelConfig, not {config!r}")
+    return config
+
+
 def _check_provider(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
         raise TypeError(

@@ -22,7 +22,7 @@ from opentelemetry.context import Context, attach, get_current
 from strawberry.extensions import SchemaExtension
 
 from strawberry_ws_otel import _bounds, _semconv
-from strawberry_ws_otel._config import OTelConfig
+from strawberry_ws_otel._config import OTelConfig, checked
 from strawberry_ws_otel._errors import error_attributes, error_type
 from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._operation import Operation, current_operation
@@ -106,7 +106,7 @@ class _Recorder(SchemaExtension):
     @classmethod
     def _own_telemetry(cls) -> Telemetry:
         if cls._telemetry is None:
-            cls._telemetry = Telemetry(cls.otel_config)
+            cls._telemetry = Telemetry(checked(cls, cls.otel_config))
         return cls._telemetry
 
 
@@ -237,10 +237,7 @@ class OTelExtension(_Recorder):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the configuration, and prepare the variants of the class."""
         super().__init_subclass__(**kwargs)
-        if not isinstance(cls.otel_config, OTelConfig):
-            raise TypeError(
-                f"{cls.__qualname__}.otel_config must be an OTelConfig, not {cls.otel_config!r}"
-            )
+        checked(cls, cls.otel_config)
         if not issubclass(cls, _Phases):
             cls._telemetry = None
             cls._failures = FailureLog()
@@ -255,8 +252,9 @@ class OTelExtension(_Recorder):
 
 
 def _variants(cls: type[OTelExtension]) -> dict[_Need, type[OTelExtension]]:
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     return {
-        need: type(cls.__name__, (cls, base), {"__module__": cls.__module__})
+        need: type(cls.__name__, (cls, base), dict(names))
         for need, base in ((_Need.PHASES, _Phases), (_Need.WHOLE, _Whole))
     }
 

@@ -28,12 +28,12 @@ _LONG: Final = (0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400)
 _SHORT: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """Buckets in seconds for requests, as the HTTP conventions advise."""
 
-_HISTOGRAMS: Final = {
-    _semconv.METRIC_CONNECTION_DURATION: _LONG,
-    _semconv.METRIC_OPERATION_DURATION: _LONG,
-    _semconv.METRIC_INIT_DURATION: _SHORT,
-    _semconv.METRIC_REQUEST_DURATION: _SHORT,
-}
+_HISTOGRAMS: Final = (
+    (_semconv.METRIC_CONNECTION_DURATION, "Life of connections.", _LONG),
+    (_semconv.METRIC_OPERATION_DURATION, "Life of operations over a WebSocket.", _LONG),
+    (_semconv.METRIC_INIT_DURATION, "From connection_init to its ack or refusal.", _SHORT),
+    (_semconv.METRIC_REQUEST_DURATION, "Duration of queries and mutations.", _SHORT),
+)
 
 _Attributes = Mapping[str, AttributeValue | None]
 _Readings = Iterable[tuple[int, _Attributes]]
@@ -84,16 +84,21 @@ def _events(tally: Tally) -> _Readings:
 
 
 _GAUGES: Final = (
-    (_semconv.METRIC_ACTIVE_CONNECTIONS, "{connection}", _connections),
-    (_semconv.METRIC_SUBSCRIPTIONS_ACTIVE, "{subscription}", _subscriptions),
+    (_semconv.METRIC_ACTIVE_CONNECTIONS, "{connection}", "Open connections.", _connections),
+    (
+        _semconv.METRIC_SUBSCRIPTIONS_ACTIVE,
+        "{subscription}",
+        "Live subscriptions.",
+        _subscriptions,
+    ),
 )
 
 _COUNTERS: Final = (
-    (_semconv.METRIC_CLOSES, "{close}", _closes),
-    (_semconv.METRIC_MESSAGES, "{message}", _messages),
-    (_semconv.METRIC_IO, "By", _io),
-    (_semconv.METRIC_ERRORS, "{error}", _frame_errors),
-    (_semconv.METRIC_SUBSCRIPTION_EVENTS, "{event}", _events),
+    (_semconv.METRIC_CLOSES, "{close}", "Ended connections and refused handshakes.", _closes),
+    (_semconv.METRIC_MESSAGES, "{message}", "Messages, by type and direction.", _messages),
+    (_semconv.METRIC_IO, "By", "Payload of messages, before compression.", _io),
+    (_semconv.METRIC_ERRORS, "{error}", "ERROR frames.", _frame_errors),
+    (_semconv.METRIC_SUBSCRIPTION_EVENTS, "{event}", "Events of subscriptions.", _events),
 )
 
 
@@ -107,13 +112,13 @@ class Metrics:
             self._create(metrics.get_meter(_semconv.SCOPE, __version__, provider))
 
     def _create(self, meter: metrics.Meter) -> None:
-        for name, unit, read in _GAUGES:
-            meter.create_observable_up_down_counter(name, [self._observer(read)], unit)
-        for name, unit, read in _COUNTERS:
-            meter.create_observable_counter(name, [self._observer(read)], unit)
-        for name, buckets in _HISTOGRAMS.items():
+        for name, unit, description, read in _GAUGES:
+            meter.create_observable_up_down_counter(name, [self._observer(read)], unit, description)
+        for name, unit, description, read in _COUNTERS:
+            meter.create_observable_counter(name, [self._observer(read)], unit, description)
+        for name, description, buckets in _HISTOGRAMS:
             self._histograms[name] = meter.create_histogram(
-                name, "s", explicit_bucket_boundaries_advisory=buckets
+                name, "s", description, explicit_bucket_boundaries_advisory=buckets
             )
 
     def _observer(

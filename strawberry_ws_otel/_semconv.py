@@ -67,7 +67,7 @@ CLOSE_REASON: Final = "websocket.close.reason"
 """own: reason of the first close frame (RFC 6455 7.1.6)."""
 
 CLOSE_INITIATOR: Final = "websocket.close.initiator"
-"""own: whose close frame came first: `client`, `server` or `none`."""
+"""own: whose close frame came first: `client`, `server` or `none`; `unknown` if nobody watched."""
 
 CLOSE_CLEAN: Final = "websocket.close.clean"
 """own: whether both close frames were exchanged (RFC 6455 7.1.4)."""
@@ -219,7 +219,7 @@ METRIC_INIT_DURATION: Final = "graphql.ws.connection_init.duration"
 """own: `s`, from the first `connection_init` to its ack or refusal."""
 
 METRIC_REQUEST_DURATION: Final = "graphql.server.request.duration"
-"""draft: `s`, queries and mutations on every transport."""
+"""draft: `s`, queries and mutations on every transport, and over HTTP what has no type."""
 
 METRIC_SUBSCRIPTIONS_ACTIVE: Final = "graphql.server.subscription.active"
 """draft: `{subscription}`, live subscriptions."""

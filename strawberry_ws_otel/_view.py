@@ -20,7 +20,7 @@ from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._adapter import recording
 from strawberry_ws_otel._bounds import NAME, bounded
 from strawberry_ws_otel._cancellation import CancellationWatch
-from strawberry_ws_otel._config import OTelConfig
+from strawberry_ws_otel._config import OTelConfig, checked
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._propagation import of_request, rebased
@@ -59,10 +59,7 @@ class OTelViewMixin:
         """Check the class, and lay the recording layer over its WebSocket adapter."""
         super().__init_subclass__(**kwargs)
         cls._otel_failures = FailureLog()
-        if not isinstance(cls.otel_config, OTelConfig):
-            raise TypeError(
-                f"{cls.__qualname__}.otel_config must be an OTelConfig, not {cls.otel_config!r}"
-            )
+        checked(cls, cls.otel_config)
         if issubclass(cls, GraphQLView):
             if cls.__mro__.index(GraphQLView) < cls.__mro__.index(OTelViewMixin):
                 raise TypeError(
@@ -135,7 +132,7 @@ class OTelViewMixin:
     def _otel_telemetry(self) -> Telemetry:
         """Return what the view records into; an instance may have been given its own config."""
         if self._otel_recording is None or self._otel_recording.config is not self.otel_config:
-            self._otel_recording = Telemetry(self.otel_config)
+            self._otel_recording = Telemetry(checked(type(self), self.otel_config))
         return self._otel_recording
 
 

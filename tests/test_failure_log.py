@@ -55,6 +55,11 @@ def endings(log: LogKeeper) -> list[str]:
     return [record.getMessage().removeprefix(said) for record in log.records]
 
 
+def reasons(log: LogKeeper) -> set[str]:
+    """The messages of the exceptions."""
+    return {str(record.exc_info[1]) for record in log.records if record.exc_info}
+
+
 def test_a_flood_of_failures_is_ten_records_a_minute(clock: Clock, library_log: LogKeeper) -> None:
     blow(FailureLog(), OneError, 1000)
     assert kinds(library_log) == [OneError] * 10
@@ -204,3 +209,30 @@ async def test_adapters_that_cannot_be_recorded_do_not_flood_the_log(
     own: Any = type("Own", (GraphQLView,), {"websocket_adapter_class": maker})
     await visit(recorded_into(OTelConfig(), own))
     assert kinds(library_log) == [TypeError] * 10
+
+
+async def test_the_log_names_a_configuration_of_another_type_that_a_view_was_given_later(
+    library_log: LogKeeper,
+) -> None:
+    class Later(OTelViewMixin, GraphQLView[Any, Any]):
+        pass
+
+    wrong: Any = {}
+    Later.otel_config = wrong
+    async with hosting(Later(schema=make_schema())) as host:
+        await part(await host.acknowledged())
+    said = f"{Later.__qualname__}.otel_config must be an OTelConfig, not {{}}"
+    assert reasons(library_log) == {said}
+
+
+async def test_the_log_names_a_configuration_of_another_type_that_an_extension_was_given_later(
+    library_log: LogKeeper,
+) -> None:
+    class Later(OTelExtension):
+        pass
+
+    wrong: Any = {}
+    Later.otel_config = wrong
+    assert (await make_schema(Later).execute(HELLO)).data == {"hello": "world"}
+    said = f"{Later.__qualname__}.otel_config must be an OTelConfig, not {{}}"
+    assert reasons(library_log) == {said}

@@ -47,6 +47,20 @@ HISTOGRAMS = {
     "graphql.ws.connection_init.duration": SHORT,
     "graphql.server.request.duration": SHORT,
 }
+DESCRIPTIONS = {
+    "websocket.server.active_connections": "Open connections.",
+    "websocket.server.connection.duration": "Life of connections.",
+    "websocket.server.closes": "Ended connections and refused handshakes.",
+    "websocket.server.messages": "Messages, by type and direction.",
+    "websocket.server.io": "Payload of messages, before compression.",
+    "websocket.server.errors": "ERROR frames.",
+    "graphql.ws.connection_init.duration": "From connection_init to its ack or refusal.",
+    "graphql.server.request.duration": "Duration of queries and mutations.",
+    "graphql.server.subscription.active": "Live subscriptions.",
+    "graphql.server.subscription.event_count": "Events of subscriptions.",
+    "graphql.ws.operation.duration": "Life of operations over a WebSocket.",
+}
+"""What Prometheus shows as HELP."""
 MODERN = vocabulary(GRAPHQL_TRANSPORT_WS)
 
 
@@ -115,6 +129,7 @@ def test_instruments_have_their_kinds_units_and_buckets(telemetry: Telemetry) ->
     for name, buckets in HISTOGRAMS.items():
         point = found[name].data.data_points[0]
         assert (found[name].unit, list(point.explicit_bounds)) == ("s", buckets)
+    assert {name: metric.description for name, metric in found.items()} == DESCRIPTIONS
 
 
 def test_a_duration_leads_to_the_trace_in_whose_context_it_is_recorded(
