@@ -1,6 +1,7 @@
 """A whole application: `python -m examples.quickstart`, then open http://127.0.0.1:8000/graphql.
 
 Spans and metrics are printed, or sent to a collector if OTEL_EXPORTER_OTLP_ENDPOINT names one.
+Ctrl-C ends it when the clients have left, or after twice aiohttp's `shutdown_timeout`.
 """
 
 import asyncio
