@@ -1,7 +1,7 @@
 """The recording layer over a view's WebSocket adapter: it sees parsed messages."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from functools import lru_cache, partial
 from types import MethodType
 from typing import Any, Final, cast
@@ -11,7 +11,7 @@ from opentelemetry.context import attach
 from strawberry.http.async_base_view import AsyncBaseHTTPView, AsyncWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived
 
-from strawberry_ws_otel._close import CloseFrame
+from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._conversation import Conversation
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._socket import opened
@@ -26,7 +26,7 @@ _UNREADABLE: Final = (
 """What the host's reader raises because of a frame of which it can make no message."""
 
 
-class _HandedOn(AsyncGenerator[object, None]):
+class _HandedOn(AsyncGenerator[object, object]):
     """The messages of a connection, on their way to the host.
 
     No generator of its own: the loop would keep books of that one, too, for a good part of what a
@@ -38,8 +38,13 @@ class _HandedOn(AsyncGenerator[object, None]):
     def __init__(self, messages: AsyncGenerator[object, None]) -> None:
         self._messages: Any = aiter(messages)  # A generator, unless the application's is another.
 
-    async def asend(self, _value: None) -> object:
-        return await self.__anext__()
+    def __anext__(self) -> Coroutine[Any, Any, object]:
+        return self.asend(None)
+
+    async def _next(self, value: object) -> object:
+        """Return the next message of the host's; only a generator can be sent a value."""
+        messages = self._messages
+        return await (messages.__anext__() if value is None else messages.asend(value))
 
     async def athrow(self, *error: Any) -> object:
         return await self._messages.athrow(*error)
@@ -57,11 +62,11 @@ class _UnwatchedMessages(_HandedOn):
         super().__init__(messages)
         self._unwatched = unwatched
 
-    async def __anext__(self) -> object:
+    async def asend(self, value: object) -> object:
         unwatched = self._unwatched
         unwatched.reading = True
         try:
-            message = await self._messages.__anext__()
+            message = await self._next(value)
         except BaseException as error:
             with unwatched.fuse:
                 if isinstance(error, _UNREADABLE):
@@ -84,12 +89,12 @@ class _Messages(_HandedOn):
         super().__init__(messages)
         self._conversation = conversation
 
-    async def __anext__(self) -> object:
+    async def asend(self, value: object) -> object:
         conversation = self._conversation
         with conversation.fuse:
             # Not detached: who asks for the next message may be another task.
             attach(conversation.handled())
-        message = await self._messages.__anext__()
+        message = await self._next(value)
         with conversation.fuse:
             attach(conversation.received(message))
         return message
@@ -103,7 +108,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
 
     _otel_conversation: Conversation | None = None
     _otel_unwatched: Unwatched | None = None
-    _otel_host_send: Callable[[Any, Mapping[str, object]], Awaitable[None]]
+    _otel_host_send: Callable[..., Awaitable[Any]]
     """`super().send_json`, looked up once: for each message it would cost as much as to count it.
 
     Not bound, which would be a cycle.
@@ -131,33 +136,27 @@ class RecordingAdapter(AsyncWebSocketAdapter):
             self._otel_conversation = socket.connection.conversation
             self._otel_unwatched = socket.unwatched
 
-    def iter_json(self, **kwargs: Any) -> AsyncGenerator[object, None]:
+    def iter_json(self, *args: Any, **kwargs: Any) -> AsyncGenerator[object, None]:
         """Iterate over the messages; each one is handled in the context of what it starts."""
-        messages: AsyncGenerator[object, None] = super().iter_json(**kwargs)  # type: ignore[safe-super]
+        messages: AsyncGenerator[object, None] = super().iter_json(*args, **kwargs)  # type: ignore[safe-super]
         conversation, unwatched = self._otel_conversation, self._otel_unwatched
         if unwatched is not None:
             messages = _UnwatchedMessages(messages, unwatched)
         return messages if conversation is None else _Messages(messages, conversation)
 
-    async def send_json(self, message: Mapping[str, object]) -> None:
+    async def send_json(self, message: Mapping[str, object], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         """Send a message, and tell the connection when it has been sent."""
         conversation = self._otel_conversation
         if conversation is None:
-            await self._otel_super_send(message)
-            return
+            return await self._otel_super_send(message, *args, **kwargs)
         try:
-            await self._otel_host_send(self, message)
-        except asyncio.CancelledError as cancellation:
+            if args or kwargs:
+                returned = await self._otel_host_send(self, message, *args, **kwargs)
+            else:
+                returned = await self._otel_host_send(self, message)
+        except BaseException as error:
             with conversation.fuse:
-                # Without shadows nobody knows whether the frame was written; mostly it was.
-                if self._otel_unwatched is not None or conversation.has_written(cancellation):
-                    conversation.sent(message)
-            raise
-        except Exception as error:
-            with conversation.fuse:
-                conversation.not_sent(message, error)
-                if self._otel_unwatched is not None:
-                    self._otel_unwatched.send_failed(error)
+                self._otel_cut_short(conversation, message, error)
             raise
         # The hot path: nearly every message is one more result, and touches one integer. To call
         # what does so would cost more, and a `with` as much as what it would guard.
@@ -166,34 +165,55 @@ class RecordingAdapter(AsyncWebSocketAdapter):
                 results = conversation.unshared[message["id"]]
                 if results.sound != results.until:
                     results.sound += 1
-                    return
+                    return returned
         except Exception:  # noqa: BLE001, S110  # whatever it is, it is not like most messages
             pass
         try:
             conversation.sent(message)
         except Exception as error:  # noqa: BLE001  # the fuse's
             conversation.fuse.blow(error)
+        return returned
 
-    async def _otel_super_send(self, message: Mapping[str, object]) -> None:
-        await super().send_json(message)  # type: ignore[safe-super]
+    def _otel_cut_short(
+        self, conversation: Conversation, message: Mapping[str, object], error: BaseException
+    ) -> None:
+        unwatched = self._otel_unwatched
+        if isinstance(error, asyncio.CancelledError):
+            # Without shadows nobody knows whether the frame was written; mostly it was.
+            if unwatched is not None or conversation.has_written(error):
+                conversation.sent(message)
+        elif isinstance(error, Exception):
+            conversation.not_sent(message, error)
+            if unwatched is not None:
+                unwatched.send_failed(error)
 
-    async def close(self, code: int, reason: str) -> None:
+    async def _otel_super_send(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
+        return await super().send_json(*args, **kwargs)  # type: ignore[safe-super]
+
+    async def close(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         """Close as the host does, and tell the connection if its socket does not."""
         unwatched = self._otel_unwatched
         if unwatched is None:
-            await super().close(code, reason)  # type: ignore[safe-super]
-            return
+            return await super().close(*args, **kwargs)  # type: ignore[safe-super]
         closed = writable = False
         with unwatched.fuse:
             closed, writable = unwatched.closed, unwatched.writable
         try:
-            await super().close(code, reason)  # type: ignore[safe-super]
+            returned: Any = await super().close(*args, **kwargs)  # type: ignore[func-returns-value, safe-super]
         finally:
             with unwatched.fuse:
-                frame = CloseFrame(code, reason)
+                frame = _frame(*args, **kwargs)
                 unwatched.close_called(frame, closed=closed, writable=writable)
         with unwatched.fuse:
             unwatched.answered()
+        return returned
+
+
+def _frame(
+    code: int = CloseCode.NORMAL_CLOSURE, reason: str = "", *_more: object, **_named: object
+) -> CloseFrame:
+    """Return the frame that an adapter is asked to close with, whatever else it takes."""
+    return CloseFrame(int(code), reason)
 
 
 class RecordedFactory:

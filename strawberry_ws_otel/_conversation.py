@@ -136,6 +136,7 @@ class Conversation:
         if self._over:
             return get_current()
         self._unread = False
+        self._operations.handler_lives()
         self._message = message = self._vocabulary.read(value)
         self.traffic.messages[message.type] += 1
         match message.type.meaning:

@@ -1,5 +1,6 @@
 """The operations of one connection: which are alive, and whose a message is."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ class Operations:
     __slots__ = (
         "_alive",
         "_by_id",
+        "_cancelled",
         "_connection_id",
         "_fuse",
         "_handling",
@@ -65,6 +67,8 @@ class Operations:
         self._alive: dict[SocketOperation, None] = {}
         self._winding_down: dict[SocketOperation, None] = {}
         """Those that the client stopped and whose task has not ended yet."""
+        self._cancelled: dict[SocketOperation, None] = {}
+        """Those whose task was cancelled: by the application, or as the connection goes down."""
         self._handling: SocketOperation | None = None
         """The operation whose first message the host is handling."""
 
@@ -101,11 +105,21 @@ class Operations:
 
     def handled(self) -> None:
         """Note that the host has handled a message."""
+        self.handler_lives()
         operation, self._handling = self._handling, None
         if operation is not None and operation.end_reason is None and self._unaccepted(operation):
             # The host took an id that we believed in use: its last message is still on its way.
             self._by_id[operation.id] = operation
             self.unshared.pop(operation.id, None)
+
+    def handler_lives(self) -> None:
+        """Note that the host goes on: what was cancelled before, the application has cancelled."""
+        if not self._cancelled:
+            return
+        for operation in list(self._cancelled):
+            operation.failure = _bounds.exception_type(asyncio.CancelledError())
+            self._end(operation, EndReason.FAILED)
+        self._cancelled.clear()
 
     def stop(self, message: Message) -> bool:
         """End the operation that the client stops; return whether it was alive."""
@@ -158,6 +172,7 @@ class Operations:
         if self._handling is not None and self._unaccepted(self._handling):
             # The host failed while it refused a duplicate id.
             self._end(self._handling, EndReason.REJECTED)
+        self._cancelled.clear()
         interrupted = list(self._alive)
         for operation in interrupted:
             with self._fuse:
@@ -167,8 +182,12 @@ class Operations:
 
     def _task_done(self, operation: SocketOperation, *, died: bool) -> None:
         self._winding_down.pop(operation, None)
-        if died and operation.end_reason is None and not self.dying:
-            self._end(operation, EndReason.FAILED)
+        if operation.end_reason is None and not self.dying:
+            if died:
+                self._end(operation, EndReason.FAILED)
+            else:
+                operation.silenced()
+                self._cancelled[operation] = None
         operation.is_done = True
         self._let_go(operation)
 

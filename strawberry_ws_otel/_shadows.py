@@ -55,6 +55,7 @@ class Shadows:
         "_traffic",
         "_transport",
         "_ws",
+        "timed_out",
     )
 
     def __init__(
@@ -71,12 +72,15 @@ class Shadows:
         self._traffic = connection.conversation.traffic
         self._closing = connection.closing
         self._fuse = connection.fuse
+        self.timed_out = False
+        """Whether the last `receive()` timed out."""
         self._reading: Any = None
         """The call of the original `receive()` that has not returned yet."""
         self._answer: _Answer | None = None
         try:
             self._receive, self._close = ws.receive, ws.close
-            self._send_str, self._send_bytes = ws.send_str, ws.send_bytes
+            self._send_str: Any = ws.send_str
+            self._send_bytes: Any = ws.send_bytes
             self._lay()
         except Exception as error:
             self.uncover()
@@ -111,12 +115,13 @@ class Shadows:
             # aiohttp refuses a second reader.
             return await self._receive(*args, **kwargs)
         self._answer = None
+        self.timed_out = False
         try:
             self._reading = self._receive(*args, **kwargs)
             message: WSMessage = await self._reading
         except BaseException as error:
             with self._fuse:
-                self._closing.socket_failed(error)
+                self.timed_out = isinstance(error, TimeoutError)
                 self._settle_answer()
             raise
         finally:
@@ -129,7 +134,7 @@ class Shadows:
         """Close the socket, and tell the connection of the frames of both sides."""
         reads_echo = False
         with self._fuse:
-            reads_echo = self._close_called(**kwargs)
+            reads_echo = self._close_called(*args, **kwargs)
         closed = await self._close(*args, **kwargs)
         if reads_echo:
             with self._fuse:
@@ -138,31 +143,39 @@ class Shadows:
 
     # Half of what a shadow costs is to pass on arguments that nearly nobody gives.
 
-    async def send_str(self, data: str, *args: Any, **kwargs: Any) -> None:
+    # And a `with` costs as much as what it would guard.
+
+    async def send_str(self, data: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # aiohttp's
         """Send text, and tell the connection of its size."""
         try:
             if args or kwargs:
-                await self._send_str(data, *args, **kwargs)
+                returned: Any = await self._send_str(data, *args, **kwargs)
             else:
-                await self._send_str(data)
+                returned = await self._send_str(data)
         except BaseException as error:
             with self._fuse:
                 self._send_failed(data, error)
             raise
-        self._traffic.bytes_sent += len(data) if data.isascii() else utf8_size(data)
+        try:
+            self._traffic.bytes_sent += len(data) if data.isascii() else utf8_size(data)
+        except Exception as error:  # noqa: BLE001  # the fuse's
+            self._fuse.blow(error)
+        return returned
 
-    async def send_bytes(self, data: bytes, *args: Any, **kwargs: Any) -> None:
+    async def send_bytes(self, data: bytes, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # aiohttp's
         """Send bytes, and tell the connection of their size."""
         try:
             if args or kwargs:
-                await self._send_bytes(data, *args, **kwargs)
+                returned: Any = await self._send_bytes(data, *args, **kwargs)
             else:
-                await self._send_bytes(data)
+                returned = await self._send_bytes(data)
         except BaseException as error:
             with self._fuse:
                 self._send_failed(data, error)
             raise
-        self._traffic.bytes_sent += len(data)
+        with self._fuse:
+            self._traffic.bytes_sent += len(data)
+        return returned
 
     # --- What they learn ---------------------------------------------------------------------
 
@@ -194,18 +207,21 @@ class Shadows:
 
     def _close_called(
         self,
-        *,
         code: int = CloseCode.NORMAL_CLOSURE,
         message: bytes | str = b"",
-        drain: bool = True,
+        drain: bool = True,  # noqa: FBT001, FBT002  # aiohttp's
+        *_more: object,
+        **_named: object,
     ) -> bool:
-        """Note a call of `close()` before it is awaited; return whether it will read the echo."""
+        """Note a call of `close()` before it is awaited; return whether it will read the echo.
+
+        A class of the application's may take more than aiohttp's, and by position.
+        """
         ws = self._ws
         written = not ws.closed and self._transport.writable and 0 <= code <= _MAX_CODE
         reason = message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")
         frame = CloseFrame(int(code), reason)
-        # By what runs, not by its task: to ask for that would cost every frame a system call.
-        if getattr(self._reading, "cr_running", False):
+        if self._closes_itself():
             self._answer = _Answer(frame, not drain, ws.close_code) if written else None
             return False
         if ws.closed:
@@ -217,6 +233,16 @@ class Shadows:
         elif not self._transport.writable:
             self._closing.send_failed()
         return False
+
+    def _closes_itself(self) -> bool:
+        """Whether it is aiohttp that closes, inside `receive()`.
+
+        It sets `close_code` before, and nobody else closes an open socket that has one. To compare
+        tasks would cost every frame a system call, and `receive()` may run in one of its own.
+        """
+        if self._ws.closed:
+            return getattr(self._reading, "cr_running", False)
+        return self._reading is not None and self._ws.close_code is not None
 
     def _echoed(self) -> None:
         ws = self._ws

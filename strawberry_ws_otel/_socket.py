@@ -56,7 +56,9 @@ class RecordedSocket(Scope):
         self._ws = ws
         self.connection.opened(ws.ws_protocol)
         try:
-            self._shadows = Shadows(ws, self.connection, self._transport)
+            # A view that has closed it already did so when nobody watched.
+            if not ws.closed:
+                self._shadows = Shadows(ws, self.connection, self._transport)
         except ShadowsRefusedError as error:
             self._say_unwatched(error)
         finally:
@@ -122,9 +124,12 @@ class RecordedSocket(Scope):
             facts.cancelled = task is None or task.cancelling() > 0
         if ws is None:
             return
-        if self.unwatched is None:
-            self.connection.closing.socket_failed(ws.exception())
-        else:
+        if self._shadows is not None:
+            closing = self.connection.closing
+            closing.socket_failed(ws.exception())
+            if self._shadows.timed_out:
+                closing.socket_failed(exception)
+        elif self.unwatched is not None:
             self.unwatched.settle()
         if exception is None and not ws.closed and transport.writable:
             # aiohttp will close it, when our shadows are gone.

@@ -124,8 +124,10 @@ class Tally:
             self._events[self.bounded(error_type)] += 1
 
     def ended(self, results: Results) -> None:
-        """Count the end of an operation."""
+        """Count the end of an operation; only the first call counts."""
         with self._lock:
+            if results not in self._live:
+                return
             self._live.discard(results)
             if results.message_type is not None:
                 self._messages[results.message_type] += results.all

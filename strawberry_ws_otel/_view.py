@@ -81,12 +81,10 @@ class OTelViewMixin:
             view._otel_telemetry()  # noqa: SLF001  # our own class
         return view
 
-    async def create_websocket_response(
-        self, request: web.Request, subprotocol: str | None
-    ) -> web.WebSocketResponse:
+    async def create_websocket_response(self, *args: Any, **kwargs: Any) -> web.WebSocketResponse:
         """Upgrade as the host does, and record the socket from then on."""
         ws: web.WebSocketResponse = await super().create_websocket_response(  # type: ignore[misc]
-            request, subprotocol
+            *args, **kwargs
         )
         with Fuse(self._otel_failures):
             opened(ws)

@@ -109,6 +109,10 @@ class SocketOperation(Operation):
             self._next_told = self.span.numbered_message(message_type, self._next_told)
         results.until = self._next_told - 1 - results.failed
 
+    def silenced(self) -> None:
+        """Note that it sends nothing any more, whatever its end will turn out to be."""
+        self._telemetry.metrics.tally.ended(self.results)
+
     def forget(self) -> None:
         """Let go of the id, of any length: a timer that a source left behind keeps the operation.
 
