@@ -129,7 +129,7 @@ class Tally:
             if results not in self._live:
                 return
             self._live.discard(results)
-            if results.message_type is not None:
+            if results.message_type is not None and results.all:
                 self._messages[results.message_type] += results.all
             if results.subscribed:
                 self._events[None] += results.sound

@@ -235,6 +235,51 @@ async def test_a_response_may_take_and_return_more(telemetry: Telemetry) -> None
     assert closed(telemetry) == ("invalid_message", 4400, "server", "invalid_message")
 
 
+async def test_what_the_application_passes_to_a_response_and_gets_from_it_is_the_response_s(
+    telemetry: Telemetry,
+) -> None:
+    kept: list[tuple[object, object]] = []
+    closes: list[bool] = []
+
+    class Keeping(web.WebSocketResponse):
+        async def send_str(self, data: str, compress: int | None = None) -> None:
+            if compress is not None:
+                kept.append((data, compress))
+            await super().send_str(data)
+
+        async def send_bytes(self, data: bytes, compress: int | None = None) -> None:
+            kept.append((data, compress))
+            await super().send_bytes(data)
+
+    class Own(answering(Keeping)):  # type: ignore[misc]  # a class from a call
+        async def on_ws_connect(self, context: Any) -> Any:
+            ws = context["response"]
+            await ws.send_str("a", compress=9)
+            await ws.send_str("b", 9)
+            await ws.send_bytes(b"c", compress=9)
+            await ws.send_bytes(b"d", 9)
+            closes.extend([await ws.close(), await ws.close()])
+
+    for view in (Own, recorded(telemetry, Own)):
+        async with hosting(view(schema=make_schema())) as host:
+            client = await host.connect()
+            client.json({"type": "connection_init"})
+            await client.until_end()
+    assert kept == [("a", 9), ("b", 9), (b"c", 9), (b"d", 9)] * 2
+    assert closes == [True, False] * 2
+
+
+async def test_the_bytes_of_a_text_are_counted_not_its_characters(telemetry: Telemetry) -> None:
+    class Own(View):
+        async def on_ws_connect(self, context: Any) -> Any:
+            await context["response"].send_str('{"type": "\u00fc\u20ac\U0001f600"}')
+            return await super().on_ws_connect(context)
+
+    frames = await conversation(recorded(telemetry, Own), part)
+    sent = sum(len(frame.payload) for frame in frames if frame.is_data)
+    assert telemetry.total("websocket.server.io", {"network.io.direction": "transmit"}) == sent
+
+
 @pytest.mark.internal_error
 async def test_a_response_may_be_given_what_is_no_text(
     telemetry: Telemetry, library_log: Any

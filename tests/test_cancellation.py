@@ -465,3 +465,19 @@ def test_a_coroutine_may_refuse_to_be_cancelled(run: Run[Any]) -> None:
     told = Told()
     assert run(refuses_the_first_cancellation(told)) == "after all"
     assert told.order == ["cancelled", "went on"]
+
+
+async def test_each_time_that_it_goes_on_is_told() -> None:
+    told = Told()
+
+    async def waits_while_and_after_it_is_cancelled() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    await told.watch(waits_while_and_after_it_is_cancelled())
+    assert told.order == ["cancelled", "went on", "went on"]

@@ -221,6 +221,23 @@ ROWS = [
     # heartbeat_timeout
     without_frame("no PONG", Outcome.HEARTBEAT_TIMEOUT, "TimeoutError", frame_error=TimeoutError()),
     without_frame(
+        "no route", Outcome.CONNECTION_LOST, "OSError", frame_error=OSError(113, "No route to host")
+    ),
+    without_frame(
+        "a status, though upgraded",
+        Outcome.SERVER_ERROR,
+        "KeyError",
+        status=403,
+        exception=KeyError(),
+    ),
+    without_upgrade(
+        "the transport is gone before the upgrade",
+        Outcome.CONNECTION_LOST,
+        "AttributeError",
+        exception=AttributeError(),
+        transport_up=False,
+    ),
+    without_frame(
         "no PONG, then the end",
         Outcome.HEARTBEAT_TIMEOUT,
         "TimeoutError",

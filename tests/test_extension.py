@@ -3,13 +3,15 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextvars import copy_context
 from typing import Any, ClassVar, NewType
 
 import aiohttp
 import pytest
 import strawberry
 from graphql import GraphQLError
-from opentelemetry import trace
+from opentelemetry import baggage, trace
+from opentelemetry.context import attach, get_value, set_value
 from opentelemetry.trace import SpanKind, StatusCode
 from strawberry.extensions import MaskErrors
 from strawberry.schema.config import StrawberryConfig
@@ -134,6 +136,7 @@ async def test_a_query_whose_client_has_gone_is_no_success(telemetry: Telemetry)
     [query] = telemetry.spans("query")
     assert query.status.status_code is StatusCode.ERROR
     assert requests(telemetry) == {request("query", "asyncio.exceptions.CancelledError"): 1}
+    assert telemetry.ledger.started == telemetry.ledger.ended
 
 
 async def test_each_operation_of_a_batch_is_a_trace_of_its_own(telemetry: Telemetry) -> None:
@@ -405,10 +408,24 @@ async def test_a_stream_with_a_syntax_error_counts_it_once(kind: str, telemetry:
         response = await ask_for_stream(host, kind, document)
         assert "Syntax Error" in await response.text()
 
+    assert telemetry.metrics()["graphql.server.subscription.event_count"] == {frozenset(): 0}
+
     assert told(telemetry) == [
         executed(document, known=False, errors=1, error=SYNTAX_ERROR, events=at("1:15")),
         *phases(OPERATION, PARSING),
     ]
+
+
+@SINCE_STREAMS
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_a_stream_with_an_invalid_document_has_no_event(
+    kind: str, telemetry: Telemetry
+) -> None:
+    async with hosting(streaming_view(telemetry, kind)) as host:
+        response = await ask_for_stream(host, kind, "subscription { nothing }")
+        assert "nothing" in await response.text()
+
+    assert telemetry.metrics()["graphql.server.subscription.event_count"] == {frozenset(): 0}
 
 
 @pytest.mark.parametrize("kind", STREAMS)
@@ -870,6 +887,45 @@ async def test_the_reason_of_a_close_for_a_syntax_error_does_not_quote_the_docum
     [whole] = told(telemetry, CONNECTION)
     assert whole["attributes"]["websocket.close.reason"] == "Syntax Error"
     assert quoted not in exported(telemetry, library_log)
+
+
+# --- The context of the application ----------------------------------------------------------
+
+
+def test_what_a_resolver_attaches_stays_after_the_operation(telemetry: Telemetry) -> None:
+    @strawberry.type
+    class Attaching:
+        @strawberry.field
+        def answer(self) -> int:
+            attach(baggage.set_baggage("tenant", "acme"))
+            return 42
+
+    def asked() -> object:
+        schema = strawberry.Schema(query=Attaching, extensions=[extension(telemetry)])
+        assert schema.execute_sync("{ answer }").data == {"answer": 42}
+        return baggage.get_baggage("tenant")
+
+    assert copy_context().run(asked) == "acme"
+
+
+async def test_a_stream_that_another_task_closes_leaves_nothing_in_its_context(
+    telemetry: Telemetry,
+) -> None:
+    streams: list[Any] = []
+    schema = make_schema(extension(telemetry))
+
+    async def opens() -> None:
+        attach(set_value("tenant", "acme"))
+        streams.append(await schema.subscribe(TICKS, variable_values={"to": 3}))
+        await anext(streams[0])
+
+    async def closes() -> object:
+        await streams[0].aclose()
+        return get_value("tenant")
+
+    await asyncio.create_task(opens())
+    assert await asyncio.create_task(closes()) is None
+    assert telemetry.ledger.started == telemetry.ledger.ended
 
 
 # --- Sampling --------------------------------------------------------------------------------

@@ -17,8 +17,11 @@ from strawberry.extensions import SchemaExtension
 
 from strawberry_ws_otel import OTelExtension
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
+from strawberry_ws_otel._ws_operation import SocketOperation
 from tests.arms import BARE, STRAWBERRY, Arm, traced
 from tests.conftest import Run
+from tests.hosting import hosting, part
+from tests.recorded import recorded
 from tests.scenarios.model import BOTH
 from tests.scenarios.steps import (
     Step,
@@ -33,10 +36,12 @@ from tests.scenarios.steps import (
     says,
     steps,
     stops,
+    subscribe,
 )
-from tests.schema import TICKS
+from tests.schema import FOREVER, TICKS, make_schema
 from tests.server import Setup, serving
 from tests.telemetry import Telemetry
+from tests.told import CONNECTION, INIT, OPERATION
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 CARRYING = says({"type": "connection_init", "payload": {"traceparent": TRACEPARENT}})
@@ -205,10 +210,12 @@ async def test_a_span_that_has_ended_is_let_go_whatever_timers_are_left(
     telemetry: Telemetry,
 ) -> None:
     spans = weakref.WeakSet[Span]()
+    started: list[str] = []
 
     class Watcher(SpanProcessor):
         def on_start(self, span: Span, parent_context: Context | None = None) -> None:
             spans.add(span)
+            started.append(span.name)
 
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(Watcher())
@@ -221,4 +228,27 @@ async def test_a_span_that_has_ended_is_let_go_whatever_timers_are_left(
         await steps(live, stops("live"), BYE, ends)(client, server)
         await asyncio.gather(*server.handlers, return_exceptions=True)
         gc.collect()
+        assert started[:3] == [CONNECTION, INIT, OPERATION]
         assert list(spans) == []
+
+
+# --- What the books keep ---------------------------------------------------------------------
+
+
+async def test_operations_that_clients_stopped_are_let_go_by_the_mixin_alone(
+    telemetry: Telemetry,
+) -> None:
+    async with hosting(recorded(telemetry)(schema=make_schema(), keep_alive=False)) as host:
+        client = await host.acknowledged()
+        for number in range(20):
+            client.json(subscribe(client, str(number), FOREVER))
+            await client.message("next")
+            client.json({"type": "complete", "id": str(number)})
+        client.json({"type": "ping"})
+        await client.message("pong")
+        for _ in range(20):
+            # The loop still holds the tasks that have just ended.
+            await asyncio.sleep(0)
+        gc.collect()
+        assert [each for each in gc.get_objects() if isinstance(each, SocketOperation)] == []
+        await part(client)

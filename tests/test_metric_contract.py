@@ -78,7 +78,6 @@ INSTRUMENTS: dict[str, tuple[str, str, list[float] | None]] = {
 }
 APP_ERROR = "tests.schema.AppError"
 GRAPHQL_ERROR = "graphql.error.graphql_error.GraphQLError"
-FRAME_ERROR = "aiohttp._websocket.models.WebSocketError"
 
 
 @pytest.fixture(autouse=True)

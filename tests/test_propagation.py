@@ -6,6 +6,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context, get_value, set_value
 from opentelemetry.propagators.textmap import Getter, TextMapPropagator, default_getter
@@ -338,3 +339,16 @@ def test_baggage_comes_from_whoever_is_the_parent_and_from_the_application(
     context = within(shape, mode, carried=carried).context
     assert dict(baggage.get_all(context)) == brought
     assert get_value(APPLICATION, context) == "kept"
+
+
+def test_two_headers_of_one_name_are_both_read() -> None:
+    headers = CIMultiDict(
+        [
+            ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"),
+            ("tracestate", "a=1"),
+            ("tracestate", "b=2"),
+        ]
+    )
+    context = remote_context(headers, Fuse())
+    state = trace.get_current_span(context).get_span_context().trace_state
+    assert dict(state) == {"a": "1", "b": "2"}

@@ -268,7 +268,7 @@ def test_every_link_leads_somewhere() -> None:
 def lowest_versions() -> dict[str, str]:
     """The lower bounds of `pyproject.toml`, extras included."""
     requirements = [*PROJECT["dependencies"]]
-    for extra in ("demo", "test"):
+    for extra in PROJECT["optional-dependencies"].keys() - {"lint"}:
         requirements += PROJECT["optional-dependencies"][extra]
     matches = (re.match(r"([\w-]+)(?:\[\w+\])?>=([\w.]+)", one) for one in requirements)
     return {match[1]: match[2] for match in matches if match}

@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -406,3 +406,99 @@ def test_the_garbage_collector_may_end_a_connection_while_counts_are_read() -> N
     gc.collect()
     assert sum(tally.closes().values()) == rounds
     assert tally.connections() == {None: 0}
+
+
+# --- What happens between the lock and the sum ------------------------------------------------
+
+
+class DyingOnRelease:
+    """A lock whose first release lets something die, before its reader goes on."""
+
+    def __init__(self, dies: Callable[[], None]) -> None:
+        self._dies: Callable[[], None] | None = dies
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        dies, self._dies = self._dies, None
+        if dies is not None:
+            dies()
+
+
+def dying(tally: Tally, dies: Callable[[], None]) -> Tally:
+    """The tally, in which something dies as the next reader lets go of the lock."""
+    tally._lock = DyingOnRelease(dies)  # type: ignore[assignment]  # a double
+    return tally
+
+
+def test_results_that_end_while_messages_are_summed_up_are_counted_once() -> None:
+    tally = Tally()
+    results = begun(tally, NEXT, 3)
+    assert dying(tally, lambda: tally.ended(results)).messages() == {NEXT: 3}
+    assert tally.messages() == {NEXT: 3}
+
+
+def test_a_subscription_that_ends_while_events_are_summed_up_is_counted_once() -> None:
+    tally = Tally()
+    results = subscribed(tally, 3)
+    assert dying(tally, lambda: tally.ended(results)).events() == {None: 3}
+    assert tally.events() == {None: 3}
+
+
+def test_a_connection_that_closes_while_bytes_are_summed_up_is_counted_once() -> None:
+    tally = Tally()
+    traffic = opened(tally, GRAPHQL_WS)
+    traffic.bytes_sent = 5
+    dying(tally, lambda: tally.closed(normal(), traffic))
+    sums = {(GRAPHQL_WS, "receive"): 0, (GRAPHQL_WS, "transmit"): 5}
+    assert tally.bytes() == sums
+    assert tally.bytes() == sums
+
+
+class Growing(defaultdict[MessageType, int]):
+    """Messages of which a type comes that was not there, as soon as one looks at them."""
+
+    def items(self) -> Any:
+        for item in super().items():
+            self[PING] = 1
+            yield item
+
+
+def test_a_type_that_comes_while_messages_are_summed_up_does_no_harm() -> None:
+    tally = Tally()
+    opened(tally, GRAPHQL_WS).messages = Growing(int, {NEXT: 1})
+    assert tally.messages() == {NEXT: 1}
+
+
+class Begetting(Results):
+    """Results beside which others begin, as soon as one looks at them."""
+
+    __slots__ = ("_tally",)
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__()
+        self._tally = tally
+
+    @property
+    def subscribed(self) -> bool:
+        self._tally.begun(Results())
+        return True
+
+    @subscribed.setter
+    def subscribed(self, _value: bool) -> None:
+        pass
+
+
+def test_an_operation_that_begins_while_subscriptions_are_counted_does_no_harm() -> None:
+    tally = Tally()
+    tally.begun(Begetting(tally))
+    assert tally.subscriptions() == 1
+
+
+def test_an_operation_without_a_result_makes_no_series_while_it_lives_and_none_after() -> None:
+    tally = Tally()
+    results = begun(tally, NEXT)
+    assert tally.messages() == {}
+    tally.ended(results)
+    assert tally.messages() == {}

@@ -443,25 +443,44 @@ class Driven(BaseGraphQLTransportWSHandler[Any, Any]):
         messages = self.websocket.iter_json()
         assert await messages.asend(None) == {"type": "connection_init"}
         assert await anext(messages) == {"type": "ping"}
-        with pytest.raises(AppError):
-            await messages.athrow(AppError())
-        await messages.aclose()
+        await self.end(messages)
         assert [message async for message in messages] == []
         await self.websocket.close(code=4321, reason="driven")
 
+    async def end(self, messages: Any) -> None:
+        raise NotImplementedError
 
-async def drive(view_class: type[Any]) -> list[Frame]:
-    own: Any = type("Own", (view_class,), {"graphql_transport_ws_handler_class": Driven})
+
+class Thrown(Driven):
+    """It throws into them."""
+
+    async def end(self, messages: Any) -> None:
+        with pytest.raises(AppError):
+            await messages.athrow(AppError())
+
+
+class Closed(Driven):
+    """It closes them."""
+
+    async def end(self, messages: Any) -> None:
+        await messages.aclose()
+
+
+async def drive(view_class: type[Any], handler: type[Driven]) -> list[Frame]:
+    own: Any = type("Own", (view_class,), {"graphql_transport_ws_handler_class": handler})
     async with hosting(own(schema=make_schema(OTelExtension), keep_alive=False)) as host:
         client = await host.connect()
-        client.json({"type": "connection_init"}, {"type": "ping"})
+        client.json({"type": "connection_init"}, {"type": "ping"}, {"type": "pong"})
         await client.until_end()
         return client.frames
 
 
-async def test_a_handler_may_drive_the_messages_as_a_generator(telemetry: Telemetry) -> None:
-    frames = await drive(recorded(telemetry))
-    assert frames == await drive(GraphQLView)
+@pytest.mark.parametrize("handler", [Thrown, Closed])
+async def test_a_handler_may_drive_the_messages_as_a_generator(
+    handler: type[Driven], telemetry: Telemetry
+) -> None:
+    frames = await drive(recorded(telemetry), handler)
+    assert frames == await drive(GraphQLView, handler)
     assert [frame.opcode for frame in frames] == [Opcode.CLOSE]
     [whole] = telemetry.spans(CONNECTION)
     assert [event.name for event in whole.events] == [
