@@ -130,7 +130,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         """Record `ws` from now on, if it belongs to a connection."""
         socket = opened(ws)
         if socket is not None:
-            bound: Any = super().send_json  # type: ignore[safe-super]
+            bound: Any = super().send_json  # type: ignore[safe-super]  # the next class's
             plain = isinstance(bound, MethodType) and bound.__self__ is self
             self._otel_host_send = bound.__func__ if plain else RecordingAdapter._otel_super_send
             self._otel_conversation = socket.connection.conversation
@@ -138,7 +138,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
 
     def iter_json(self, *args: Any, **kwargs: Any) -> AsyncGenerator[object, None]:
         """Iterate over the messages; each one is handled in the context of what it starts."""
-        messages: AsyncGenerator[object, None] = super().iter_json(*args, **kwargs)  # type: ignore[safe-super]
+        messages: AsyncGenerator[object, None] = super().iter_json(*args, **kwargs)  # type: ignore[safe-super]  # the next class's
         conversation, unwatched = self._otel_conversation, self._otel_unwatched
         if unwatched is not None:
             messages = _UnwatchedMessages(messages, unwatched)
@@ -188,18 +188,18 @@ class RecordingAdapter(AsyncWebSocketAdapter):
                 unwatched.send_failed(error)
 
     async def _otel_super_send(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
-        return await super().send_json(*args, **kwargs)  # type: ignore[safe-super]
+        return await super().send_json(*args, **kwargs)  # type: ignore[safe-super]  # the next class's
 
     async def close(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         """Close as the host does, and tell the connection if its socket does not."""
         unwatched = self._otel_unwatched
         if unwatched is None:
-            return await super().close(*args, **kwargs)  # type: ignore[safe-super]
+            return await super().close(*args, **kwargs)  # type: ignore[safe-super]  # the next class's
         closed = writable = False
         with unwatched.fuse:
             closed, writable = unwatched.closed, unwatched.writable
         try:
-            returned: Any = await super().close(*args, **kwargs)  # type: ignore[func-returns-value, safe-super]
+            returned: Any = await super().close(*args, **kwargs)  # type: ignore[func-returns-value, safe-super]  # the next class's
         finally:
             with unwatched.fuse:
                 frame = _frame(*args, **kwargs)

@@ -239,7 +239,6 @@ class OTelExtension(_Recorder):
         super().__init_subclass__(**kwargs)
         checked(cls, cls.otel_config)
         if not issubclass(cls, _Phases):
-            cls._telemetry = None
             cls._failures = FailureLog()
             cls._variants = _variants(cls)
 

@@ -71,7 +71,7 @@ class Tally:
         self._bytes: Counter[tuple[str | None, str]] = Counter()
         self._closes = Counter(dict.fromkeys(FAULTS.items(), 0))
         self._frame_errors: Counter[str] = Counter()
-        self._events: Counter[str | None] = Counter({None: 0})
+        self._events: Counter[str | None] = Counter()
         self._error_types: set[str] = set()
 
     def forked(self) -> None:

@@ -83,14 +83,14 @@ class OTelViewMixin:
 
     async def create_websocket_response(self, *args: Any, **kwargs: Any) -> web.WebSocketResponse:
         """Upgrade as the host does, and record the socket from then on."""
-        ws: web.WebSocketResponse = await super().create_websocket_response(  # type: ignore[misc]
+        ws: web.WebSocketResponse = await super().create_websocket_response(  # type: ignore[misc]  # the next class's
             *args, **kwargs
         )
         with Fuse(self._otel_failures):
             opened(ws)
         return ws
 
-    async def run(self, request: web.Request, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    async def run(self, request: web.Request, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         """Run the host's view: a WebSocket is recorded, an HTTP request tells the extension."""
         fuse = Fuse(self._otel_failures)
         socket: RecordedSocket | None = None
@@ -111,7 +111,7 @@ class OTelViewMixin:
             attach(ours)
         try:
             # The one place that sees every ending.
-            host = super().run(request, *args, **kwargs)  # type: ignore[misc]
+            host = super().run(request, *args, **kwargs)  # type: ignore[misc]  # the next class's
             response = await (host if socket is None else CancellationWatch(host, socket))
         except BaseException as exception:
             raised = exception

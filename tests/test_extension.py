@@ -12,8 +12,9 @@ import strawberry
 from graphql import GraphQLError
 from opentelemetry import baggage, trace
 from opentelemetry.context import attach, get_value, set_value
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind, StatusCode
-from strawberry.extensions import MaskErrors
+from strawberry.extensions import MaskErrors, SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import Info
 
@@ -965,6 +966,36 @@ async def test_an_operation_over_a_websocket_that_nobody_samples_costs_one_span(
 
     assert [name for name, *_ in sampler.shown] == [CONNECTION, INIT, OPERATION]
     assert requests(telemetry) == {request("query"): 1}
+    telemetry.shutdown()
+
+
+HOOKS = ("on_operation", "on_parse", "on_validate", "on_execute")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "hooks"),
+    [(ALWAYS_OFF, {"on_validate"}), (ALWAYS_ON, {"on_parse", "on_validate", "on_execute"})],
+    ids=["not sampled", "sampled"],
+)
+async def test_an_operation_over_a_websocket_has_the_hooks_that_it_needs(
+    sampler: Sampler, hooks: set[str]
+) -> None:
+    telemetry = Telemetry(sampler=sampler)
+    had: list[set[str]] = []
+
+    class Hooked(OTelExtension):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            own = {name: getattr(type(self), name) for name in HOOKS}
+            had.append({n for n, hook in own.items() if hook is not getattr(SchemaExtension, n)})
+
+    async with hosting(recorded(telemetry)(schema=make_schema(Hooked))) as host:
+        client = await host.acknowledged()
+        client.json(subscribe(client, "a", HELLO))
+        await client.message("complete")
+        await part(client)
+
+    assert had == [hooks]
     telemetry.shutdown()
 
 

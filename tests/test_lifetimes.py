@@ -79,8 +79,11 @@ def reference_counting_only() -> Iterator[None]:
         gc.enable()
 
 
-async def left_behind(talk: Step, protocol: str, arm: Arm) -> list[str]:
-    """The names of what of a closed connection is still there, its server being up."""
+async def left_behind(talk: Step, protocol: str, arm: Arm) -> tuple[set[str], set[str]]:
+    """The names of what of a closed connection is still there, its server being up.
+
+    Before the garbage collector comes, and after.
+    """
     adapters: list[weakref.ref[Any]] = []
 
     class Adapter(AiohttpWebSocketAdapter):
@@ -105,7 +108,9 @@ async def left_behind(talk: Step, protocol: str, arm: Arm) -> list[str]:
             for _ in range(20):
                 # The loop still holds what it is about to call.
                 await asyncio.sleep(0)
-            return [name for name, reference in references.items() if reference() is not None]
+            waiting = {name for name, reference in references.items() if reference() is not None}
+        gc.collect()
+        return waiting, {name for name in waiting if references[name]() is not None}
 
 
 @pytest.mark.usefixtures("frozen_garbage")
@@ -116,8 +121,10 @@ def test_a_closed_connection_waits_for_no_garbage_collector(
     name: str, protocol: str, run: Run[Any], telemetry: Telemetry
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
-    bare = run(left_behind(TALKS[name], protocol, BARE))
-    assert set(run(left_behind(TALKS[name], protocol, arm))) <= set(bare)
+    waiting, kept = run(left_behind(TALKS[name], protocol, BARE))
+    waiting_with_us, kept_with_us = run(left_behind(TALKS[name], protocol, arm))
+    assert waiting_with_us <= waiting
+    assert kept == kept_with_us == set()
 
 
 # --- What a timer keeps ----------------------------------------------------------------------

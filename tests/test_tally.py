@@ -263,14 +263,23 @@ lives = st.lists(
 def test_no_sum_depends_on_who_is_still_alive(
     lives: list[tuple[str | None, dict[Any, int], bool]],
 ) -> None:
-    tally, expected = Tally(), Counter[Any]()
+    tally, expected, carried = Tally(), Counter[Any](), Counter[Any]()
     for subprotocol, messages, over in lives:
         traffic = opened(tally, subprotocol)
         traffic.messages.update(messages)
+        traffic.bytes_sent = sum(messages.values())
+        traffic.bytes_received = 1
+        results = subscribed(tally, len(messages))
         expected.update(messages)
+        carried[subprotocol, "transmit"] += traffic.bytes_sent
+        carried[subprotocol, "receive"] += 1
         if over:
+            tally.ended(results)
             tally.closed(normal(), traffic)
     assert tally.messages() == expected
+    assert tally.bytes() == carried
+    assert tally.events() == {None: sum(len(messages) for _, messages, _ in lives)}
+    assert tally.subscriptions() == sum(not over for *_, over in lives)
     assert sum(tally.connections().values()) == sum(not over for *_, over in lives)
     assert sum(tally.closes().values()) == sum(over for *_, over in lives)
 
@@ -406,6 +415,7 @@ def test_the_garbage_collector_may_end_a_connection_while_counts_are_read() -> N
     gc.collect()
     assert sum(tally.closes().values()) == rounds
     assert tally.connections() == {None: 0}
+    assert tally.subscriptions() == 0
 
 
 # --- What happens between the lock and the sum ------------------------------------------------
