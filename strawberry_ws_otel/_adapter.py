@@ -41,10 +41,13 @@ class _HandedOn(AsyncGenerator[object, object]):
     def __anext__(self) -> Coroutine[Any, Any, object]:
         return self.asend(None)
 
-    async def _next(self, value: object) -> object:
+    def _next(self, value: object) -> Awaitable[object]:
         """Return the next message of the host's; only a generator can be sent a value."""
         messages = self._messages
-        return await (messages.__anext__() if value is None else messages.asend(value))
+        awaited: Awaitable[object] = (
+            messages.__anext__() if value is None else messages.asend(value)
+        )
+        return awaited
 
     async def athrow(self, *error: Any) -> object:
         return await self._messages.athrow(*error)
