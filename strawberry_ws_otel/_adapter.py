@@ -43,11 +43,9 @@ class _HandedOn(AsyncGenerator[object, object]):
 
     def _next(self, value: object) -> Awaitable[object]:
         """Return the next message of the host's; only a generator can be sent a value."""
-        messages = self._messages
-        awaited: Awaitable[object] = (
-            messages.__anext__() if value is None else messages.asend(value)
+        return (  # type: ignore[no-any-return]  # the application's may be anything
+            self._messages.__anext__() if value is None else self._messages.asend(value)
         )
-        return awaited
 
     async def athrow(self, *error: Any) -> object:
         return await self._messages.athrow(*error)

@@ -141,8 +141,8 @@ class Shadows:
                 self._echoed()
         return closed
 
-    # Half of what a shadow costs is to pass on arguments that nearly nobody gives, and a `with` costs
-    # as much as what it would guard.
+    # Half of what a shadow costs is to pass on arguments that nearly nobody gives, and a `with`
+    # costs as much as what it would guard.
 
     async def send_str(self, data: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # aiohttp's
         """Send text, and tell the connection of its size."""
