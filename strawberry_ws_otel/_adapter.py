@@ -155,7 +155,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
                 returned = await self._otel_host_send(self, message, *args, **kwargs)
             else:
                 returned = await self._otel_host_send(self, message)
-        except BaseException as error:
+        except (asyncio.CancelledError, Exception) as error:
             with conversation.fuse:
                 self._otel_cut_short(conversation, message, error)
             raise
@@ -176,17 +176,20 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         return returned
 
     def _otel_cut_short(
-        self, conversation: Conversation, message: Mapping[str, object], error: BaseException
+        self,
+        conversation: Conversation,
+        message: Mapping[str, object],
+        error: asyncio.CancelledError | Exception,
     ) -> None:
         unwatched = self._otel_unwatched
         if isinstance(error, asyncio.CancelledError):
             # Without shadows nobody knows whether the frame was written; mostly it was.
             if unwatched is not None or conversation.has_written(error):
                 conversation.sent(message)
-        elif isinstance(error, Exception):
-            conversation.not_sent(message, error)
-            if unwatched is not None:
-                unwatched.send_failed(error)
+            return
+        conversation.not_sent(message, error)
+        if unwatched is not None:
+            unwatched.send_failed(error)
 
     async def _otel_super_send(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         return await super().send_json(*args, **kwargs)  # type: ignore[safe-super]  # the next class's

@@ -174,6 +174,23 @@ async def test_the_messages_of_an_adapter_may_be_sent_values(telemetry: Telemetr
     assert closed(telemetry) == ("normal", 1000, "client", None)
 
 
+async def test_messages_may_be_asked_for_when_the_view_is_done(telemetry: Telemetry) -> None:
+    kept: list[Any] = []
+
+    class Keeping(Handler):  # type: ignore[misc]  # a class in a variable
+        async def handle(self) -> None:
+            self.on_request_accepted()
+            messages = self.websocket.iter_json()
+            kept.append(messages)
+            await anext(messages)
+            await self.send_message({"type": "connection_ack"})
+
+    await both(telemetry, adapted(AiohttpWebSocketAdapter, Keeping), is_idle)
+    for messages in kept:
+        assert [message async for message in messages] == []
+    assert closed(telemetry) == ("normal", 1000, "server", None)
+
+
 async def test_a_view_beneath_the_mixin_may_take_more(telemetry: Telemetry) -> None:
     class Company(View):
         async def create_websocket_response(
