@@ -114,9 +114,7 @@ class Operations:
 
     def handler_lives(self) -> None:
         """Note that the host goes on: what was cancelled before, the application has cancelled."""
-        if not self._cancelled:
-            return
-        for operation in list(self._cancelled):
+        for operation in self._cancelled:
             operation.failure = _bounds.exception_type(asyncio.CancelledError())
             self._end(operation, EndReason.FAILED)
         self._cancelled.clear()

@@ -206,15 +206,13 @@ class SpanRecorder:
         return next_kept(ordinal, self._first)
 
     def _message_event(self, message_type: MessageType, ordinal: int) -> None:
-        if self._on:
-            with self._fuse:
-                self.span.add_event(
-                    message_type.event,
-                    {
-                        _semconv.IO_DIRECTION: message_type.direction,
-                        _semconv.MESSAGE_SEQUENCE: ordinal,
-                    },
-                )
+        self.event(
+            message_type.event,
+            {
+                _semconv.IO_DIRECTION: message_type.direction,
+                _semconv.MESSAGE_SEQUENCE: ordinal,
+            },
+        )
 
     def event(self, name: str, attributes: Mapping[str, AttributeValue | None]) -> None:
         """Add an event; attributes without a value are left out."""

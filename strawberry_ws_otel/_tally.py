@@ -128,7 +128,7 @@ class Tally:
         with self._lock:
             if results not in self._live:
                 return
-            self._live.discard(results)
+            self._live.remove(results)
             if results.message_type is not None and results.all:
                 self._messages[results.message_type] += results.all
             if results.subscribed:

@@ -5,6 +5,7 @@ import gc
 from collections import defaultdict
 from typing import Any
 
+from aiohttp import web
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from strawberry.aiohttp.views import GraphQLView
 
@@ -29,6 +30,20 @@ def recorded(telemetry: Telemetry, base: type[View] = View, **options: Any) -> t
         otel_config = config(telemetry, **options)
 
     return Recorded
+
+
+def answering(response: type[web.WebSocketResponse], base: type[View] = View) -> type[View]:
+    """The view class `base` with sockets of this class."""
+
+    class Answering(base):  # type: ignore[valid-type,misc]  # whichever it is
+        async def create_websocket_response(
+            self, request: web.Request, subprotocol: str | None
+        ) -> web.WebSocketResponse:
+            ws = response(protocols=[subprotocol] if subprotocol else [])
+            await ws.prepare(request)
+            return ws
+
+    return Answering
 
 
 def extension(telemetry: Telemetry, **options: Any) -> Any:

@@ -22,7 +22,7 @@ from tests.clock import stop_clock
 from tests.conftest import LIBRARY, LogKeeper, is_internal
 from tests.frames import Frame, Opcode
 from tests.hosting import Handler, Host, hosting, part
-from tests.recorded import View, config, recorded
+from tests.recorded import View, answering, config, recorded
 from tests.scenarios.model import BOTH, Verdict, by_client, by_server, refused, without_frames
 from tests.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.schema import FOREVER, HELLO, TICKS, AppError, make_schema
@@ -338,16 +338,8 @@ class Impatient(Waiting):
 async def test_a_cancelled_message_of_the_application_says_nothing_of_the_next_result(
     protocol: str, telemetry: Telemetry
 ) -> None:
-    class Own(OTelViewMixin, View):
+    class Own(answering(Slow, recorded(telemetry))):  # type: ignore[misc]  # a class from a call
         websocket_adapter_class = Impatient
-        otel_config = config(telemetry)
-
-        async def create_websocket_response(
-            self, request: web.Request, subprotocol: str | None
-        ) -> web.WebSocketResponse:
-            ws = Slow(protocols=[subprotocol] if subprotocol else [])
-            await ws.prepare(request)
-            return ws
 
     async with waiting(Own, protocol) as client:
         while (await client.frame()).payload != b"raw":
