@@ -1,29 +1,27 @@
 """The recording layer over a view's WebSocket adapter: it sees parsed messages."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
-from functools import lru_cache, partial
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+)
 from types import MethodType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import web
-from opentelemetry.context import attach
+from strawberry.aiohttp.views import AiohttpWebSocketAdapter
 from strawberry.http.async_base_view import AsyncBaseHTTPView, AsyncWebSocketAdapter
-from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived
 
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._conversation import Conversation
 from strawberry_ws_otel._failsafe import Fuse
-from strawberry_ws_otel._socket import opened
+from strawberry_ws_otel._layers import Layers, is_derived
+from strawberry_ws_otel._socket import RecordedSocket, opened
 from strawberry_ws_otel._unwatched import Unwatched
-
-_UNREADABLE: Final = (
-    NonJsonMessageReceived,
-    NonTextMessageReceived,
-    RecursionError,
-    ValueError,
-)
-"""What the host's reader raises because of a frame of which it can make no message."""
 
 
 class _HandedOn(AsyncGenerator[object, object]):
@@ -54,35 +52,8 @@ class _HandedOn(AsyncGenerator[object, object]):
         await self._messages.aclose()
 
 
-class _UnwatchedMessages(_HandedOn):
-    """The messages of a socket without shadows, which learn of frames from nobody else."""
-
-    __slots__ = ("_unwatched",)
-
-    def __init__(self, messages: AsyncGenerator[object, None], unwatched: Unwatched) -> None:
-        super().__init__(messages)
-        self._unwatched = unwatched
-
-    async def asend(self, value: object) -> object:
-        unwatched = self._unwatched
-        unwatched.reading = True
-        try:
-            message = await self._next(value)
-        except BaseException as error:
-            with unwatched.fuse:
-                if isinstance(error, _UNREADABLE):
-                    unwatched.frame_received()
-                unwatched.reading_ended()
-            raise
-        finally:
-            unwatched.reading = False
-        with unwatched.fuse:
-            unwatched.frame_received()
-        return message
-
-
 class _Messages(_HandedOn):
-    """The messages of a connection, each handed on in the context that it belongs to."""
+    """The messages of a connection, each noted as it is received."""
 
     __slots__ = ("_conversation",)
 
@@ -92,21 +63,54 @@ class _Messages(_HandedOn):
 
     async def asend(self, value: object) -> object:
         conversation = self._conversation
+        try:
+            message = await self._next(value)
+        except BaseException as error:
+            with conversation.fuse:
+                conversation.reading_failed(error)
+            raise
         with conversation.fuse:
-            # Not detached: who asks for the next message may be another task.
-            attach(conversation.handled())
-        message = await self._next(value)
-        with conversation.fuse:
-            attach(conversation.received(message))
+            conversation.received(message)
+        return message
+
+
+class _UnwatchedMessages(_Messages):
+    """The messages of a socket that cannot be observed, which learn of frames from nobody else."""
+
+    __slots__ = ("_unwatched",)
+
+    def __init__(
+        self,
+        messages: AsyncGenerator[object, None],
+        conversation: Conversation,
+        unwatched: Unwatched,
+    ) -> None:
+        super().__init__(messages, conversation)
+        self._unwatched = unwatched
+
+    async def _next(self, value: object) -> object:
+        unwatched = self._unwatched
+        unwatched.reading = True
+        try:
+            message = await super()._next(value)
+        except BaseException as error:
+            with unwatched.fuse:
+                unwatched.reading_failed(error)
+            raise
+        finally:
+            unwatched.reading = False
+        with unwatched.fuse:
+            unwatched.frame_received()
         return message
 
 
 class RecordingAdapter(AsyncWebSocketAdapter):
-    """Tells the connection of each message, and hands messages on in the context they belong to.
+    """Tells the connection of each message.
 
     It stands over a class of the application's: names of its own begin with `_otel_`.
     """
 
+    _otel_socket: RecordedSocket | None = None
     _otel_conversation: Conversation | None = None
     _otel_unwatched: Unwatched | None = None
     _otel_host_send: Callable[..., Awaitable[Any]]
@@ -114,6 +118,11 @@ class RecordingAdapter(AsyncWebSocketAdapter):
 
     Not bound, which would be a cycle.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the application's class have its say about classes of the application's only."""
+        if not is_derived(cls):
+            super().__init_subclass__(**kwargs)
 
     def __init__(
         self,
@@ -125,25 +134,39 @@ class RecordingAdapter(AsyncWebSocketAdapter):
     ) -> None:
         super().__init__(view, request, ws, *args, **kwargs)  # type: ignore[call-arg]  # the next class's
         with Fuse(getattr(view, "_otel_failures", None)):
-            self._otel_record(ws)
+            self._otel_made(view, request, ws)
 
-    def _otel_record(self, ws: web.WebSocketResponse) -> None:
+    def _otel_made(
+        self,
+        _view: object,
+        _request: object,
+        ws: web.WebSocketResponse,
+        *_arguments: Any,
+        **_keywords: Any,
+    ) -> None:
         """Record `ws` from now on, if it belongs to a connection."""
         socket = opened(ws)
         if socket is not None:
             bound: Any = super().send_json  # type: ignore[safe-super]  # the next class's
             plain = isinstance(bound, MethodType) and bound.__self__ is self
             self._otel_host_send = bound.__func__ if plain else RecordingAdapter._otel_super_send
-            self._otel_conversation = socket.connection.conversation
+            self._otel_socket = socket
+            self._otel_conversation = conversation = socket.connection.conversation
+            reads: Any = super().iter_json  # type: ignore[safe-super]  # the next class's
+            conversation.reads_ahead = (
+                getattr(reads, "__func__", None) is not AiohttpWebSocketAdapter.iter_json
+            )
             self._otel_unwatched = socket.unwatched
 
     def iter_json(self, *args: Any, **kwargs: Any) -> AsyncGenerator[object, None]:
-        """Iterate over the messages; each one is handled in the context of what it starts."""
+        """Iterate over the messages as the host does."""
         messages: AsyncGenerator[object, None] = super().iter_json(*args, **kwargs)  # type: ignore[safe-super]  # the next class's
         conversation, unwatched = self._otel_conversation, self._otel_unwatched
+        if conversation is None or not isinstance(messages, AsyncIterable):
+            return messages  # The host refuses what is no iterator.
         if unwatched is not None:
-            messages = _UnwatchedMessages(messages, unwatched)
-        return messages if conversation is None else _Messages(messages, conversation)
+            return _UnwatchedMessages(messages, conversation, unwatched)
+        return _Messages(messages, conversation)
 
     async def send_json(self, message: Mapping[str, object], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         """Send a message, and tell the connection when it has been sent."""
@@ -183,7 +206,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
     ) -> None:
         unwatched = self._otel_unwatched
         if isinstance(error, asyncio.CancelledError):
-            # Without shadows nobody knows whether the frame was written; mostly it was.
+            # Without an observer nobody knows whether the frame was written; mostly it was.
             if unwatched is not None or conversation.has_written(error):
                 conversation.sent(message)
             return
@@ -220,55 +243,10 @@ def _frame(
     return CloseFrame(int(code), reason)
 
 
-class RecordedFactory:
-    """A `websocket_adapter_class` that is no class: what it makes is recorded.
-
-    It is bound to the view as the application's own would be: a function, a static method, a
-    partial, a property.
-    """
-
-    def __init__(self, factory: Any) -> None:  # noqa: ANN401  # whatever a class can hold
-        self._factory = factory
-        # A factory may make classes as well, and they are not to be kept for ever.
-        self._derived = lru_cache(maxsize=16)(_derived)
-
-    def __get__(self, view: object, owner: type | None = None) -> Callable[..., Any]:
-        bind = getattr(type(self._factory), "__get__", None)
-        return partial(self._make, bind(self._factory, view, owner) if bind else self._factory)
-
-    def _make(
-        self,
-        factory: Callable[..., AsyncWebSocketAdapter],
-        view: AsyncBaseHTTPView[Any, Any, Any, Any, Any, Any, Any],
-        request: web.Request,
-        ws: web.WebSocketResponse,
-    ) -> AsyncWebSocketAdapter:
-        adapter = factory(view, request, ws)
-        with Fuse(getattr(view, "_otel_failures", None)):
-            if not isinstance(adapter, RecordingAdapter):
-                adapter.__class__ = self._derived(type(adapter))
-                cast("RecordingAdapter", adapter)._otel_record(ws)  # noqa: SLF001  # our own class
-        return adapter
-
-
-def recording(adapter: Any) -> Any:  # noqa: ANN401  # whatever a class can hold
-    """Return a view's `websocket_adapter_class` with the recording layer over what it makes.
-
-    Raises:
-        TypeError: it makes no adapters.
-    """
-    if isinstance(adapter, RecordedFactory):
-        return adapter
-    if isinstance(adapter, type) and issubclass(adapter, AsyncWebSocketAdapter):
-        return adapter if issubclass(adapter, RecordingAdapter) else _derived(adapter)
-    if not isinstance(adapter, type) and (callable(adapter) or hasattr(adapter, "__get__")):
-        return RecordedFactory(adapter)
-    raise TypeError(
-        "websocket_adapter_class must be a subclass of AsyncWebSocketAdapter, or a callable that"
-        f" makes instances of one, not {adapter!r}"
-    )
-
-
-def _derived(adapter_class: type) -> type[RecordingAdapter]:
-    names = {"__module__": adapter_class.__module__, "__qualname__": adapter_class.__qualname__}
-    return type(adapter_class.__name__, (RecordingAdapter, adapter_class), names)
+ADAPTER_LAYER: Final = Layers(
+    "websocket_adapter_class",
+    AsyncWebSocketAdapter,
+    RecordingAdapter,
+    RecordingAdapter._otel_made,  # noqa: SLF001  # ours
+)
+"""What is laid over the adapter class of a view."""

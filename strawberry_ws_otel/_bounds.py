@@ -38,12 +38,17 @@ def present(attributes: Mapping[str, T | None]) -> dict[str, T]:
     return {key: value for key, value in attributes.items() if value is not None}
 
 
-def exception_type(error: BaseException) -> str:
-    """Return the class of `error` with its module, builtins bare, as `record_exception` does."""
-    cls = type(error)
+def class_name(thing: object) -> str:
+    """Return the class of `thing` with its module, builtins bare, as `record_exception` does."""
+    cls = type(thing)
     if cls.__module__ == "builtins":
         return cls.__qualname__
     return bounded(f"{cls.__module__}.{cls.__qualname__}", NAME)
+
+
+def exception_type(error: BaseException) -> str:
+    """Return the class of `error`, as `class_name` does."""
+    return class_name(error)
 
 
 def exception_message(error: BaseException) -> str:

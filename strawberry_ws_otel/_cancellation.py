@@ -1,4 +1,4 @@
-"""Seeing a cancellation at the moment it is delivered."""
+"""The running task, and its cancellation at the moment it is delivered."""
 
 import asyncio
 from collections.abc import Coroutine, Generator
@@ -61,3 +61,17 @@ class CancellationWatch(Generic[T]):
                     noted = True
                     self._watcher.cancelled()
                 error = thrown
+
+
+def running_task() -> asyncio.Task[Any] | None:
+    """Return the running task; None outside of any, and in a thread."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody has asked the running task to stop."""
+    task = running_task()
+    return task is not None and task.cancelling() > 0

@@ -217,6 +217,8 @@ class Facts:
     """HTTP status of a refused handshake."""
     frame_error: BaseException | None = None
     """What aiohttp's ERROR frame carried, or `ws.exception()`, if that decided the close."""
+    dropped: BaseException | None = None
+    """Why aiohttp dropped the transport where it was asked to close, and wrote no close frame."""
     lost: bool = False
     """The end of the stream was read before any close frame."""
     exception: BaseException | None = None
@@ -317,6 +319,8 @@ def _outcome(facts: Facts) -> tuple[Outcome, BaseException | None]:
     error = facts.frame_error
     if facts.first is not None:
         return _by_frame(facts, facts.first), error
+    if facts.dropped is not None:
+        return Outcome.SERVER_ERROR, facts.dropped
     if facts.report is not None:
         return _by_report(facts.report), facts.report.error
     if error is not None:

@@ -49,6 +49,15 @@ class Closing:
         self.facts.frame_received(frame)
         self._decide_once()
 
+    def dropped(self, error: BaseException) -> None:
+        """Note that aiohttp could not make the close frame it was asked for, and drops the client.
+
+        Somebody gave it a code or a reason that no frame can hold.
+        """
+        if self.facts.first is None and not self.facts.lost:
+            self.facts.dropped = self.facts.dropped or error
+            self.decide()
+
     def redundant(self) -> None:
         """Note that somebody closed a socket that was closed already."""
         self._span.event(_semconv.EVENT_WEBSOCKET_CLOSE_REDUNDANT, {})
@@ -148,4 +157,5 @@ class Closing:
 
     def forget(self) -> None:
         """Let go of exceptions: their tracebacks keep frames of the host."""
-        self.facts.exception = self.facts.frame_error = None
+        facts = self.facts
+        facts.exception = facts.frame_error = facts.dropped = None

@@ -60,8 +60,8 @@ class OTelConfig:
 
     def __post_init__(self) -> None:
         """Check every option."""
-        _check_provider("tracer_provider", self.tracer_provider, TracerProvider)
-        _check_provider("meter_provider", self.meter_provider, MeterProvider)
+        _check_provider("tracer_provider", self.tracer_provider, "TracerProvider", "get_tracer")
+        _check_provider("meter_provider", self.meter_provider, "MeterProvider", "get_meter")
         _check_count("message_events", self.message_events)
         for name in ("phase_spans", "capture_document", "name_spans_after_operation"):
             _check_flag(name, getattr(self, name))
@@ -83,11 +83,10 @@ def checked(owner: type, config: object) -> OTelConfig:
     return config
 
 
-def _check_provider(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise TypeError(
-            f"{name} must be a {kind.__name__} or None for the global one, not {value!r}"
-        )
+def _check_provider(name: str, value: object, kind: str, method: str) -> None:
+    """Check that `value` offers what a provider does: a proxy need not be of the API's class."""
+    if value is not None and not callable(getattr(value, method, None)):
+        raise TypeError(f"{name} must be a {kind} or None for the global one, not {value!r}")
 
 
 def _check_count(name: str, value: object) -> None:

@@ -7,10 +7,9 @@ the socket.
 import time
 from collections.abc import Callable, Mapping
 from random import getrandbits
-from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context, create_key, get_value, set_value
+from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
@@ -18,17 +17,18 @@ from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._close import Facts, Verdict
 from strawberry_ws_otel._closing import Closing
 from strawberry_ws_otel._conversation import Conversation
-from strawberry_ws_otel._failsafe import Fuse
-from strawberry_ws_otel._propagation import Parentage
+from strawberry_ws_otel._current import current, placement_of, span_id
+from strawberry_ws_otel._failsafe import Fuses
+from strawberry_ws_otel._propagation import ConnectionTrace, of_request
+from strawberry_ws_otel._spans import is_suppressed
 from strawberry_ws_otel._telemetry import Telemetry
-
-_KEY: Final = create_key("strawberry_ws_otel.connection")
 
 
 class Connection:
     """One connection: its span, its conversation, its close."""
 
     __slots__ = (
+        "_fuses",
         "_started",
         "_telemetry",
         "closing",
@@ -36,34 +36,37 @@ class Connection:
         "facts",
         "fuse",
         "id",
+        "placement",
         "span",
     )
 
     def __init__(
         self,
         telemetry: Telemetry,
-        fuse: Fuse,
-        parentage: Parentage,
+        fuses: Fuses,
+        before: Context,
+        headers: Mapping[str, str],
         attributes: Callable[[], Mapping[str, AttributeValue | None]],
-        in_reader: Callable[[], bool] = lambda: True,
     ) -> None:
         """Start the connection.
 
         Args:
             telemetry: where it is recorded.
-            fuse: what keeps our failures from the host.
-            parentage: where its span starts.
+            fuses: what keeps our failures from the host.
+            before: the context of the handshake.
+            headers: of the handshake.
             attributes: of the handshake.
-            in_reader: whether the caller is the task that reads the socket.
         """
         # Told apart, not kept secret: the SDK makes its ids in the same way.
         self.id = f"{getrandbits(64):016x}"
-        self.fuse = fuse
+        self.fuse = fuses.library
+        self._fuses = fuses
         self._telemetry = telemetry
         self._started = time.monotonic()
+        parentage = of_request(telemetry.config, before, headers, fuses.library)
         self.span = telemetry.spans.start(
             _semconv.SPAN_CONNECTION,
-            fuse,
+            fuses.spans,
             context=parentage.context,
             attributes=lambda: {
                 _semconv.CONNECTION_ID: self.id,
@@ -72,25 +75,19 @@ class Connection:
             },
             links=parentage.links,
         )
-        context = trace.set_span_in_context(self.span.span, parentage.context)
+        self.placement = placement_of(self.span, before, parentage.carried)
+        """What puts the connection's span into the context in which the host serves it."""
         self.facts = Facts()
         """What is known about its end."""
         self.conversation = Conversation(
             telemetry,
-            fuse,
+            fuses,
             self.id,
             self.span,
             self.facts,
-            set_value(_KEY, self, context),
-            set_value(_KEY, self, parentage.applications),
-            in_reader,
+            ConnectionTrace(telemetry.config, fuses.library, self.span, parentage, span_id(before)),
         )
         self.closing = Closing(telemetry, self.span, self.facts, self.conversation)
-
-    @property
-    def context(self) -> Context:
-        """The context in which the host serves the connection."""
-        return self.conversation.context
 
     def opened(self, subprotocol: str | None) -> None:
         """Note that the upgrade was sent; only the first call counts."""
@@ -121,10 +118,25 @@ class Connection:
             self._describe(judged, interrupted)
         self.span.end()
         if judged.abnormal:
-            with self.fuse:
-                self._telemetry.log.closed(self.id, judged, self.closing.attributes(judged))
+            with self._fuses.log:
+                self._log(judged)
         self.closing.forget()
         self.conversation.forget()
+        self.placement = None
+
+    def _log(self, judged: Verdict) -> None:
+        """Log the close in the trace of the connection, in which its record belongs."""
+        before = get_current()
+        if is_suppressed(before):
+            return
+        with self.fuse:
+            if self.span.has_own_id:
+                attach(trace.set_span_in_context(self.span.span, before))
+        try:
+            self._telemetry.log.closed(self.id, judged, self.closing.attributes(judged))
+        finally:
+            with self.fuse:
+                attach(before)
 
     def _describe(self, judged: Verdict, interrupted: int) -> None:
         if self.span.recording:
@@ -147,15 +159,20 @@ class Connection:
                 _semconv.CLOSE_FAULT: judged.fault.value,
                 _semconv.ERROR_TYPE: judged.error_type,
             },
-            self.fuse,
-            self.context,
+            self._fuses.metrics,
+            self.span.exemplar_context,
         )
+
+
+def connection_of(request: object) -> Connection | None:
+    """Return the connection that a request is the handshake of."""
+    connection = getattr(request, "connection", None)
+    return connection if isinstance(connection, Connection) else None
 
 
 def current_connection() -> Connection | None:
     """Return the connection that the running code serves."""
-    connection = get_value(_KEY)
-    return connection if isinstance(connection, Connection) else None
+    return connection_of(current().request)
 
 
 def connection_span() -> Span:

@@ -1,29 +1,45 @@
 """The messages of one connection, and what they begin and end: its init and its operations."""
 
+import asyncio
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
-from opentelemetry.context import Context, get_current
+from opentelemetry import trace
+from opentelemetry.context import get_current
 
 from strawberry_ws_otel import _bounds, _semconv
+from strawberry_ws_otel._cancellation import is_being_cancelled, running_task
 from strawberry_ws_otel._close import Facts, Verdict
-from strawberry_ws_otel._failsafe import Fuse
-from strawberry_ws_otel._init import ConnectionInit
-from strawberry_ws_otel._operation import Attributes, current_operation
-from strawberry_ws_otel._operations import Operations
-from strawberry_ws_otel._propagation import (
-    Parentage,
-    rebased,
-    remote_context,
-    within_connection,
+from strawberry_ws_otel._current import (
+    Current,
+    Placement,
+    Stay,
+    application_context,
+    current,
+    replace_current,
 )
+from strawberry_ws_otel._failsafe import Fuses
+from strawberry_ws_otel._init import ConnectionInit
+from strawberry_ws_otel._operation import Attributes
+from strawberry_ws_otel._operations import (
+    Execution,
+    Operations,
+    unclaimed,
+)
+from strawberry_ws_otel._propagation import ConnectionTrace
 from strawberry_ws_otel._protocol import Meaning, Message, Vocabulary, vocabulary
-from strawberry_ws_otel._scope import current_scope
-from strawberry_ws_otel._spans import SpanRecorder
+from strawberry_ws_otel._spans import SpanProxy, SpanRecorder
 from strawberry_ws_otel._tally import Traffic
 from strawberry_ws_otel._telemetry import Telemetry
+from strawberry_ws_otel._ws_operation import SocketOperation
+
+_MAX_UNDECIDED: Final = 100
+"""Messages without a document that may wait to be handled."""
+
+_MAX_CAUSES: Final = 100
+"""Exceptions that are looked through for the one that a message caused."""
 
 
 class Conversation:
@@ -31,11 +47,9 @@ class Conversation:
 
     __slots__ = (
         "_acknowledged",
-        "_application",
-        "_attached",
-        "_carried",
         "_connection_id",
         "_facts",
+        "_fuses",
         "_greeted",
         "_init",
         "_last_received",
@@ -44,11 +58,14 @@ class Conversation:
         "_over",
         "_span",
         "_telemetry",
+        "_trace",
+        "_tripped",
+        "_undecided",
         "_unread",
         "_vocabulary",
-        "context",
         "cut_short",
         "fuse",
+        "reads_ahead",
         "result_name",
         "traffic",
         "unshared",
@@ -57,50 +74,51 @@ class Conversation:
     def __init__(  # noqa: PLR0913, PLR0917  # what a conversation starts with
         self,
         telemetry: Telemetry,
-        fuse: Fuse,
+        fuses: Fuses,
         connection_id: str,
         span: SpanRecorder,
         facts: Facts,
-        context: Context,
-        application: Context,
-        in_reader: Callable[[], bool],
+        connection_trace: ConnectionTrace,
     ) -> None:
         """Start the conversation.
 
         Args:
             telemetry: where it is recorded.
-            fuse: what keeps our failures from the host.
+            fuses: what keeps our failures from the host.
             connection_id: ours.
             span: the connection's, for the messages of no operation.
             facts: what is known about the end of the connection.
-            context: in which the host serves the connection.
-            application: the same, without the connection's span and what the handshake brought.
-            in_reader: whether the caller is the task that reads the socket.
+            connection_trace: where the spans of the init and of operations start.
         """
-        self.fuse = fuse
-        self.context = self._attached = context
-        self._application = application
+        self._fuses = fuses
+        self.fuse = fuses.library
         self.traffic = Traffic()
         """What the connection has carried; the edge counts the bytes that it sends."""
         self._telemetry = telemetry
         self._connection_id = connection_id
         self._span = span
         self._facts = facts
+        self._trace = connection_trace
         self._speak(vocabulary(None))
-        self._operations = Operations(telemetry, fuse, connection_id, in_reader)
+        self._operations = Operations(telemetry, fuses, connection_id, connection_trace)
         self.unshared = self._operations.unshared
         """What the operations have sent that have their id for themselves, by that id."""
         self._init: ConnectionInit | None = None
         """The init, until it is acknowledged."""
         self._greeted = False
         """Whether an init came; a second one is only an event."""
-        self._carried: Context | None = None
-        """The remote context that the payload of the init brought."""
         self._acknowledged = False
         self._message: Message | None = None
-        """The message that the host is handling."""
-        self._unread = False
-        """Whether a data frame came of which no message has been made (yet)."""
+        """The message that was received last, until the host is known to be done with it."""
+        self._unread = 0
+        """Data frames that came of which no message has been made (yet)."""
+        self.reads_ahead = False
+        """Whether the application may read frames before it has made messages of the others."""
+        self._tripped: BaseException | None = None
+        """What a frame or message of the client's has raised that is not well formed, if it was
+        the last one."""
+        self._undecided: list[Message] = []
+        """Those that start an operation if the application knows their document."""
         self._last_received: float | None = None
         self._over = False
         self.cut_short: weakref.ref[BaseException] | None = None
@@ -123,58 +141,239 @@ class Conversation:
     def frame_received(self, size: int) -> None:
         """Note a data frame of `size` bytes, whether or not a message can be made of it."""
         self._last_received = time.monotonic()
-        self._settle_unread()
-        self._unread = True
+        if not self.reads_ahead:
+            self._settle_unread()
+        self._unread += 1
         self.traffic.bytes_received += size
 
-    def received(self, value: object) -> Context:
-        """Note a message, any JSON value, and return the context in which to handle it."""
-        self._attached = self._received(value)
-        return self._attached
-
-    def _received(self, value: object) -> Context:
+    def received(self, value: object) -> None:
+        """Note a message, any JSON value."""
         if self._over:
-            return get_current()
-        self._unread = False
+            return
+        self._unread = max(0, self._unread - 1)
+        self._tripped = None
         self._operations.handler_lives()
         self._message = message = self._vocabulary.read(value)
         self.traffic.messages[message.type] += 1
         match message.type.meaning:
             case Meaning.START if message.starts_operation:
-                return self._begin(message)
+                self._operations.begin(message, self._vocabulary)
+                return
+            case Meaning.START if message.may_start_operation:
+                # Whether the application knows the document will show when it is handled.
+                self._undecided.append(message)
+                if len(self._undecided) > _MAX_UNDECIDED:
+                    self._span.message(self._undecided.pop(0).type)
+                return
             case Meaning.INIT if not self._greeted:
-                return self._begin_init(message)
+                self._greeted = True
+                self._init = ConnectionInit(
+                    self._telemetry, self._fuses, self._trace, self._connection_id, message.payload
+                )
             case Meaning.STOP if self._operations.stop(message):
-                pass
-            case _:
-                self._span.message(message.type)
-        return self.context
+                return
+        self._span.message(message.type)
 
-    def handled(self) -> Context:
-        """Note that the host asks for a message, and return the context in which to go on."""
-        self._message = None
-        self._operations.handled()
-        if self._over:
-            return get_current()
-        self.adopt_changes()
-        self._attached = self.context
-        return self._attached
+    def reading_failed(self, error: BaseException) -> None:
+        """Note that no message could be made of what came, if `error` says so.
 
-    def adopt_changes(self) -> None:
-        """Keep what the application has changed in its context: it would stay there without us."""
-        current, attached = get_current(), self._attached
-        if current is attached or not _is_of(attached, current):
+        Whatever the class: the application may decode by any means. It is the client who wrote it.
+        """
+        if not self._unread or isinstance(error, GeneratorExit):
             return
-        self.context = rebased(current, attached, self.context)
-        self._application = rebased(current, attached, self._application)
+        if not (isinstance(error, asyncio.CancelledError) and is_being_cancelled()):
+            self._tripped = error
+
+    # --- Who runs for whom -------------------------------------------------------------------
+
+    def handling(
+        self, value: object, request: object, *, knows_documents: bool | None = None
+    ) -> "Handling | None":
+        """Note that the host begins to handle a message, in whatever task, and enter its context.
+
+        Args:
+            value: the message.
+            request: for whom the code runs from now on.
+            knows_documents: whether what begins operations in the handler may know the document of
+                a message without one; None where that is not asked yet.
+
+        Returns:
+            What to hand to `handled`.
+        """
+        now = current()
+        if self._over or (now.operation is not None and now.operation.first is value):
+            return None
+        message = self._message
+        if message is None or message.value is not value:
+            if self._unread and not self.reads_ahead:
+                # The application reads the socket by itself.
+                self.received(value)
+            message = self._vocabulary.read(value)
+        inside = now if now.request is request else Current(request, None, now.placement)
+        operation: SocketOperation | None = None
+        if message.type.meaning is Meaning.START:
+            inside = self._handling_operation(message, inside, knows_documents=knows_documents)
+            operation = inside.operation
+            if operation is not None:
+                operation.handled_in = running_task()
+        elif message.type.meaning is Meaning.INIT and self._init is not None:
+            placement = self._init.placement
+            if self._init.start():
+                placement = self._init.placement or inside.placement
+            else:
+                placement = _placed(placement, inside.placement)
+            inside = inside._replace(placement=placement)
+        return Handling(Stay(inside, self.fuse), message, operation)
+
+    def _handling_operation(
+        self, message: Message, outside: Current, *, knows_documents: bool | None
+    ) -> Current:
+        operation = self._operations.to_handle(message)
+        if operation is None:
+            operation = self._decided(message, knows_documents=knows_documents)
+        if operation is None or operation is outside.operation:
+            return outside
+        unclaimed.add(operation, outside.request)
+        if self._operations.start(operation):
+            placement = operation.placement or outside.placement
+        else:
+            placement = _placed(operation.placement, outside.placement)
+        return Current(outside.request, operation, placement)
+
+    def _decided(self, message: Message, *, knows_documents: bool | None) -> SocketOperation | None:
+        """Return the operation of a message of which it was open whether it begins one."""
+        begins = knows_documents or message.starts_operation
+        if not begins and knows_documents is None:
+            return None
+        undecided = self._decide(message)
+        if undecided is None:
+            return None
+        if not begins:
+            self._span.message(undecided.type)
+            return None
+        self._operations.begin(message, self._vocabulary)
+        return self._operations.to_handle(message)
+
+    def _decide(self, message: Message) -> Message | None:
+        """Return the message as it was received, if it was open what becomes of it until now."""
+        for i, undecided in enumerate(self._undecided):
+            if undecided.value is message.value or undecided.id == message.id:
+                return self._undecided.pop(i)
+        return None
+
+    def handled(self, handling: "Handling | None", error: BaseException | None) -> None:
+        """Note that the host is done with a message, and leave its context.
+
+        Args:
+            handling: what `handling` returned.
+            error: what the host raised.
+        """
+        if handling is None:
+            return
+        handling.stay.leave()
+        if handling.operation is not None:
+            handling.operation.handled_in = None
+        message = handling.message
+        if self._over:
+            return
+        if self._message is not None and self._message.value is message.value:
+            self._message = None
+        if error is None:
+            self._operations.handler_lives()
+        elif isinstance(error, Exception) and _is_to_blame(message, error):
+            self._tripped = error
+
+    def running(
+        self, id_: object, document: object, name: object, request: object
+    ) -> "Running | None":
+        """Note that the host begins to serve an operation, and enter its context.
+
+        Args:
+            id_: the client's.
+            document: that the host is about to execute.
+            name: of the operation in it.
+            request: for whom the code runs from now on.
+
+        Returns:
+            What to hand to `ran`.
+        """
+        operation = None if self._over else self._operations.to_run(id_)
+        if operation is None:
+            return None
+        self._operations.start(operation)
+        self._operations.accept(operation, document, name)
+        inside = current()
+        if inside.operation is not operation:
+            placement = _placed(operation.placement, inside.placement)
+            inside = Current(request, operation, placement)
+        return Running(Stay(inside, self.fuse), operation)
+
+    def ran(self, running: "Running | None", error: BaseException | None) -> None:
+        """Note that the host has served an operation, and leave its context.
+
+        Args:
+            running: what `running` returned.
+            error: what the host raised.
+        """
+        if running is not None:
+            running.stay.leave()
+            self._operations.done(running.operation, error)
+
+    def claim_own(self, document: object) -> SocketOperation | None:
+        """Return the operation that the running task serves, if this is its very document.
+
+        Nearly every execution is so, and its span is the current one.
+        """
+        operation: SocketOperation | None = current().operation
+        if (
+            document is None
+            or operation is None
+            or operation.document is not document
+            or operation.end_reason is not None
+            or not operation.is_running
+            or not self._operations.is_ours(operation)
+        ):
+            return None
+        if operation.placement is not None and _is_missing(operation.placement):
+            return None
+        self._operations.claimed(operation)
+        return operation
+
+    def claim(self, execution: Execution, request: object) -> SocketOperation | None:
+        """Return the operation that an execution of the schema serves, if it is a client's.
+
+        The execution may run in whatever task: the operation's span becomes the current one there
+        if another one of ours is.
+        """
+        if self._over:
+            return None
+        is_ours = self._operations.is_ours(current().operation)
+        if self._undecided and not is_ours and execution.is_stream:
+            # A handler that was not asked to handle the message has looked up its document.
+            self._operations.begin(self._undecided.pop(), self._vocabulary)
+        operation = self._operations.claim(execution)
+        if operation is None:
+            return None
+        self._operations.start(operation)
+        self._operations.claimed(operation)
+        if operation.placement is not None and _is_missing(operation.placement):
+            placement = operation.placement.moved(application_context())
+            replace_current(self.fuse, request=request, operation=operation, placement=placement)
+        elif current().operation is not operation:
+            replace_current(self.fuse, request=request, operation=operation)
+        return operation
+
+    # --- What is sent ------------------------------------------------------------------------
 
     def sent(self, message: Mapping[str, Any]) -> None:
-        """Note a message that went out; called where the host sends it, in its exception state."""
+        """Note a message that went out."""
         message_type = self._vocabulary.speak(message)
         if message_type.meaning is Meaning.RESULT and (
             operation := self._operations.sender(message)
         ):
-            operation.result_sent(message_type)
+            payload = message.get("payload")
+            failed = isinstance(payload, Mapping) and bool(payload.get("errors"))
+            operation.result_sent(message_type, failed=failed)
             return
         self.traffic.messages[message_type] += 1
         match message_type.meaning:
@@ -199,47 +398,15 @@ class Conversation:
             operation.failure = _bounds.exception_type(error)
 
     def _settle_unread(self) -> None:
-        if self._unread:
-            self._unread = False
+        while self._unread:
+            self._unread -= 1
             self.traffic.messages[self._vocabulary.unreadable] += 1
             self._span.message(self._vocabulary.unreadable)
-
-    # --- Init and operations -----------------------------------------------------------------
-
-    def _begin_init(self, message: Message) -> Context:
-        self._greeted = True
-        self._carried = self._remote(message.payload)
-        parentage = self._parentage(self._carried)
-        self._init = ConnectionInit(self._telemetry, self.fuse, parentage, self._connection_id)
-        self._link(self._init.span, parentage)
-        self._span.message(message.type)
-        return self._init.context
 
     def _end_init(self, error_type: str | None = None) -> None:
         init, self._init = self._init, None
         if init is not None:
             init.end(error_type)
-
-    def _begin(self, message: Message) -> Context:
-        extensions = message.payload.get("extensions")
-        carried = self._remote(extensions) if isinstance(extensions, dict) else None
-        parentage = self._parentage(carried or self._carried)
-        operation = self._operations.begin(message, parentage, self._vocabulary)
-        self._link(operation.span, parentage)
-        return operation.context
-
-    def _parentage(self, carried: Context | None) -> Parentage:
-        config, span = self._telemetry.config, self._span.context
-        return within_connection(config, self.context, self._application, span, carried, self.fuse)
-
-    def _remote(self, carrier: Mapping[str, Any]) -> Context | None:
-        if self._telemetry.config.remote_context == "ignore":
-            return None
-        return remote_context(carrier, self.fuse)
-
-    def _link(self, child: SpanRecorder, parentage: Parentage) -> None:
-        if parentage.apart:
-            self._span.link(child)
 
     # --- The end -----------------------------------------------------------------------------
 
@@ -276,16 +443,19 @@ class Conversation:
         self._over = True
         tripped = self._tripped_over(exception)
         self._settle_unread()
+        for message in self._undecided:
+            self._span.message(message.type)
+        self._undecided.clear()
         return tripped
 
     def _tripped_over(self, exception: BaseException | None) -> bool:
+        if exception is None:
+            return False
+        if self._tripped is not None and _came_of(exception, self._tripped):
+            return True
+        # A handler that was not asked to handle it has handled the newest one.
         message = self._message
-        if message is not None:
-            # Older versions of Strawberry look up whatever id a legacy client stops.
-            stray = message.type.meaning is Meaning.STOP and isinstance(exception, KeyError)
-            return stray or not message.well_formed
-        # Too many digits are a ValueError, too many brackets a RecursionError.
-        return self._unread and isinstance(exception, ValueError | RecursionError)
+        return message is not None and _is_to_blame(message, exception)
 
     def ended(self, verdict: Verdict) -> int:
         """End all operations that are alive; return how many were."""
@@ -308,18 +478,66 @@ class Conversation:
         }
 
     def forget(self) -> None:
-        """Let go of contexts, which keep the connection: nothing waits for the collector.
+        """Let go of what came from the client: nothing waits for the collector.
 
-        And of the span, and the message that the host died of: a timer of its own may keep the
-        connection.
+        A timer of the host's or the application's may keep the connection.
         """
-        self._span.forget()
-        self._carried = self._message = None
-        self.context = self._attached = self._application = Context()
+        self._trace.forget()
+        self._message = self._tripped = None
 
 
-def _is_of(attached: Context, current: Context) -> bool:
-    """Whether `current` came of what we attached; another task may have none, or an older one."""
-    return current_scope(current) is current_scope(attached) and current_operation(
-        current
-    ) is current_operation(attached)
+class Handling(NamedTuple):
+    """A message that the host handles."""
+
+    stay: Stay
+    message: Message
+    operation: SocketOperation | None
+    """The one that it begins."""
+
+
+class Running(NamedTuple):
+    """An operation that the host serves."""
+
+    stay: Stay
+    operation: SocketOperation
+
+
+def _placed(own: Placement | None, outer: Placement | None) -> Placement | None:
+    """Return what puts a span of ours on top of what the application has in the running task."""
+    if own is None or (outer is not None and own.span_id == outer.span_id):
+        return outer
+    application = application_context()
+    return own if application is own.below else own.moved(application)
+
+
+def _is_missing(own: Placement) -> bool:
+    """Whether the operation's span is to be put into the running context.
+
+    Not over a span of the application's own.
+    """
+    context, placement = get_current(), current().placement
+    if own.is_on_top(context):
+        return False
+    top = trace.get_current_span(context)
+    is_ours = type(top) is SpanProxy or (placement is not None and placement.is_on_top(context))
+    return is_ours or not top.get_span_context().is_valid
+
+
+def _is_to_blame(message: Message, error: BaseException) -> bool:
+    """Whether a message is what the host tripped over when it handled it."""
+    # Older versions of Strawberry look up whatever id a legacy client stops.
+    stray = message.type.meaning is Meaning.STOP and isinstance(error, KeyError)
+    return stray or not message.well_formed
+
+
+def _came_of(exception: BaseException, cause: BaseException) -> bool:
+    """Whether `exception` is `cause`, or goes back to it: through a task group, for example."""
+    waiting, seen = [exception], 0
+    while waiting and seen < _MAX_CAUSES:
+        error, seen = waiting.pop(), seen + 1
+        if error is cause:
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+        waiting.extend(each for each in (error.__cause__, error.__context__) if each is not None)
+    return False

@@ -53,7 +53,8 @@ def error_attributes(
 
 
 def _code(error: GraphQLError) -> str | None:
-    code = (error.extensions or {}).get("code")
+    extensions: object = error.extensions
+    code = extensions.get("code") if isinstance(extensions, Mapping) else None
     return _bounds.bounded(code, _bounds.NAME) if isinstance(code, str) else None
 
 

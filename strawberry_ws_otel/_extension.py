@@ -11,26 +11,74 @@ operation gets an instance of the one that it needs:
 """
 
 import asyncio
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from enum import Enum, auto
+from functools import partial
 from operator import is_
-from typing import Any, ClassVar, Self
+from types import CodeType, FrameType
+from typing import Any, ClassVar, Final
 
 from graphql import GraphQLError
-from opentelemetry.context import Context, attach, get_current
+from opentelemetry.context import get_current
+from strawberry import Schema
+from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types import ExecutionContext
 
-from strawberry_ws_otel import _bounds, _semconv
+from strawberry_ws_otel import _semconv
+from strawberry_ws_otel._bounds import exception_type
 from strawberry_ws_otel._config import OTelConfig, checked
+from strawberry_ws_otel._connection import connection_of, current_connection
+from strawberry_ws_otel._current import Current, Stay, current, placement_of
 from strawberry_ws_otel._errors import error_attributes, error_type
 from strawberry_ws_otel._failsafe import FailureLog, Fuse
-from strawberry_ws_otel._operation import Operation, current_operation
-from strawberry_ws_otel._propagation import of_request, rebased
-from strawberry_ws_otel._scope import Scope, current_scope
+from strawberry_ws_otel._handlers import SERVING
+from strawberry_ws_otel._operation import Operation
+from strawberry_ws_otel._operations import Execution, unclaimed
+from strawberry_ws_otel._propagation import of_request
+from strawberry_ws_otel._request import current_request
 from strawberry_ws_otel._spans import SpanRecorder
 from strawberry_ws_otel._telemetry import Telemetry
-from strawberry_ws_otel._ws_operation import SocketOperation
+
+_EXECUTIONS: Final = {
+    Schema.stream.__code__: True,
+    Schema.execute.__code__: False,
+    Schema.execute_sync.__code__: False,
+}
+"""The host's methods that execute, and whether they stream."""
+
+
+def _stack() -> Iterator[CodeType]:
+    """Iterate over what is being executed in the running task, innermost first.
+
+    Only the stack tells what serves a client from what is asked beside it. To look at it makes the
+    whole process slower, so that it is asked last.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # documented, for CPython
+    while frame is not None:
+        yield frame.f_code
+        frame = frame.f_back
+
+
+def _is_stream() -> bool:
+    """Whether the schema is about to stream its results."""
+    return next((_EXECUTIONS[code] for code in _stack() if code in _EXECUTIONS), False)
+
+
+def _is_below(codes: Collection[CodeType]) -> bool:
+    """Whether one of those functions is on the stack."""
+    return any(code in codes for code in _stack())
+
+
+class _Need(Enum):
+    """How much of the extension an operation needs."""
+
+    ERRORS = auto()
+    PHASES = auto()
+    WHOLE = auto()
 
 
 class _Recorder(SchemaExtension):
@@ -39,21 +87,61 @@ class _Recorder(SchemaExtension):
     otel_config: ClassVar[OTelConfig]
     _telemetry: ClassVar[Telemetry | None] = None
     _failures: ClassVar[FailureLog]
+    _variants: ClassVar[dict[_Need, type["_Recorder"]]]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take the operation that the view has begun, if one is there to take."""
-        super().__init__(*args, **kwargs)
-        self._fuse = Fuse(self._failures)
-        self._operation: Operation | None = None
-        self._seen_errors: list[GraphQLError] = []
-        self._executing = False
+    _fuse: Any = None
+    _operation: Operation | None = None
+    _seen_errors: Sequence[GraphQLError] = ()
+    _executing = False
+    _is_left = False
+    _host_context: ExecutionContext
+
+    @property
+    def execution_context(self) -> ExecutionContext:
+        """What the host knows of the operation."""
+        return self._host_context
+
+    @execution_context.setter
+    def execution_context(self, context: ExecutionContext) -> None:
+        """Become the variant that the operation needs.
+
+        The host sets it right after it has made the instance, and before it looks for hooks.
+        """
+        self._host_context = context
+        if self._fuse is None:
+            self._fuse = Fuse(self._failures)
         with self._fuse:
-            operation = current_operation()
-            if isinstance(operation, SocketOperation) and operation.claim():
-                self._operation, self._fuse = operation, operation.fuse
-                task = asyncio.current_task()
-                if task is not None:
-                    task.add_done_callback(operation.task_done)
+            need = self._take(context)
+            self.__class__ = self._variants.get(need, type(self))
+
+    def _take(self, context: ExecutionContext) -> _Need:
+        """Take the operation that the view has begun, if this is an execution of it."""
+        if self._operation is not None:
+            raise TypeError(
+                "an instance of OTelExtension serves one operation; give the class to the schema:"
+                " extensions=[OTelExtension]"
+            )
+        request = current().request
+        if request is None:
+            request = unclaimed.find(context.query)
+        connection = connection_of(request)
+        if connection is None:
+            return _Need.WHOLE
+        conversation = connection.conversation
+        operation = conversation.claim_own(context.query) or conversation.claim(
+            Execution(
+                context.query,
+                context.operation_name,
+                _is_stream,
+                partial(_is_below, SERVING),
+            ),
+            request,
+        )
+        if operation is None:
+            return _Need.WHOLE
+        self._operation, self._fuse = operation, operation.fuses.library
+        phased = operation.span.recording and operation.config.phase_spans
+        return _Need.PHASES if phased else _Need.ERRORS
 
     def on_validate(self) -> Iterator[None]:
         """Learn what the document turned out to be, as soon as it is parsed."""
@@ -63,12 +151,12 @@ class _Recorder(SchemaExtension):
 
     def get_results(self) -> dict[str, Any]:
         """Note the errors of a result, before other extensions mask them; add nothing to it."""
-        if self.execution_context.pre_execution_errors:  # Called for every result.
+        if self._host_context.pre_execution_errors:  # Called for every result.
             self._note_errors()
         return {}
 
     def _describe(self) -> None:
-        execution = self.execution_context
+        execution = self._host_context
         # A document without the operation that is asked for has no type.
         with self._fuse, suppress(RuntimeError):
             if self._operation is not None:
@@ -77,19 +165,23 @@ class _Recorder(SchemaExtension):
     def _validated(self) -> None:
         self._executing = not self.execution_context.pre_execution_errors
 
-    def _note_errors(self) -> None:
+    def _note_errors(self) -> str | None:
+        """Note the errors of a result; return the class of the first one."""
         errors = self.execution_context.pre_execution_errors
         with self._fuse:
             if not errors or self._operation is None or self._were_seen(errors):
-                return
+                return None
             self._seen_errors = errors
             self._describe()
             config, executing = self._operation.config, self._executing
+            first = error_type(errors[0])
             self._operation.errors(
-                error_type(errors[0]),
+                first,
                 len(errors),
                 (error_attributes(error, config, executing=executing) for error in errors),
             )
+            return first
+        return None
 
     def _were_seen(self, errors: list[GraphQLError]) -> bool:
         """Whether these very errors were noted.
@@ -99,14 +191,17 @@ class _Recorder(SchemaExtension):
         for every result.
         """
         seen = self._seen_errors
+        if self._is_left and len(errors) == len(seen):
+            # Those that another extension has masked on the way out.
+            return True
         if self._executing:
             return errors is seen
         return len(errors) == len(seen) and all(map(is_, errors, seen))
 
     @classmethod
     def _own_telemetry(cls) -> Telemetry:
-        if cls._telemetry is None:
-            cls._telemetry = Telemetry(checked(cls, cls.otel_config))
+        if cls._telemetry is None or not cls._telemetry.is_current(cls.otel_config):
+            cls._telemetry = Telemetry(checked(cls, cls.otel_config), cls._failures)
         return cls._telemetry
 
 
@@ -141,80 +236,122 @@ class _Phases(_Recorder):
                 span.end()
 
 
-class _Whole(_Phases):
-    """The variant for an operation that nobody recorded before: it has the span to itself."""
+_RAISED_BY_HOST: Final = (
+    CannotGetOperationTypeError,
+    InvalidOperationTypeError,
+    MissingQueryError,
+)
+"""What the host raises instead of making a result of it."""
 
-    _previous: Context | None = None
+
+class _Whole(_Phases):
+    """The variant for an operation that nobody recorded before: it has the span to itself.
+
+    Other extensions may fail it before this one is entered or after it is left. In the end the host
+    asks for the results all the same, unless it raises.
+    """
+
+    _stay: Stay | None = None
+    _raised: BaseException | None = None
+    _is_parsed = False
+    _has_results = False
 
     def on_operation(self) -> Iterator[None]:
-        raised: BaseException | None = None
         with self._fuse:
             self._begin()
         try:
             yield
-        except Exception as exception:
-            raised = exception
-            raise
-        except asyncio.CancelledError as cancellation:
-            # Whoever asked is gone. A subscription ends so when its client has heard enough.
-            if self._operation is not None and self._operation.type != "subscription":
-                raised = cancellation
+        except BaseException as exception:
+            self._raised = exception
             raise
         finally:
             with self._fuse:
-                self._finish(raised)
+                self._left()
+
+    def on_parse(self) -> Iterator[None]:
+        self._is_parsed = True
+        yield from super().on_parse()
+
+    def on_validate(self) -> Iterator[None]:
+        with self._fuse:
+            if self._operation is not None:
+                self._operation.document_found(self._host_context.query)
+        yield from super().on_validate()
 
     def get_results(self) -> dict[str, Any]:
-        self._note_errors()
         with self._fuse:
+            if self._operation is None:
+                self._begin()
+            failed = self._note_errors()
             if self._executing and self._operation is not None:
-                self._operation.delivered()
+                self._operation.delivered(failed)
+            self._has_results = True
+            if self._is_left or not self._is_parsed:
+                self._finish()
         return {}
+
+    def __del__(self) -> None:
+        """End what the host has left unfinished, as where another extension is cancelled."""
+        with self._fuse:
+            self._finish()
+
+    def _left(self) -> None:
+        """Note that the host leaves the operation; finish it unless it will ask for results."""
+        self._is_left = True
+        self._note_errors()
+        raised = self._raised
+        is_result = isinstance(raised, Exception) and not isinstance(raised, _RAISED_BY_HOST)
+        if self._has_results or not (raised is None or is_result):
+            self._finish()
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Leave the context of the operation, unless the code that runs is somebody else's by now.
+
+        A stream may be closed by another task, or late.
+        """
+        stay, self._stay = self._stay, None
+        if stay is not None and current().operation is self._operation:
+            stay.leave()
 
     def _begin(self) -> None:
         if self._operation is not None:
-            raise TypeError(
-                "an instance of OTelExtension serves one operation; give the class to the schema:"
-                " extensions=[OTelExtension]"
-            )
-        self._previous = get_current()
-        scope = current_scope() or Scope(self._own_telemetry())
-        execution = self.execution_context
+            # An instance that was given to the schema, as the log says.
+            return
+        request, connection = current_request(), current_connection()
+        telemetry = self._own_telemetry() if request is None else request.telemetry
+        headers = {} if request is None else request.headers
+        execution, before = self.execution_context, get_current()
+        fuses = telemetry.fuses()
+        fuses.library = self._fuse
         self._operation = operation = Operation(
-            scope.telemetry,
-            self._fuse,
-            of_request(scope.telemetry.config, self._previous, scope.headers, self._fuse),
+            telemetry,
+            fuses,
             execution.operation_name,
             execution.query,
+            None if connection is None else {_semconv.CONNECTION_ID: connection.id},
         )
-        operation.claim()
-        attach(operation.context)
+        parentage = of_request(telemetry.config, before, headers, self._fuse)
+        operation.start(parentage)
+        placement = placement_of(operation.span, before, parentage.carried)
+        self._stay = Stay(Current(request, operation, placement or current().placement), self._fuse)
 
-    def _finish(self, raised: BaseException | None) -> None:
-        if self._operation is None:
-            return
-        self._note_errors()
-        # A stream may be closed by another task, whose context was never ours.
-        if self._previous is not None and current_operation() is self._operation:
-            attach(rebased(get_current(), self._operation.context, self._previous))
-        self._operation.finish(None if raised is None else _bounds.exception_type(raised))
+    def _finish(self) -> None:
+        raised, self._raised = self._raised, None
+        self._leave()
+        if self._operation is not None:
+            self._operation.finish(self._error_type(raised, self._operation))
 
-
-class _Need(Enum):
-    """How much of the extension an operation needs."""
-
-    ERRORS = auto()
-    PHASES = auto()
-    WHOLE = auto()
-
-
-def _needed() -> _Need:
-    """Return what the operation in whose context the caller runs needs."""
-    operation = current_operation()
-    if not isinstance(operation, SocketOperation) or operation.claimed:
-        return _Need.WHOLE
-    phased = operation.span.recording and operation.config.phase_spans
-    return _Need.PHASES if phased else _Need.ERRORS
+    @staticmethod
+    def _error_type(raised: BaseException | None, operation: Operation) -> str | None:
+        """Return the class of what ended an operation, unless that is no failure."""
+        if raised is None or isinstance(raised, GeneratorExit):
+            return None
+        if isinstance(raised, asyncio.CancelledError) and operation.type == "subscription":
+            # Whoever asked is gone. A subscription ends so when its client has heard enough.
+            return None
+        return error_type(raised) if isinstance(raised, GraphQLError) else exception_type(raised)
 
 
 class OTelExtension(_Recorder):
@@ -232,29 +369,23 @@ class OTelExtension(_Recorder):
     """The configuration where no view brings one; subclass to change it."""
 
     _failures = FailureLog()
-    _variants: ClassVar[dict[_Need, type["OTelExtension"]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the configuration, and prepare the variants of the class."""
         super().__init_subclass__(**kwargs)
         checked(cls, cls.otel_config)
         if not issubclass(cls, _Phases):
+            cls._telemetry = None
             cls._failures = FailureLog()
             cls._variants = _variants(cls)
 
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
-        """Make an instance of the variant that the operation at hand needs."""
-        variant: type = cls
-        with Fuse(cls._failures):
-            variant = cls._variants.get(_needed(), cls)
-        return object.__new__(variant)
 
-
-def _variants(cls: type[OTelExtension]) -> dict[_Need, type[OTelExtension]]:
+def _variants(cls: type[OTelExtension]) -> dict[_Need, type[_Recorder]]:
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     return {
-        need: type(cls.__name__, (cls, base), dict(names))
-        for need, base in ((_Need.PHASES, _Phases), (_Need.WHOLE, _Whole))
+        _Need.ERRORS: cls,
+        _Need.PHASES: type(cls.__name__, (cls, _Phases), dict(names)),
+        _Need.WHOLE: type(cls.__name__, (cls, _Whole), dict(names)),
     }
 
 

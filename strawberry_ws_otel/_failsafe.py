@@ -1,55 +1,87 @@
 """The fuse between us and the host: no exception of ours passes it.
 
 Every call from the host into the library happens inside `with fuse:`, and so does every call of the
-library into the OpenTelemetry API, which may raise as well. What is raised is logged, once per
-recorder; then the fuse is blown and nothing more is recorded, but facts are still kept, spans
-still end, and gauges and closes still count. `KeyboardInterrupt`, `SystemExit` and cancellation are
-not ours to stop.
+library into the OpenTelemetry API, which may raise as well. Spans, metrics and the log fail apart:
+each has a fuse of its own for every connection and every operation over HTTP. What is raised is
+logged once for each fuse. Then the fuse is blown and that signal records nothing more, but facts
+are still kept, spans still end, and gauges and closes still count. A vendor's bridge may refuse
+single calls of a span, such as `add_link`: only that call is lost, with one WARNING.
+`KeyboardInterrupt`, `SystemExit` and cancellation are not ours to stop.
 
-There is a fuse for each connection and each operation, and a broken SDK blows them all. So those of
-one view class, or of one extension class, share a `FailureLog`.
+A broken SDK blows the fuses of every connection. So those of one view class, or of one extension
+class, share a `FailureLog`.
 """
 
 import logging
 from contextlib import suppress
 from types import TracebackType
-from typing import Literal
+from typing import Final, Literal
 
-from strawberry_ws_otel._bounds import exception_type
+from strawberry_ws_otel._bounds import exception_message, exception_type
 from strawberry_ws_otel._rate import RecordRate
 from strawberry_ws_otel._semconv import SCOPE
 
 _logger = logging.getLogger(SCOPE)
 
+_LIBRARY: Final = "the library"
+
 
 class FailureLog:
     """The log records of our own failures: each class of exception has the bound of `_rate`."""
 
-    __slots__ = ("_rate",)
+    __slots__ = ("_rate", "_warned")
 
     def __init__(self) -> None:
         self._rate = RecordRate()
+        self._warned: set[str] = set()
 
-    def failed(self, exc: Exception) -> None:
-        """Log `exc`, and how many of its class were left out before."""
+    def failed(self, signal: str, exc: Exception) -> None:
+        """Log that `signal` failed with `exc`, and how many of its class were left out before."""
         left_out = self._rate.admit(exception_type(exc))
         if left_out is not None:
             _logger.error(
-                "Telemetry failed and is off for this connection, operation or instrument;"
-                " the conversation goes on untouched%s",
+                "Telemetry failed in %s: %s: %s; it is off for this connection, operation or"
+                " instrument, and the conversation goes on untouched%s",
+                signal,
+                exception_type(exc),
+                exception_message(exc),
                 f"; {left_out} more failures like it were not logged" if left_out else "",
                 exc_info=exc,
             )
+
+    def refused(self, signal: str, call: str, exc: Exception) -> None:
+        """Log that a call of a span was refused, once for each name of a call."""
+        if call not in self._warned:
+            self._warned.add(call)
+            _logger.warning(
+                "Telemetry leaves out %s() in %s, which raised %s: %s",
+                call,
+                signal,
+                exception_type(exc),
+                exception_message(exc),
+            )
+
+    def warn_once(self, message: str, *arguments: object) -> None:
+        """Log a WARNING, once for each message."""
+        if message not in self._warned:
+            self._warned.add(message)
+            _logger.warning(message, *arguments)
 
 
 class Fuse:
     """A reusable context manager that swallows, and logs once, what is raised inside it."""
 
-    __slots__ = ("_failures", "blown")
+    __slots__ = ("_failures", "_signal", "blown")
 
-    def __init__(self, failures: FailureLog | None = None) -> None:
-        """Take the log to share; a fuse of which there are few needs none."""
+    def __init__(self, failures: FailureLog | None = None, signal: str = _LIBRARY) -> None:
+        """Guard `signal`, such as the spans of a provider.
+
+        Args:
+            failures: the log to share; a fuse of which there are few needs none.
+            signal: what is guarded, as the log names it.
+        """
         self._failures = failures
+        self._signal = signal
         self.blown = False
 
     def __enter__(self) -> None:
@@ -72,5 +104,29 @@ class Fuse:
             self.blown = True
             # A log handler may raise, too.
             with suppress(Exception):
-                (self._failures or FailureLog()).failed(exc)
+                (self._failures or FailureLog()).failed(self._signal, exc)
         return True
+
+    def refuse(self, call: str, exc: Exception) -> None:
+        """Log that an optional call raised `exc`; everything else goes on."""
+        with suppress(Exception):
+            (self._failures or FailureLog()).refused(self._signal, call, exc)
+
+
+class Fuses:
+    """The fuses of one connection, or of one operation that has none."""
+
+    __slots__ = ("library", "log", "metrics", "spans")
+
+    def __init__(
+        self,
+        failures: FailureLog | None = None,
+        spans: str = "the spans",
+        metrics: str = "the metrics",
+    ) -> None:
+        """Take the log to share, and how it names the spans and the metrics."""
+        self.library = Fuse(failures)
+        """What guards the host from our own code."""
+        self.spans = Fuse(failures, spans)
+        self.metrics = Fuse(failures, metrics)
+        self.log = Fuse(failures, "the log of closes")

@@ -22,7 +22,7 @@ _SILENT: Final = frozenset({Outcome.HANDSHAKE_REJECTED})
 
 
 class CloseLog:
-    """The log records of one view's abnormal closes."""
+    """The log records of one view class's abnormal closes."""
 
     __slots__ = ("_rate",)
 

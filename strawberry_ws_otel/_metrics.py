@@ -7,9 +7,9 @@ SDK and its counts lost: hence one `Metrics` for each meter provider, however ma
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
@@ -17,8 +17,8 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._bounds import present
-from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._bounds import class_name, present
+from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._tally import Tally
 from strawberry_ws_otel._version import __version__
 
@@ -105,11 +105,22 @@ _COUNTERS: Final = (
 class Metrics:
     """The instruments of one meter provider, and the tally that they observe."""
 
-    def __init__(self, provider: MeterProvider | None) -> None:
+    def __init__(
+        self, meter: metrics.Meter, source: str, failures: FailureLog | None = None
+    ) -> None:
+        """Create the instruments.
+
+        Args:
+            meter: that of the library.
+            source: how the log names these metrics.
+            failures: where it is logged that there are none.
+        """
         self.tally = Tally()
+        self.meter = meter
+        self.source = source
         self._histograms: dict[str, metrics.Histogram] = {}
-        with Fuse():
-            self._create(metrics.get_meter(_semconv.SCOPE, __version__, provider))
+        with Fuse(failures, source):
+            self._create(meter)
 
     def _create(self, meter: metrics.Meter) -> None:
         for name, unit, description, read in _GAUGES:
@@ -135,43 +146,81 @@ class Metrics:
         if _semconv.ERROR_TYPE in known:
             known[_semconv.ERROR_TYPE] = self.tally.bounded(str(known[_semconv.ERROR_TYPE]))
         histogram = self._histograms.get(name)
-        if histogram is not None:
+        if histogram is not None and not fuse.blown:
             with fuse:
                 histogram.record(seconds, known, context)
 
 
 class _Registry:
-    """One `Metrics` for each meter provider, which it does not keep alive."""
+    """One `Metrics` for each meter provider, which it does not keep alive.
+
+    Told apart by identity: a provider need not be hashable, as Logfire's is not.
+    """
 
     def __init__(self) -> None:
-        self._metrics: WeakKeyDictionary[MeterProvider, Metrics] = WeakKeyDictionary()
-        self._global: Metrics | None = None
-        self._lock = threading.Lock()
+        self._metrics: dict[int, tuple[Callable[[], object], Metrics]] = {}
+        # Each holds its meter, so that no other can have its id.
+        self._by_meter: weakref.WeakValueDictionary[int, Metrics] = weakref.WeakValueDictionary()
+        self._of_proxy: Metrics | None = None
+        """What was made before there was a global provider, until there is one."""
+        self._lock = threading.RLock()
         # Which Windows has no need of.
         getattr(os, "register_at_fork", lambda **_: None)(after_in_child=self.forked)
 
     def forked(self) -> None:
         """Open, in the child of a fork, what a thread held that only the parent has."""
-        self._lock = threading.Lock()
-        for each in (*self._metrics.values(), self._global):
-            if each is not None:
-                each.tally.forked()
+        self._lock = threading.RLock()
+        for each in list(self._by_meter.values()):
+            each.tally.forked()
 
-    def get(self, provider: MeterProvider | None) -> Metrics:
-        """Return the metrics of `provider`; the global one may be passed explicitly."""
-        current = metrics.get_meter_provider()
+    def get(
+        self, provider: MeterProvider | None, failures: FailureLog | None = None
+    ) -> tuple[object, Metrics]:
+        """Return the metrics of `provider`, or of the global one, and whose they are."""
+        current: MeterProvider | None = None
+        with Fuse(failures, "the global meter provider"):
+            current = metrics.get_meter_provider()
+        chosen = current if provider is None else provider
         with self._lock:
-            if provider is None or provider is current:
-                return self._of_global(current)
-            if provider not in self._metrics:
-                self._metrics[provider] = Metrics(provider)
-            return self._metrics[provider]
+            found = self._metrics.get(id(chosen))
+            if found is not None and found[0]() is chosen:
+                return chosen, found[1]
+            made = self._made(chosen, failures, is_global=chosen is current)
+            self._metrics[id(chosen)] = self._reference(chosen), made
+            return chosen, made
 
-    def _of_global(self, current: MeterProvider) -> Metrics:
-        # Instruments made through the API's proxy before a provider was set are that provider's.
-        found = self._metrics.get(current) or self._global or Metrics(None)
-        self._global = self._metrics[current] = found
-        return found
+    def _made(
+        self, provider: MeterProvider | None, failures: FailureLog | None, *, is_global: bool
+    ) -> Metrics:
+        source = f"the metrics of {class_name(provider)}"
+        if is_global and self._of_proxy is not None:
+            # Its instruments have become those of the provider that was set since.
+            made, self._of_proxy = self._of_proxy, None
+            made.source = source
+            return made
+        meter: metrics.Meter = metrics.NoOpMeter(_semconv.SCOPE)
+        with Fuse(failures, source):
+            meter = metrics.get_meter(_semconv.SCOPE, __version__, provider)
+        # Another proxy of the same provider has the same meter, and its instruments.
+        made = self._by_meter.get(id(meter)) or Metrics(meter, source, failures)
+        self._by_meter[id(meter)] = made
+        if is_global and _is_proxy(provider):
+            self._of_proxy = made
+        return made
+
+    def _reference(self, provider: object) -> Callable[[], object]:
+        key = id(provider)
+        try:
+            # The id may be another provider's by then.
+            return weakref.ref(provider, lambda _: self._metrics.pop(key, None))
+        except TypeError:
+            return lambda: provider
+
+
+def _is_proxy(provider: object) -> bool:
+    """Whether `provider` is the API's, which stands in until a global one is set."""
+    in_api = type(provider).__module__.startswith("opentelemetry.metrics.")
+    return in_api and not isinstance(provider, metrics.NoOpMeterProvider)
 
 
 metrics_of: Final = _Registry().get

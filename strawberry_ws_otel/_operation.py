@@ -7,22 +7,27 @@ from itertools import islice
 from typing import ClassVar, Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context, create_key, get_value, set_value
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _bounds, _semconv
-from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._current import span_id
+from strawberry_ws_otel._failsafe import Fuses
 from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._protocol import MessageType
-from strawberry_ws_otel._spans import SpanRecorder
+from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder
 from strawberry_ws_otel._tally import Results
 from strawberry_ws_otel._telemetry import Telemetry
 
-_MAX_ERROR_EVENTS: Final = 10
+MAX_ERROR_EVENTS: Final = 10
 """Events `graphql.error` of one span."""
 
-_KEY: Final = create_key("strawberry_ws_otel.operation")
+WAITED: Final = 0.01
+"""Seconds after which a message is said to have waited before it was handled.
+
+Only then is a span given a time at which it started: Elastic's bridge and ddtrace's misread it.
+"""
 
 _SUBSCRIPTION: Final = "subscription"
 
@@ -34,20 +39,23 @@ class Operation:
     """What one operation is, its events and errors, its span and its metrics."""
 
     __slots__ = (
-        "_claimed",
-        "_ended",
+        "_attributes",
         "_error_count",
         "_error_type",
-        "_failed_event",
+        "_is_ended",
         "_started",
         "_telemetry",
         "config",
-        "context",
-        "fuse",
+        "document",
+        "fuses",
+        "name",
         "results",
         "span",
         "type",
     )
+
+    first: object = None
+    """The message that asked for it, if one did and the host has not accepted it yet."""
 
     _is_request: ClassVar[bool] = True
     """Whether it is a request even if nobody learns its type."""
@@ -55,68 +63,74 @@ class Operation:
     def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
         self,
         telemetry: Telemetry,
-        fuse: Fuse,
-        parentage: Parentage,
+        fuses: Fuses,
         name: object,
-        query: object,
+        document: object,
         attributes: Attributes | None = None,
         message_type: MessageType | None = None,
     ) -> None:
-        """Start the operation.
+        """Begin the operation; its span starts later.
 
         Args:
             telemetry: where it is recorded.
-            fuse: what keeps our failures from the host.
-            parentage: where its span starts.
+            fuses: what keeps our failures from the host.
             name: the operation's, as the client gave it: any value.
-            query: the document likewise.
+            document: likewise; None as long as only its hash is known.
             attributes: further ones of the span.
             message_type: as which messages its results are counted, if they are messages.
         """
-        self.fuse = fuse
+        self.fuses = fuses
         self.config = telemetry.config
+        self.name = name
+        self.document = document
         self._telemetry = telemetry
+        self._attributes = attributes
         self._started = time.monotonic()
-        self.span = telemetry.spans.start(
-            _semconv.SPAN_OPERATION,
-            fuse,
-            context=parentage.context,
-            attributes=lambda: {
-                **(attributes or {}),
-                _semconv.OPERATION_NAME: _bounds.bounded(name, _bounds.NAME)
-                if isinstance(name, str)
-                else None,
-                **_document(query, captured=telemetry.config.capture_document),
-            },
-            links=parentage.links,
-        )
-        self.context: Context = set_value(
-            _KEY, self, trace.set_span_in_context(self.span.span, parentage.context)
-        )
-        """The context in which the host runs the operation."""
+        self.span = NOT_STARTED
         self.type: str | None = None
         self.results = Results(message_type)
         """The results that it has delivered."""
-        self._claimed = False
         self._error_type: str | None = None
         self._error_count = 0
-        self._failed_event: str | None = None
-        """Class of the error in the result that is about to be sent."""
-        self._ended = False
+        self._is_ended = False
 
-    def claim(self) -> bool:
-        """Whether the caller is the first to ask: an operation belongs to one execution only."""
-        claimed, self._claimed = self._claimed, True
-        return not claimed
+    def start(self, parentage: Parentage, start_time: int | None = None) -> None:
+        """Start the span.
 
-    @property
-    def claimed(self) -> bool:
-        """Whether an execution has claimed the operation."""
-        return self._claimed
+        Args:
+            parentage: where it starts.
+            start_time: in nanoseconds since the epoch, unless it is now.
+        """
+        self.span = self._telemetry.spans.start(
+            _semconv.SPAN_OPERATION,
+            self.fuses.spans,
+            context=parentage.context,
+            attributes=self._start_attributes,
+            links=parentage.links,
+            start_time=start_time,
+        )
+
+    def _start_attributes(self) -> Attributes:
+        name = self.name
+        return {
+            **(self._attributes or {}),
+            _semconv.OPERATION_NAME: _bounds.bounded(name, _bounds.NAME)
+            if isinstance(name, str)
+            else None,
+            **document_attributes(self.document, captured=self.config.capture_document),
+        }
+
+    def document_found(self, document: object) -> None:
+        """Note the document that is executed, where the application has looked it up."""
+        if document is None or document == self.document:
+            return
+        self.document = document
+        if self.span.recording:
+            self.span.set(document_attributes(document, captured=self.config.capture_document))
 
     def describe(self, operation_type: str, name: str | None) -> None:
         """Note what the document turned out to be."""
-        if self._ended or self.type is not None:
+        if self._is_ended or self.type is not None:
             return
         self.type = operation_type
         if self._is_subscription:
@@ -141,28 +155,35 @@ class Operation:
         """Start the span of a phase, if phases get spans and anybody looks."""
         if not (self.span.recording and self.config.phase_spans):
             return None
+        context = get_current()
+        if span_id(context) != self.span.context.span_id:
+            context = trace.set_span_in_context(self.span.span, context)
         return self._telemetry.spans.start(
-            name, self.fuse, context=self.context, kind=SpanKind.INTERNAL
+            name, self.fuses.spans, context=context, kind=SpanKind.INTERNAL
         )
 
     def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
-        """Note GraphQL errors: the class of the first, how many, and at most 10 as events."""
-        if self._ended:
+        """Note the GraphQL errors of a result: the class of the first, how many, and the events."""
+        self._record_errors(error_type, count, events)
+
+    def _record_errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
+        if self._is_ended:
             return
         self._error_type = self._error_type or error_type
-        self._failed_event = error_type
-        self.results.until = self.results.sound
         if self.span.recording:
-            for attributes in islice(events, max(0, _MAX_ERROR_EVENTS - self._error_count)):
+            for attributes in islice(events, max(0, MAX_ERROR_EVENTS - self._error_count)):
                 self.span.event(_semconv.EVENT_GRAPHQL_ERROR, attributes)
         self._error_count += count
 
-    def delivered(self) -> None:
-        """Count a result that was sent: of a subscription it is an event."""
-        if self._failed_event is None:
+    def delivered(self, error_type: str | None) -> None:
+        """Count a result that was sent: of a subscription it is an event.
+
+        Args:
+            error_type: the class of the first error in it.
+        """
+        if error_type is None:
             self.results.sound += 1
             return
-        error_type, self._failed_event = self._failed_event, None
         self.results.failed += 1
         if self._is_subscription:
             self._telemetry.metrics.tally.event_failed(error_type)
@@ -184,26 +205,38 @@ class Operation:
             description: of the ERROR status.
             attributes: further ones of the span.
         """
-        if self._ended:
+        if self._is_ended:
             return
-        self._ended = True
+        self._is_ended = True
         error_type = self._error_type or error_type
         self._telemetry.metrics.tally.ended(self.results)
+        try:
+            self._record_end(error_type, description, attributes or {})
+        finally:
+            self.span.end()
+
+    def _record_end(
+        self, error_type: str | None, description: str | None, attributes: Attributes
+    ) -> None:
         if not self._is_subscription and (self.type is not None or self._is_request):
             self._measure(
                 _semconv.METRIC_REQUEST_DURATION,
                 {_semconv.OPERATION_TYPE: self.type, _semconv.ERROR_TYPE: error_type},
             )
         if self.span.recording:
-            self.span.set({_semconv.ERROR_COUNT: self._error_count or None, **(attributes or {})})
+            self.span.set({_semconv.ERROR_COUNT: self._error_count or None, **attributes})
         if error_type is not None:
             self.span.fail(error_type, description)
-        self.span.end()
-        # It holds the operation: nothing is to wait for the garbage collector because of us.
-        self.context = Context()
 
     def _measure(self, name: str, attributes: Attributes) -> None:
-        self._telemetry.metrics.record(name, self.duration, attributes, self.fuse, self.context)
+        self._telemetry.metrics.record(
+            name, self.duration, attributes, self.fuses.metrics, self.exemplar_context
+        )
+
+    @property
+    def exemplar_context(self) -> Context:
+        """A context in which a measurement leads to the span."""
+        return self.span.exemplar_context
 
     @property
     def duration(self) -> float:
@@ -211,7 +244,7 @@ class Operation:
         return time.monotonic() - self._started
 
 
-def _document(query: object, *, captured: bool) -> Attributes:
+def document_attributes(query: object, *, captured: bool) -> Attributes:
     """Return the hash of the document and, where configured, the document."""
     if not isinstance(query, str):
         return {}
@@ -220,9 +253,3 @@ def _document(query: object, *, captured: bool) -> Attributes:
         _semconv.DOCUMENT_HASH: f"sha256:{digest}",
         _semconv.DOCUMENT: _bounds.bounded(query, len(query)) if captured else None,
     }
-
-
-def current_operation(context: Context | None = None) -> Operation | None:
-    """Return the operation in whose context the caller runs, or that of `context`."""
-    operation = get_value(_KEY, context)
-    return operation if isinstance(operation, Operation) else None

@@ -6,17 +6,19 @@ any case. `OTelConfig.remote_context` says what is made of it, `trace_shape` wha
 there is none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from opentelemetry import baggage, propagate, trace
+from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import INVALID_SPAN, SpanContext
+from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_ID, SpanContext
 
 from strawberry_ws_otel._config import OTelConfig
+from strawberry_ws_otel._current import joined, placement_of, span_id
 from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._spans import SpanRecorder
 
 _MAX_ENTRIES: Final = 128
 """Entries of a carrier that are looked at: it is the client who decides how many there are."""
@@ -30,17 +32,12 @@ class Parentage(NamedTuple):
     """Where a span starts: the context that holds its parent, and what it links to."""
 
     context: Context
-    """With all that the application has put into its own."""
+    """The context of the application, with the parent in it."""
     links: tuple[SpanContext, ...] = ()
-    apart: bool = False
-    """Whether it is apart from the connection's trace, and so linked with it both ways."""
-    without: Context | None = None
-    """The context without what a carrier brought, if one did."""
-
-    @property
-    def applications(self) -> Context:
-        """The context of the application, in which no carrier has put anything."""
-        return self.context if self.without is None else self.without
+    is_apart: bool = False
+    """Whether it is not below the connection's span, and so linked with it both ways."""
+    carried: Context | None = None
+    """What a carrier brought beside the parent, if one did."""
 
 
 class _AnyCase(Getter[Mapping[str, list[str]]]):
@@ -56,16 +53,42 @@ class _AnyCase(Getter[Mapping[str, list[str]]]):
 _GETTER: Final = _AnyCase()
 
 
+class MultiMapping(Protocol):
+    """What the headers of a request are: a mapping that may hold a key more than once."""
+
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]:
+        """Return all values of a key."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+
+class _Headers(Getter[MultiMapping]):
+    """Reads the headers of a request, which know no case, without a copy of them."""
+
+    def get(self, carrier: MultiMapping, key: str) -> list[str] | None:
+        found = [value for value in carrier.getall(key, ()) if _is_field(key, value)]
+        return found or None
+
+    def keys(self, carrier: MultiMapping) -> list[str]:
+        return list(dict.fromkeys(islice(carrier, _MAX_ENTRIES)))
+
+
+_HEADERS: Final = _Headers()
+
+
 def remote_context(carrier: Mapping[Any, Any], fuse: Fuse) -> Context | None:
     """Return the span and baggage that `carrier` brings, alone; None if it brings no span."""
     lowered: dict[str, list[str]] = {}
     for key, value in islice(carrier.items(), _MAX_ENTRIES):
         if isinstance(key, str) and isinstance(value, str) and _is_field(key, value):
             lowered.setdefault(key.lower(), []).append(value)
-    if not lowered:
-        return None
+    return _extracted(lowered, _GETTER, fuse) if lowered else None
+
+
+def _extracted(carrier: Any, getter: Getter[Any], fuse: Fuse) -> Context | None:  # noqa: ANN401  # as its getter has it
+    """Ask the propagator for what `carrier` brings; its `fields` are what it injects."""
     with fuse:
-        context = propagate.extract(lowered, Context(), _GETTER)
+        context = propagate.extract(carrier, Context(), getter)
         if span_context(context, fuse).is_valid:
             return context
     return None
@@ -83,92 +106,105 @@ def span_context(context: Context, fuse: Fuse) -> SpanContext:
     return INVALID_SPAN.get_span_context()
 
 
-def detached(context: Context) -> Context:
-    """Return `context` without its span."""
-    return trace.set_span_in_context(INVALID_SPAN, context)
-
-
-def joined(context: Context, carried: Context) -> Context:
-    """Return `context` with what a carrier brought; its own baggage stays as it is."""
-    entries = {**baggage.get_all(carried), **baggage.get_all(context)}
-    return _with_baggage(Context({**context, **carried}), entries)
-
-
-def rebased(current: Context, ours: Context, base: Context) -> Context:
-    """Return `base` with what the application has changed on the way from `ours` to `current`."""
-    if current is ours:
-        return base
-    changed = {key: value for key, value in current.items() if ours.get(key) is not value}
-    return _with_baggage(Context({**base, **changed}), _baggage_since(current, ours, base))
-
-
-def _baggage_since(current: Context, ours: Context, base: Context) -> dict[str, object]:
-    """Return the same for the entries of baggage, which are one value of a context."""
-    now, before = baggage.get_all(current), baggage.get_all(ours)
-    kept = {
-        name: value
-        for name, value in baggage.get_all(base).items()
-        if name in now or name not in before
-    }
-    return kept | {name: value for name, value in now.items() if before.get(name) != value}
-
-
-def _with_baggage(context: Context, entries: Mapping[str, object]) -> Context:
-    if baggage.get_all(context) == entries:
-        return context
-    context = baggage.clear(context)
-    for name, value in entries.items():
-        context = baggage.set_baggage(name, value, context)
-    return context
-
-
 def of_request(
     config: OTelConfig, current: Context, headers: Mapping[str, str], fuse: Fuse
 ) -> Parentage:
     """Return the parentage of a connection or an HTTP operation.
 
-    The current span, say that of the server's instrumentation, comes before the headers.
+    The current span, for example that of the server's instrumentation, comes before the headers.
     """
     if config.remote_context == "ignore" or span_context(current, fuse).is_valid:
         return Parentage(current)
-    remote = remote_context(headers, fuse) if _may_carry(headers, fuse) else None
+    remote = _extracted(headers, _HEADERS, fuse) if headers else None
     if remote is None:
         return Parentage(current)
     if config.remote_context == "parent":
-        return Parentage(joined(current, remote), without=current)
+        return Parentage(joined(current, remote), carried=remote)
     return Parentage(current, (span_context(remote, fuse),))
 
 
-def _may_carry(headers: Mapping[str, str], fuse: Fuse) -> bool:
-    """Whether one of the propagator's fields is among the headers, which know no case."""
-    with fuse:
-        return any(field in headers for field in propagate.get_global_textmap().fields)
-    return False
+class ConnectionTrace:
+    """Where what a client asks for over one connection stands in traces."""
 
+    __slots__ = ("_carried", "_config", "_fuse", "_handshake_id", "_init", "_span")
 
-def within_connection(  # noqa: PLR0913, PLR0917  # all that may be a parent
-    config: OTelConfig,
-    connection: Context,
-    application: Context,
-    span: SpanContext,
-    carried: Context | None,
-    fuse: Fuse,
-) -> Parentage:
-    """Return the parentage of a connection's init or operation.
+    def __init__(
+        self,
+        config: OTelConfig,
+        fuse: Fuse,
+        span: SpanRecorder,
+        handshake: Parentage,
+        handshake_id: int,
+    ) -> None:
+        """Begin with the span of a connection.
 
-    Args:
-        config: says what a remote context is to us, and what stands in for it.
-        connection: the context in which the connection is served.
-        application: the same without the connection's span, and without what the handshake brought.
-        span: what identifies the connection's span.
-        carried: the remote context that the first carrier which has one brought.
-        fuse: what keeps our failures from the host.
-    """
-    links: tuple[SpanContext, ...] = (span,)
-    if carried is not None and config.remote_context == "parent":
-        return Parentage(joined(application, carried), links, apart=True)
-    if carried is not None and config.remote_context == "link":
-        links = (span, span_context(carried, fuse))
-    if config.trace_shape == "nested":
-        return Parentage(connection, links[1:])
-    return Parentage(detached(application), links, apart=True)
+        Args:
+            config: says what a remote context is to us, and what stands in for it.
+            fuse: what keeps our failures from the host.
+            span: the connection's.
+            handshake: where that started.
+            handshake_id: the id of the span that was current at the handshake.
+        """
+        self._config = config
+        self._fuse = fuse
+        self._span = span
+        self._carried = handshake.carried
+        self._handshake_id = handshake_id
+        self._init: Context | None = None
+        """The remote context that the payload of the init brought."""
+
+    def init(self, payload: Mapping[str, Any], application: Context) -> Parentage:
+        """Return the parentage of the connection's init.
+
+        Args:
+            payload: of `connection_init`.
+            application: the context of the application as the message is handled.
+        """
+        self._init = self._remote(payload)
+        return self._parentage(self._init, application)
+
+    def operation(self, extensions: object, application: Context) -> Parentage:
+        """Return the parentage of an operation.
+
+        Args:
+            extensions: the member of that name in its payload.
+            application: the context of the application as the message is handled.
+        """
+        own = self._remote(extensions) if isinstance(extensions, Mapping) else None
+        return self._parentage(own, application)
+
+    def link(self, child: SpanRecorder, parentage: Parentage) -> None:
+        """Link the connection's span to one that is no child of it."""
+        if parentage.is_apart:
+            self._span.link(child)
+
+    def _remote(self, carrier: Mapping[str, Any]) -> Context | None:
+        if self._config.remote_context == "ignore":
+            return None
+        return remote_context(carrier, self._fuse)
+
+    def _parentage(self, own: Context | None, application: Context) -> Parentage:
+        """Find the parent.
+
+        The message's own carrier comes first, then a span that the application has made and left
+        current since the handshake, then the carrier of the init, then what `trace_shape` says.
+        """
+        carried = own or self._init
+        links: tuple[SpanContext, ...] = (self._span.context,)
+        is_left = span_id(application) not in {INVALID_SPAN_ID, self._handshake_id}
+        if self._config.remote_context == "link":
+            if carried is not None:
+                links = (*links, span_context(carried, self._fuse))
+        elif carried is not None and (own is not None or not is_left):
+            return Parentage(joined(application, carried), links, is_apart=True, carried=carried)
+        if is_left:
+            return Parentage(application, links, is_apart=True)
+        if self._config.trace_shape == "nested":
+            placement = placement_of(self._span, application, self._carried)
+            nested = application if placement is None else placement.context
+            return Parentage(nested, links[1:], carried=self._carried)
+        return Parentage(trace.set_span_in_context(INVALID_SPAN, application), links, is_apart=True)
+
+    def forget(self) -> None:
+        """Let go of what carriers brought."""
+        self._init = self._carried = None

@@ -9,7 +9,7 @@ A new message type is one line in `_VOCABULARY`.
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from strawberry_ws_otel._semconv import EVENT_MESSAGE_PREFIX, OTHER
 
@@ -104,22 +104,31 @@ class Message(NamedTuple):
     @property
     def payload(self) -> Mapping[str, Any]:
         """The payload, empty unless it is an object."""
-        payload = self.value.get("payload") if isinstance(self.value, dict) else None
-        return payload if isinstance(payload, dict) else {}
+        members = _members(self.value)
+        payload = None if members is None else _members(members.get("payload"))
+        return {} if payload is None else payload
 
     @property
     def starts_operation(self) -> bool:
         """Whether a host can make an operation of it: it has an id and a query of any kind."""
         return (
-            self.type.meaning is Meaning.START and self.id is not NO_ID and "query" in self.payload
+            self.type.meaning is Meaning.START
+            and self.id is not NO_ID
+            and self.payload.get("query", NO_ID) is not NO_ID
         )
+
+    @property
+    def may_start_operation(self) -> bool:
+        """Whether a host can that looks up documents: it has an id and some payload."""
+        return self.type.meaning is Meaning.START and self.id is not NO_ID and bool(self.payload)
 
     @property
     def well_formed(self) -> bool:
         """Whether the message is what its subprotocol asks for, down to encodable strings."""
-        if not isinstance(self.value, dict) or self.type.name == OTHER:
+        members = _members(self.value)
+        if members is None or self.type.name == OTHER:
             return False
-        payload = self.value.get("payload")
+        payload = members.get("payload")
         match self.type.shape:
             case Shape.ANY:
                 return True
@@ -153,9 +162,10 @@ class Vocabulary:
 
     def read(self, value: object) -> Message:
         """Decode any JSON value that was received."""
-        if not isinstance(value, dict):
+        members = _members(value)
+        if members is None:
             return Message(self.unreadable, NO_ID, value)
-        name, id_ = value.get("type"), value.get("id", NO_ID)
+        name, id_ = members.get("type"), members.get("id", NO_ID)
         message_type = self.received.get(name) if isinstance(name, str) else None
         return Message(message_type or self.unreadable, id_ if _is_hashable(id_) else NO_ID, value)
 
@@ -186,7 +196,23 @@ def vocabulary(subprotocol: str | None) -> Vocabulary:
 
 
 def _is_hashable(value: object) -> bool:
-    return not isinstance(value, list | dict)
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _members(value: object) -> Mapping[str, Any] | None:
+    """Return what a host can read members of: a mapping, or another thing that offers as much.
+
+    An application may decode by whatever means.
+    """
+    # Nearly all are dicts, and to ask for any other mapping is slow.
+    if type(value) is dict or isinstance(value, Mapping):
+        return value
+    offers = callable(getattr(value, "get", None)) and hasattr(type(value), "__getitem__")
+    return cast("Mapping[str, Any]", value) if offers else None
 
 
 def _is_text(value: object) -> bool:
@@ -201,9 +227,12 @@ def _is_text(value: object) -> bool:
 
 
 def _is_operation(payload: object) -> bool:
+    members = _members(payload)
     return (
-        isinstance(payload, dict)
-        and _is_text(payload.get("query"))
-        and all(isinstance(payload.get(name), dict | None) for name in ("variables", "extensions"))
-        and (payload.get("operationName") is None or _is_text(payload["operationName"]))
+        members is not None
+        and _is_text(members.get("query"))
+        and all(
+            isinstance(members.get(name), Mapping | None) for name in ("variables", "extensions")
+        )
+        and (members.get("operationName") is None or _is_text(members["operationName"]))
     )

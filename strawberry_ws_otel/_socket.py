@@ -1,33 +1,28 @@
 """The socket of one connection: what only the end of its handler tells.
 
-The shadows over the `WebSocketResponse` see its frames. Beside them stand the cancellation of the
+The observer of the `WebSocketResponse` sees its frames. Beside them stand the cancellation of the
 handler and what left it.
 """
 
 import asyncio
-import logging
-from contextlib import suppress
 
 from aiohttp import web
 
-from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._scope import Scope, current_scope
-from strawberry_ws_otel._shadows import Shadows, ShadowsRefusedError
+from strawberry_ws_otel._observer import NotObservableError, Observer
+from strawberry_ws_otel._request import Request, current_request
 from strawberry_ws_otel._telemetry import Telemetry
 from strawberry_ws_otel._transport import Transport
 from strawberry_ws_otel._unwatched import Unwatched
 
-_logger = logging.getLogger(_semconv.SCOPE)
 
-
-class RecordedSocket(Scope):
+class RecordedSocket(Request):
     """The socket of one connection, from the handshake to the end of the handler."""
 
     __slots__ = (
         "_alive_when_cancelled",
-        "_shadows",
+        "_observer",
         "_transport",
         "_ws",
         "abandonment",
@@ -41,16 +36,16 @@ class RecordedSocket(Scope):
         """Note where the socket is recorded; its connection begins in its context."""
         super().__init__(telemetry)
         self.unwatched: Unwatched | None = None
-        """What has to be told of a socket without shadows."""
+        """What has to be told of a socket that cannot be observed."""
         self.abandonment: GeneratorExit | None = None
         """What ends a handler that is abandoned, whatever leaves it as it cleans up."""
         self._transport = transport
         self._ws: web.WebSocketResponse | None = None
-        self._shadows: Shadows | None = None
+        self._observer: Observer | None = None
         self._alive_when_cancelled: bool | None = None
 
     def open(self, ws: web.WebSocketResponse) -> None:
-        """Note the upgrade, and lay the shadows; only the first call counts."""
+        """Note the upgrade, and observe the socket; only the first call counts."""
         if self._ws is not None:
             return
         self._ws = ws
@@ -58,37 +53,32 @@ class RecordedSocket(Scope):
         try:
             # A view that has closed it already did so when nobody watched.
             if not ws.closed:
-                self._shadows = Shadows(ws, self.connection, self._transport)
-        except ShadowsRefusedError as error:
+                self._observer = Observer(ws, self.connection, self._transport)
+        except NotObservableError as error:
             self._say_unwatched(error)
         finally:
-            if self._shadows is None:
+            if self._observer is None:
                 self.unwatched = Unwatched(ws, self.connection, self._transport)
 
-    def _say_unwatched(self, error: ShadowsRefusedError) -> None:
-        if self.telemetry.told_of_unwatched:
-            return
-        self.telemetry.told_of_unwatched = True
-        # A log handler may raise.
-        with suppress(Exception):
-            _logger.warning(
-                "%s cannot be watched (%s): how its connections close is recorded only as far as"
-                " the view and aiohttp tell, their bytes are not counted",
-                type(self._ws).__qualname__,
-                error,
-            )
+    def _say_unwatched(self, error: NotObservableError) -> None:
+        self.telemetry.warn_once(
+            "%s cannot be watched (%s): how its connections close is recorded only as far as"
+            " the view and aiohttp tell, their bytes are not counted",
+            type(self._ws).__qualname__,
+            error,
+        )
 
     def release(self) -> None:
-        """Uncover the socket, as the handler is done with it."""
-        if self._shadows is not None:
-            self._shadows.uncover()
+        """Stop observing the socket, as the handler is done with it."""
+        if self._observer is not None:
+            self._observer.remove()
 
     def forget(self) -> None:
         """Let go of the socket and the request.
 
         Timers that the host has cancelled keep the connection's context until they are due.
         """
-        self._ws = self._shadows = self.unwatched = None
+        self._ws = self._observer = self.unwatched = None
         del self._transport
 
     def cancelled(self) -> None:
@@ -124,15 +114,16 @@ class RecordedSocket(Scope):
             facts.cancelled = task is None or task.cancelling() > 0
         if ws is None:
             return
-        if self._shadows is not None:
+        if self._observer is not None:
             closing = self.connection.closing
+            self._observer.settle()
             closing.socket_failed(ws.exception())
-            if self._shadows.timed_out:
+            if self._observer.timed_out:
                 closing.socket_failed(exception)
         elif self.unwatched is not None:
             self.unwatched.settle()
         if exception is None and not ws.closed and transport.writable:
-            # aiohttp will close it, when our shadows are gone.
+            # aiohttp will close it, when our observer is gone.
             facts.frame_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))
 
 
@@ -142,7 +133,7 @@ def opened(ws: web.WebSocketResponse) -> RecordedSocket | None:
     Returns:
         Its socket, if it is recorded.
     """
-    socket = current_scope()
+    socket = current_request()
     if not isinstance(socket, RecordedSocket):
         return None
     with socket.connection.fuse:

@@ -38,13 +38,15 @@ class Results:
     An object of its own: the tally must keep no operation alive, and with it a connection.
     """
 
-    __slots__ = ("failed", "message_type", "sound", "subscribed", "until")
+    __slots__ = ("failed", "is_over", "message_type", "sound", "subscribed", "until")
 
     def __init__(self, message_type: MessageType | None = None) -> None:
         self.message_type = message_type
         """As which messages they are counted; None if they are none."""
         self.subscribed = False
         """Whether they are the events of a subscription."""
+        self.is_over = False
+        """Whether no more is to come, whatever the end will turn out to be."""
         self.sound = 0
         """Those without an error."""
         self.failed = 0
@@ -154,7 +156,8 @@ class Tally:
 
     def subscriptions(self) -> int:
         """Return the number of live subscriptions."""
-        return sum(results.subscribed for results in list(self._live))
+        live = list(self._live)
+        return sum(results.subscribed and not results.is_over for results in live)
 
     def closes(self) -> dict[tuple[Outcome, Fault], int]:
         """Return the ended connections, every outcome from 0 on."""

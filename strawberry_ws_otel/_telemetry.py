@@ -1,6 +1,11 @@
 """What one configuration records into: its tracer, its instruments and its log."""
 
+from contextlib import suppress
+
+from opentelemetry import metrics, trace
+
 from strawberry_ws_otel._config import OTelConfig
+from strawberry_ws_otel._failsafe import FailureLog, Fuse, Fuses
 from strawberry_ws_otel._log import CloseLog
 from strawberry_ws_otel._metrics import metrics_of
 from strawberry_ws_otel._spans import Spans
@@ -9,14 +14,45 @@ from strawberry_ws_otel._spans import Spans
 class Telemetry:
     """The spans, metrics and log records of one `OTelConfig`."""
 
-    __slots__ = ("config", "log", "metrics", "spans", "told_of_unwatched")
+    __slots__ = ("_failures", "_meter_provider", "config", "log", "metrics", "spans")
 
-    def __init__(self, config: OTelConfig) -> None:
+    def __init__(
+        self, config: OTelConfig, failures: FailureLog | None = None, log: CloseLog | None = None
+    ) -> None:
+        """Get the tracer and the instruments.
+
+        Args:
+            config: says whose.
+            failures: the log of our own failures, which those of one class share.
+            log: the log of closes likewise.
+        """
         self.config = config
-        # First of all: if it raises, each request tries again, and a tracer that fails is logged.
-        self.metrics = metrics_of(config.meter_provider)
-        self.spans = Spans(config)
-        self.log = CloseLog()
-        self.told_of_unwatched = False
-        """Whether the log knows that sockets cannot be watched: once is enough."""
+        self._failures = failures
+        self._meter_provider, self.metrics = metrics_of(config.meter_provider, failures)
+        self.spans = Spans(config, failures)
+        self.log = log or CloseLog()
         self.metrics.tally.declare_ordinary(config.normal_outcomes)
+
+    def is_current(self, config: OTelConfig) -> bool:
+        """Whether `config` still is ours, and the global providers are those of the start."""
+        if config is not self.config:
+            return False
+        with Fuse(self._failures, "the global providers"):
+            return (
+                config.tracer_provider is not None
+                or trace.get_tracer_provider() is self.spans.provider
+            ) and (
+                config.meter_provider is not None
+                or metrics.get_meter_provider() is self._meter_provider
+            )
+        return True
+
+    def warn_once(self, message: str, *arguments: object) -> None:
+        """Log a WARNING, once for each view class or extension class."""
+        # A log handler may raise.
+        with suppress(Exception):
+            (self._failures or FailureLog()).warn_once(message, *arguments)
+
+    def fuses(self) -> Fuses:
+        """Return new fuses for a connection, or for an operation that has none."""
+        return Fuses(self._failures, self.spans.source, self.metrics.source)

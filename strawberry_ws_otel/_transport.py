@@ -12,7 +12,11 @@ class Transport:
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
-        self._socket: socket | None = request.get_extra_info("socket")
+        transport = request.transport
+        # By one argument: the transport of aiohttp's mocked requests takes no more.
+        self._socket: socket | None = (
+            None if transport is None else transport.get_extra_info("socket")
+        )
         server = getattr(request.protocol, "_manager", None)
         self.loss_cancels: bool = getattr(server, "handler_cancellation", True)
         """Whether aiohttp cancels the handler of a lost peer; if not, it is the server's own doing.

@@ -1,4 +1,4 @@
-"""A socket that takes no shadows: what its adapter, and the end of its handler, tell instead.
+"""A socket that cannot be observed: what its adapter, and the end of its handler, tell instead.
 
 Nothing is guessed. Messages, and what the host closes through its adapter, are known as ever. So
 are an exception and a cancellation that end the handler of an open socket. Of any other close there
@@ -6,20 +6,30 @@ is only what aiohttp reports in the end: it is `normal` if the client sent an or
 `other` in all other cases, its initiator `unknown`. Bytes are not counted, ERROR frames not seen.
 """
 
+import asyncio
 from typing import Final
 
 from aiohttp import web
 
 from strawberry_ws_otel._close import CloseCode, CloseFrame, Report
 from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._shadows import close_frame
+from strawberry_ws_otel._observer import close_frame
 from strawberry_ws_otel._transport import Transport
+
+_WITHOUT_FRAME: Final = (
+    StopAsyncIteration,
+    GeneratorExit,
+    TimeoutError,
+    ConnectionError,
+    asyncio.CancelledError,
+)
+"""What ends the reading of messages without a frame."""
 
 _NO_FRAME: Final = CloseCode.ABNORMAL_CLOSURE
 
 
 class Unwatched:
-    """What is told of one `WebSocketResponse` without shadows."""
+    """What is told of one `WebSocketResponse` that cannot be observed."""
 
     __slots__ = ("_closing", "_conversation", "_transport", "_ws", "fuse", "reading")
 
@@ -38,10 +48,16 @@ class Unwatched:
         """Note a data frame, whose size nobody knows."""
         self._conversation.frame_received(0)
 
-    def reading_ended(self) -> None:
-        """Note that no further message comes; if the socket is closed, what dies now dies so."""
+    def reading_failed(self, error: BaseException) -> None:
+        """Note that no message came; if the socket is closed, what dies now dies so.
+
+        On an open one there was a frame, of which no message could be made, unless nobody waits for
+        one any more.
+        """
         if self._ws.closed:
             self._conversation.going_down()
+        elif not isinstance(error, _WITHOUT_FRAME):
+            self.frame_received()
 
     def send_failed(self, error: BaseException | None) -> None:
         """Note that the adapter could not send, and why, as far as its class tells."""

@@ -1,15 +1,13 @@
 """`OTelViewMixin`: the life of a connection around the host's `run`."""
 
-import asyncio
 import re
-import weakref
 from enum import Enum, auto
 from functools import partial
 from inspect import getattr_static
 from typing import Any, ClassVar, Final, Self
 
 from aiohttp import hdrs, web
-from opentelemetry.context import Context, attach, get_current
+from opentelemetry.context import get_current
 from opentelemetry.util.types import AttributeValue
 from strawberry.aiohttp.views import (  # type: ignore[attr-defined]  # see HTTPException
     GraphQLView,
@@ -17,14 +15,16 @@ from strawberry.aiohttp.views import (  # type: ignore[attr-defined]  # see HTTP
 )
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._adapter import recording
+from strawberry_ws_otel._adapter import ADAPTER_LAYER
 from strawberry_ws_otel._bounds import NAME, bounded
 from strawberry_ws_otel._cancellation import CancellationWatch
 from strawberry_ws_otel._config import OTelConfig, checked
 from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._current import Current, Stay, current
 from strawberry_ws_otel._failsafe import FailureLog, Fuse
-from strawberry_ws_otel._propagation import of_request, rebased
-from strawberry_ws_otel._scope import Scope, current_scope
+from strawberry_ws_otel._handlers import HANDLER_LAYERS
+from strawberry_ws_otel._log import CloseLog
+from strawberry_ws_otel._request import Request
 from strawberry_ws_otel._socket import RecordedSocket, opened
 from strawberry_ws_otel._telemetry import Telemetry
 from strawberry_ws_otel._transport import Transport
@@ -52,13 +52,20 @@ class OTelViewMixin:
     otel_config: ClassVar[OTelConfig] = OTelConfig()
     """The configuration of the view."""
 
-    _otel_recording: Telemetry | None = None
+    _otel_shared: ClassVar[Telemetry | None] = None
+    """What all views of the class record into that have its configuration."""
+
+    _otel_own: Telemetry | None = None
+    """What one view records into that was given a configuration of its own."""
+
     _otel_failures: ClassVar[FailureLog] = FailureLog()
+    _otel_closes: ClassVar[CloseLog] = CloseLog()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Check the class, and lay the recording layer over its WebSocket adapter."""
+        """Check the class, and lay the recording layers over its adapter and its handlers."""
         super().__init_subclass__(**kwargs)
-        cls._otel_failures = FailureLog()
+        cls._otel_shared = None
+        cls._otel_failures, cls._otel_closes = FailureLog(), CloseLog()
         checked(cls, cls.otel_config)
         if issubclass(cls, GraphQLView):
             if cls.__mro__.index(GraphQLView) < cls.__mro__.index(OTelViewMixin):
@@ -66,7 +73,8 @@ class OTelViewMixin:
                     f"{cls.__qualname__} would not be recorded: the mixin must stand before the"
                     f" view, class {cls.__name__}(OTelViewMixin, GraphQLView)"
                 )
-            cls.websocket_adapter_class = recording(getattr_static(cls, "websocket_adapter_class"))
+            for layers in (ADAPTER_LAYER, *HANDLER_LAYERS):
+                setattr(cls, layers.attribute, layers.over(getattr_static(cls, layers.attribute)))
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make the view, and its instruments with it: gauges exist before the first request."""
@@ -94,21 +102,20 @@ class OTelViewMixin:
         """Run the host's view: a WebSocket is recorded, an HTTP request tells the extension."""
         fuse = Fuse(self._otel_failures)
         socket: RecordedSocket | None = None
-        scope: Scope | None = None
+        stay: Stay | None = None
         response: object = None
         raised: BaseException | None = None
-        before = ours = Context()
         with fuse:
-            before = get_current()
-            handshake = _handshake(request)
+            telemetry, handshake = self._otel_telemetry(), _handshake(request)
             if handshake is _Handshake.NONE:
-                scope = Scope(self._otel_telemetry(), request.headers)
-                ours = scope.within(before)
+                served = Current(Request(telemetry, request.headers), None, current().placement)
             else:
-                scope = socket = _begin(self._otel_telemetry(), fuse, request, before)
-                socket.connection.facts.malformed = handshake is _Handshake.MALFORMED
-                ours = socket.connection.context
-            attach(ours)
+                begun = RecordedSocket(telemetry, Transport(request))
+                connection = begun.connection = _begin(telemetry, fuse, request)
+                connection.facts.malformed = handshake is _Handshake.MALFORMED
+                served = Current(begun, None, connection.placement or current().placement)
+                socket = begun
+            stay = Stay(served, fuse)
         try:
             # The one place that sees every ending.
             host = super().run(request, *args, **kwargs)  # type: ignore[misc]  # the next class's
@@ -122,16 +129,23 @@ class OTelViewMixin:
             if socket is not None:
                 _end(socket, response, raised)
             with fuse:
-                # Not detached: an abandoned coroutine is closed in somebody else's context.
-                if scope is not None and current_scope() is scope:
-                    attach(rebased(get_current(), ours, before))
+                if stay is not None:
+                    stay.leave()
             del raised
 
     def _otel_telemetry(self) -> Telemetry:
         """Return what the view records into; an instance may have been given its own config."""
-        if self._otel_recording is None or self._otel_recording.config is not self.otel_config:
-            self._otel_recording = Telemetry(checked(type(self), self.otel_config))
-        return self._otel_recording
+        cls, config = type(self), self.otel_config
+        if config is cls.otel_config:
+            if cls._otel_shared is None or not cls._otel_shared.is_current(config):
+                cls._otel_shared = self._otel_new_telemetry(config)
+            return cls._otel_shared
+        if self._otel_own is None or not self._otel_own.is_current(config):
+            self._otel_own = self._otel_new_telemetry(config)
+        return self._otel_own
+
+    def _otel_new_telemetry(self, config: OTelConfig) -> Telemetry:
+        return Telemetry(checked(type(self), config), self._otel_failures, self._otel_closes)
 
 
 class _Handshake(Enum):
@@ -166,20 +180,13 @@ def _handshake(request: web.Request) -> _Handshake:
         return _Handshake.MALFORMED
 
 
-def _begin(
-    telemetry: Telemetry, fuse: Fuse, request: web.Request, context: Context
-) -> RecordedSocket:
-    """Begin the connection of a handshake in `context`."""
-    reader = weakref.ref(asyncio.current_task())
-    socket = RecordedSocket(telemetry, Transport(request))
-    socket.connection = Connection(
-        telemetry,
-        fuse,
-        of_request(telemetry.config, socket.within(context), request.headers, fuse),
-        partial(_attributes, request),
-        in_reader=lambda: asyncio.current_task() is reader(),
+def _begin(telemetry: Telemetry, fuse: Fuse, request: web.Request) -> Connection:
+    """Begin the connection of a handshake in the running context."""
+    fuses = telemetry.fuses()
+    fuses.library = fuse
+    return Connection(
+        telemetry, fuses, get_current(), request.headers, partial(_attributes, request)
     )
-    return socket
 
 
 def _end(socket: RecordedSocket, response: object, raised: BaseException | None) -> None:
@@ -193,10 +200,6 @@ def _end(socket: RecordedSocket, response: object, raised: BaseException | None)
         if not connection.facts.upgraded and connection.facts.transport_up:
             connection.facts.status = _refusal(response, raised)
     with connection.fuse:
-        # An exception leaves the host in the context of the message that it handled.
-        connection.conversation.adopt_changes()
-        attach(connection.context)
-    with connection.fuse:
         connection.ended(raised)
     with connection.fuse:
         socket.forget()
@@ -204,18 +207,28 @@ def _end(socket: RecordedSocket, response: object, raised: BaseException | None)
 
 def _attributes(request: web.Request) -> dict[str, AttributeValue | None]:
     """Return what the handshake says about the connection."""
-    resource = request.match_info.route.resource
     agent = request.headers.get(hdrs.USER_AGENT)
-    peer = request.remote  # Or what a middleware has put there, say out of a header.
+    peer = request.remote  # Or what a middleware has put there, for example out of a header.
     address, port = _server(request)
     return {
         _semconv.URL_PATH: bounded(request.path, NAME),
-        _semconv.HTTP_ROUTE: None if resource is None else resource.canonical,
+        _semconv.HTTP_ROUTE: _route(request),
         _semconv.SERVER_ADDRESS: address,
         _semconv.SERVER_PORT: port,
-        _semconv.CLIENT_ADDRESS: None if peer is None else bounded(peer, NAME),
+        # A UNIX socket's peer has no address.
+        _semconv.CLIENT_ADDRESS: bounded(peer, NAME) if peer else None,
         _semconv.USER_AGENT: None if agent is None else bounded(agent, NAME),
     }
+
+
+def _route(request: web.BaseRequest) -> str | None:
+    """Return the route that matched: none where aiohttp's low-level server has no application."""
+    try:
+        resource = request.match_info.route.resource  # type: ignore[attr-defined]  # of web.Request
+    except (AttributeError, AssertionError):
+        return None
+    route = getattr(resource, "canonical", None)
+    return route if isinstance(route, str) else None
 
 
 def _server(request: web.Request) -> tuple[str | None, int | None]:

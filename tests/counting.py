@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Token
 from functools import partial
+from itertools import count
 from typing import Any
 
 import opentelemetry.context
@@ -26,12 +27,17 @@ Calls = Counter[str]
 
 
 def counting(api: type[Any], calls: Calls, **returns: object) -> Any:
-    """An instance of an API class whose methods do nothing but count, and return what is given."""
+    """An instance of such a class."""
+    return counting_class(api, calls, **returns)()
+
+
+def counting_class(api: type[Any], calls: Calls, **returns: object) -> type[Any]:
+    """A class of the API whose methods do nothing but count, and return what is given."""
     members: dict[str, Any] = {"__init__": lambda *_: None}
     for name in (name for name in dir(api) if not name.startswith("_")):
         if not isinstance(getattr(api, name), property):
             members[name] = _method(f"{api.__name__}.{name}", calls, returns.get(name))
-    return type(f"Counting{api.__name__}", (api,), members)()
+    return type(f"Counting{api.__name__}", (api,), members)
 
 
 def _method(call: str, calls: Calls, value: object) -> Callable[..., object]:
@@ -43,10 +49,19 @@ def _method(call: str, calls: Calls, value: object) -> Callable[..., object]:
 
 
 def counting_tracers(calls: Calls, *, sampled: bool) -> trace.TracerProvider:
-    """A provider whose spans are recording, or not."""
-    context = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(sampled))
-    span = counting(trace.Span, calls, is_recording=sampled, get_span_context=context)
-    tracer = counting(trace.Tracer, calls, start_span=span)
+    """A provider whose spans are recording, or not, and have an id each."""
+    ids = count(1)
+
+    class Tracer(counting_class(trace.Tracer, calls)):  # type: ignore[misc]  # made by us
+        def start_span(self, *arguments: Any, **keywords: Any) -> trace.Span:
+            super().start_span(*arguments, **keywords)
+            context = SpanContext(0xABC, next(ids), False, TraceFlags(sampled))  # noqa: FBT003
+            span: trace.Span = counting(
+                trace.Span, calls, is_recording=sampled, get_span_context=context
+            )
+            return span
+
+    tracer = Tracer()
     provider: trace.TracerProvider = counting(trace.TracerProvider, calls, get_tracer=tracer)
     return provider
 

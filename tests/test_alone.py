@@ -3,45 +3,73 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from inspect import getattr_static
+from typing import Any, ClassVar, get_origin
 
 import aiohttp
 import pytest
 import strawberry
-from opentelemetry.context import attach
-from strawberry.aiohttp.views import AiohttpWebSocketAdapter, GraphQLView
+from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelViewMixin
-from strawberry_ws_otel._adapter import recording
-from tests.hosting import Host, hosting
+from strawberry_ws_otel._adapter import ADAPTER_LAYER
+from strawberry_ws_otel._handlers import HANDLER_LAYERS
+from strawberry_ws_otel._layers import Layers
+from tests.hosting import hosting
 from tests.recorded import config, extension, recorded
 from tests.scenarios.steps import TRANSPORT
-from tests.schema import Query
-from tests.talk import Talk
+from tests.schema import TICKS, Query, make_schema
+from tests.talk import BOTH, RESULT, START, Talk
 from tests.telemetry import Telemetry
+from tests.told import PARSING, VALIDATION
 
 
-async def talk(host: Host) -> list[Any]:
-    """Greet the host and leave; return what it says."""
-    client = await host.acknowledged()
-    client.json({"type": "ping"})
-    answer = await client.message("pong")
-    client.close(1000)
-    await client.until_end()
-    return [answer]
-
-
-async def test_an_adapter_outside_a_connection_adapts_and_records_nothing(
-    telemetry: Telemetry,
+@pytest.mark.parametrize("protocol", BOTH)
+@pytest.mark.parametrize(
+    "layers", [ADAPTER_LAYER, *HANDLER_LAYERS], ids=lambda each: each.attribute
+)
+async def test_a_layer_outside_a_connection_does_its_work_and_records_nothing(
+    layers: Layers, protocol: str, telemetry: Telemetry
 ) -> None:
-
-    class Bare(GraphQLView[Any, Any]):
-        websocket_adapter_class = recording(AiohttpWebSocketAdapter)
-
-    view = Bare(schema=strawberry.Schema(query=Query), keep_alive=False)
+    layered = layers.over(getattr_static(GraphQLView, layers.attribute))
+    bare = type("Bare", (GraphQLView,), {layers.attribute: layered})
+    view = bare(schema=make_schema(extension(telemetry)), keep_alive=False)
     async with hosting(view) as host:
-        assert len(await talk(host)) == 1
-    assert telemetry.spans() == []
+        client = await host.acknowledged(protocol)
+        payload = {"query": TICKS, "variables": {"to": 2}}
+        client.json({"type": START[protocol], "id": "a", "payload": payload})
+        heard = [(await client.message(RESULT[protocol]))["payload"]["data"] for _ in range(2)]
+        await client.message("complete")
+        client.close(1000)
+        await client.until_end()
+    assert heard == [{"ticks": 0}, {"ticks": 1}]
+    # The extension is on its own there.
+    names = {span.name for span in telemetry.spans()}
+    assert names == {"subscription", PARSING, VALIDATION}
+
+
+class Registered:
+    """A base class that is told of every class below it."""
+
+    names: ClassVar[list[str]] = []
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.names.append(cls.__name__)
+
+
+@pytest.mark.parametrize(
+    "layers", [ADAPTER_LAYER, *HANDLER_LAYERS], ids=lambda each: each.attribute
+)
+def test_an_application_is_told_of_its_own_classes_and_of_none_of_ours(layers: Layers) -> None:
+    host = getattr_static(GraphQLView, layers.attribute)
+    own = type("Own", (Registered, get_origin(host) or host), {})
+    layered = layers.over(own)
+    assert layers.over(layered) is layered
+    below = type("Below", (layered,), {})
+    assert layers.over(below) is below
+    assert Registered.names == ["Own", "Below"]
+    Registered.names.clear()
 
 
 async def shake(header: str, telemetry: Telemetry) -> Mapping[str, Any]:
@@ -130,14 +158,13 @@ async def outside_a_task(function: Callable[[], object]) -> object:
 async def test_an_operation_that_no_task_executes_is_described(telemetry: Telemetry) -> None:
     talk = Talk(config(telemetry))
     talk.opens(TRANSPORT)
-    context = talk.starts("a", query="{ answer }")
+    task = talk.starts("a", query="{ answer }")
     schema = strawberry.Schema(query=Plain, extensions=[extension(telemetry)])
 
     def execute() -> object:
-        attach(context)
         return asyncio.current_task(), schema.execute_sync("{ answer }", root_value=Plain()).data
 
-    assert await outside_a_task(execute) == (None, {"answer": 42})
+    assert await outside_a_task(lambda: task.run(execute)) == (None, {"answer": 42})
     talk.is_closed()
     [operation] = telemetry.spans("query")
     assert (operation.attributes or {})["graphql.ws.operation.end_reason"] == "connection_closed"

@@ -10,6 +10,7 @@ from strawberry_ws_otel import _bounds
 from strawberry_ws_otel._bounds import (
     bounded,
     bounded_reason,
+    class_name,
     exception_message,
     exception_type,
     present,
@@ -134,6 +135,12 @@ def local_error() -> Exception:
 )
 def test_an_exception_has_the_name_that_the_sdk_gives_it(error: BaseException, name: str) -> None:
     assert exception_type(error) == name
+    assert class_name(error) == name
+
+
+def test_a_class_is_named_with_its_module_unless_it_is_a_builtin() -> None:
+    long = type("x" * 300, (), {"__module__": "a"})
+    assert [class_name(each) for each in (5, None, long())] == ["int", "NoneType", f"a.{'x' * 254}"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The verdict over a close is a table over facts, row by row and whole."""
 
 import asyncio
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -315,6 +316,27 @@ ROWS = [
     *client_closes(Outcome.CLIENT_TERMINATED, 4499, 4005, 1011),
     *client_closes(Outcome.CLIENT_ERROR, 1002, 1003, 1007, 1009, 1010, 4004, 4504),
     # server_error
+    without_frame(
+        "the host closes with what no frame can hold",
+        Outcome.SERVER_ERROR,
+        "struct.error",
+        dropped=struct.error(),
+    ),
+    without_frame(
+        "the host closes with what no frame can hold, and fails",
+        Outcome.SERVER_ERROR,
+        "TypeError",
+        dropped=TypeError(),
+        exception=KeyError(),
+        transport_up=False,
+    ),
+    Row(
+        "the client closes, and the host answers with what no frame can hold",
+        from_client(1000, dropped=TypeError()),
+        Outcome.NORMAL,
+        CLIENT,
+        1000,
+    ),
     *server_closes(Outcome.SERVER_ERROR, 1011, 4500),
     *server_closes(Outcome.SERVER_ERROR, 4500, refused=True),
     without_frame(
@@ -545,6 +567,7 @@ others = st.builds(
     upgraded=st.booleans(),
     status=st.none() | st.integers(0, 1000),
     frame_error=exceptions,
+    dropped=exceptions,
     lost=st.booleans(),
     exception=exceptions,
     malformed=st.booleans(),
@@ -606,7 +629,8 @@ def has_a_cause_in_the_server(facts: Facts) -> bool:
     cancelled = facts.cancelled and isinstance(facts.exception, CANCELLATIONS)
     raised = facts.exception is not None and not cancelled
     closed = facts.sent is not None and facts.sent.code in {1011, 4500}
-    return closed or (raised and not facts.malformed) or (facts.status or 0) // 100 == 5
+    failed = facts.dropped is not None or (raised and not facts.malformed)
+    return closed or failed or (facts.status or 0) // 100 == 5
 
 
 @PROPERTY

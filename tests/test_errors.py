@@ -28,6 +28,13 @@ def raised(cause: Exception, **others: Any) -> GraphQLError:
     return GraphQLError(str(cause), original_error=cause, path=["a", 0, "b"], **others)
 
 
+def extended(extensions: Any) -> GraphQLError:
+    """An error to which the application has given any extensions at all."""
+    error = GraphQLError("no")
+    error.extensions = extensions
+    return error
+
+
 def wrapped(error: GraphQLError) -> GraphQLError:
     """An error that graphql-core has wrapped once more."""
     return GraphQLError(error.message, original_error=error, path=["a"])
@@ -52,6 +59,9 @@ def present(error: GraphQLError, *, executing: bool = True, **options: Any) -> d
         (coded(None), "graphql.error.graphql_error.GraphQLError"),
         (coded(["A"]), "graphql.error.graphql_error.GraphQLError"),
         (GraphQLError("no"), "graphql.error.graphql_error.GraphQLError"),
+        (extended(None), "graphql.error.graphql_error.GraphQLError"),
+        (extended(["code"]), "graphql.error.graphql_error.GraphQLError"),
+        (extended("code"), "graphql.error.graphql_error.GraphQLError"),
         (raised(ValueError("no")), "ValueError"),
         (raised(PaymentError("no")), "tests.test_errors.PaymentError"),
         (raised(PaymentError("no"), extensions={"code": "PAYMENT"}), "PAYMENT"),
@@ -76,6 +86,11 @@ def test_an_error_of_a_resolver_is_recorded_whole() -> None:
         "exception.type": "tests.test_errors.PaymentError",
         "exception.message": "declined",
     }
+
+
+@pytest.mark.parametrize("extensions", [None, ["code"], "code", {1: 2}])
+def test_an_error_without_a_code_in_its_extensions_has_none(extensions: object) -> None:
+    assert present(extended(extensions)) == {}
 
 
 def test_an_error_before_execution_has_no_message() -> None:

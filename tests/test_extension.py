@@ -24,7 +24,7 @@ from tests.conftest import LogKeeper, is_internal
 from tests.hosting import SINCE_STREAMS, Host, hosting, part
 from tests.recorded import Ends, View, config, extension, recorded
 from tests.scenarios.steps import TRANSPORT, subscribe
-from tests.schema import BROKEN, HELLO, PARTIAL, RENAME, TICKS, make_schema
+from tests.schema import BROKEN, HELLO, PARTIAL, RENAME, TICKS, UNPARSABLE, make_schema
 from tests.telemetry import Curious, Telemetry, labels
 from tests.told import (
     CONNECTION,
@@ -330,6 +330,7 @@ async def test_an_operation_inside_a_resolver_over_a_websocket_is_below_the_oute
 ) -> None:
     schema = strawberry.Schema(query=Nesting, extensions=[OTelExtension])
     outer = "query Outer { nested }"
+    belongs: dict[str, Any] = {"websocket.connection.id": "c1"}
     async with hosting(recorded(telemetry)(schema=schema)) as host:
         client = await host.acknowledged()
         client.json(subscribe(client, "a", outer))
@@ -344,7 +345,7 @@ async def test_an_operation_inside_a_resolver_over_a_websocket_is_below_the_oute
             results=1,
             events=[*results_of(TRANSPORT, 1), sent("complete")],
         ),
-        executed("query Inner { answer }", name="Inner", parent="query"),
+        executed("query Inner { answer }", name="Inner", parent="query", **belongs),
     ]
 
 
@@ -572,6 +573,52 @@ def test_a_configuration_of_another_type_is_refused() -> None:
             otel_config: ClassVar[Any] = {}
 
 
+@pytest.mark.internal_error
+@pytest.mark.parametrize("document", [HELLO, BROKEN, UNPARSABLE])
+async def test_a_configuration_that_is_broken_later_on_harms_no_request(
+    document: str, telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    _, expected = await post(View(schema=make_schema()), document)
+    class_ = extension(telemetry)
+    class_.otel_config = {}
+    _, answer = await post(View(schema=make_schema(class_)), document)
+
+    assert answer == expected
+    assert told(telemetry) == []
+    [record] = library_log.records
+    assert is_internal(record)
+    assert "must be an OTelConfig" in record.getMessage()
+
+
+class Unreadable(dict[str, Any]):
+    """Extensions that the host can send, and nobody can look anything up in."""
+
+    def get(self, *_: object) -> Any:
+        raise RuntimeError("no")
+
+
+@pytest.mark.internal_error
+async def test_an_error_that_cannot_be_read_harms_no_answer(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    @strawberry.type
+    class Refusing:
+        @strawberry.field
+        async def answer(self) -> int:
+            raise GraphQLError("bad", extensions=Unreadable(code="BAD"))
+
+    _, expected = await post(View(schema=strawberry.Schema(query=Refusing)), "query { answer }")
+    schema = strawberry.Schema(query=Refusing, extensions=[extension(telemetry)])
+    _, answer = await post(View(schema=schema), "query { answer }")
+
+    assert answer == expected
+    assert answer["errors"][0]["extensions"] == {"code": "BAD"}
+    assert told(telemetry, "query") == [executed("query { answer }")]
+    assert telemetry.ledger.started == telemetry.ledger.ended
+    [record] = library_log.records
+    assert is_internal(record)
+
+
 async def test_a_factory_is_as_good_as_the_class(telemetry: Telemetry) -> None:
     class_ = extension(telemetry)
     schema = strawberry.Schema(query=Nesting, extensions=[lambda: class_()])  # noqa: PLW0108
@@ -599,6 +646,49 @@ async def test_an_instance_serves_one_operation_and_says_so_once(
     assert record.exc_info
     assert "give the class to the schema" in str(record.exc_info[1])
     assert told(telemetry, "query") == [executed("query { answer }")]
+    assert telemetry.ledger.started == telemetry.ledger.ended
+
+
+@pytest.mark.internal_error
+async def test_an_instance_takes_no_error_of_another_operation_for_its_own(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    instance: Any = extension(telemetry)()
+    with pytest.warns(DeprecationWarning, match="extension instance"):
+        schema = make_schema(instance)
+    async with hosting(View(schema=schema)) as host:
+        await host.post({"query": HELLO})
+        _, answer = await host.post({"query": BROKEN})
+
+    assert len(answer["errors"]) == 1
+    assert told(telemetry, "query") == [executed(HELLO, name="Hello")]
+    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert len(library_log.records) == 1
+
+
+@pytest.mark.internal_error
+async def test_an_instance_ends_its_operation_while_another_one_is_executed(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    both = asyncio.Barrier(2)
+
+    @strawberry.type
+    class Waiting:
+        @strawberry.field
+        async def answer(self) -> int:
+            await both.wait()
+            return 42
+
+    instance: Any = extension(telemetry)()
+    with pytest.warns(DeprecationWarning, match="extension instance"):
+        schema = strawberry.Schema(query=Waiting, extensions=[instance])
+    async with hosting(View(schema=schema)) as host:
+        asked = [host.post({"query": "query { answer }"}) for _ in range(2)]
+        answers = await asyncio.gather(*asked)
+
+    assert answers == [(200, {"data": {"answer": 42}})] * 2
+    assert len(library_log.records) == 1
+    assert len(told(telemetry, "query")) == 1
     assert telemetry.ledger.started == telemetry.ledger.ended
 
 
@@ -981,13 +1071,12 @@ async def test_an_operation_over_a_websocket_has_the_hooks_that_it_needs(
     sampler: Sampler, hooks: set[str]
 ) -> None:
     telemetry = Telemetry(sampler=sampler)
-    had: list[set[str]] = []
+    instances: list[SchemaExtension] = []
 
     class Hooked(OTelExtension):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
-            own = {name: getattr(type(self), name) for name in HOOKS}
-            had.append({n for n, hook in own.items() if hook is not getattr(SchemaExtension, n)})
+            instances.append(self)
 
     async with hosting(recorded(telemetry)(schema=make_schema(Hooked))) as host:
         client = await host.acknowledged()
@@ -995,7 +1084,10 @@ async def test_an_operation_over_a_websocket_has_the_hooks_that_it_needs(
         await client.message("complete")
         await part(client)
 
-    assert had == [hooks]
+    [instance] = instances
+    assert isinstance(instance, Hooked)
+    own = {name: getattr(type(instance), name) for name in HOOKS}
+    assert {n for n, hook in own.items() if hook is not getattr(SchemaExtension, n)} == hooks
     telemetry.shutdown()
 
 

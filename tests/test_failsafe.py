@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._failsafe import FailureLog, Fuse, Fuses
 from tests.conftest import LIBRARY, LogKeeper
 
 pytestmark = pytest.mark.internal_error
@@ -54,7 +54,7 @@ def handling(handler: logging.Handler | logging.Filter) -> Iterator[None]:
 def test_an_exception_is_swallowed_and_logged_whole(
     error: Exception, library_log: LogKeeper
 ) -> None:
-    fuse = Fuse()
+    fuse = Fuse(signal="the spans of a.Provider")
     with fuse:
         raise error
     assert fuse.blown
@@ -64,9 +64,90 @@ def test_an_exception_is_swallowed_and_logged_whole(
     assert record.exc_info[1] is error
     assert record.exc_info[2] is not None
     assert record.getMessage() == (
-        "Telemetry failed and is off for this connection, operation or instrument;"
-        " the conversation goes on untouched"
+        f"Telemetry failed in the spans of a.Provider: {named(error)}; it is off for this"
+        " connection, operation or instrument, and the conversation goes on untouched"
     )
+
+
+def named(error: Exception) -> str:
+    """The class of an error, and what it says."""
+    cls = type(error)
+    module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
+    return f"{module}{cls.__qualname__}: {error}"
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise OwnError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MuteError(), "tests.test_failsafe.MuteError: ;"),
+        (ValueError("a" * 1000), f"ValueError: {'a' * 512};"),
+        (ValueError("\ud800"), "ValueError: ?;"),
+    ],
+    ids=["that cannot speak", "of any length", "that cannot be encoded"],
+)
+def test_the_log_survives_an_exception(error: Exception, said: str, library_log: LogKeeper) -> None:
+    with Fuse():
+        raise error
+    (record,) = library_log.records
+    assert record.getMessage().startswith(f"Telemetry failed in the library: {said} it is off")
+
+
+def test_what_is_refused_is_warned_of_and_blows_nothing(library_log: LogKeeper) -> None:
+    fuse, other = Fuse(FailureLog(), "the spans of a.Provider"), Fuse(FailureLog())
+    error = OwnError("not yet")
+    for _ in range(2):
+        fuse.refuse("add_link", error)
+    fuse.refuse("add_event", error)
+    other.refuse("add_link", error)
+    said = "which raised tests.test_failsafe.OwnError: not yet"
+    assert [(record.levelno, record.getMessage()) for record in library_log.records] == [
+        (logging.WARNING, f"Telemetry leaves out add_link() in the spans of a.Provider, {said}"),
+        (logging.WARNING, f"Telemetry leaves out add_event() in the spans of a.Provider, {said}"),
+        (logging.WARNING, f"Telemetry leaves out add_link() in the library, {said}"),
+    ]
+    assert (fuse.blown, other.blown) == (False, False)
+
+
+def test_a_fuse_without_a_log_to_share_warns_for_itself(library_log: LogKeeper) -> None:
+    Fuse().refuse("add_link", OwnError())
+    assert len(library_log.records) == 1
+
+
+def test_a_warning_is_logged_once_for_each_message(library_log: LogKeeper) -> None:
+    log, other = FailureLog(), FailureLog()
+    for whose in ("one", "two"):
+        log.warn_once("%s cannot be watched", whose)
+    log.warn_once("%s cannot be heard", "one")
+    other.warn_once("%s cannot be watched", "three")
+    assert [(record.levelno, record.getMessage()) for record in library_log.records] == [
+        (logging.WARNING, "one cannot be watched"),
+        (logging.WARNING, "one cannot be heard"),
+        (logging.WARNING, "three cannot be watched"),
+    ]
+
+
+SIGNALS = {
+    # a fuse, and what the log calls it
+    "library": "the library",
+    "spans": "the spans of a.Provider",
+    "metrics": "the metrics of b.Provider",
+    "log": "the log of closes",
+}
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_each_signal_fails_for_itself(signal: str, library_log: LogKeeper) -> None:
+    fuses = Fuses(FailureLog(), SIGNALS["spans"], SIGNALS["metrics"])
+    with getattr(fuses, signal):
+        raise OwnError
+    assert {name for name in SIGNALS if getattr(fuses, name).blown} == {signal}
+    (record,) = library_log.records
+    assert record.getMessage().startswith(f"Telemetry failed in {SIGNALS[signal]}: ")
 
 
 def descend() -> None:
@@ -157,6 +238,7 @@ def test_a_log_that_raises_is_survived_and_not_asked_again(
             raise ValueError
         with fuse:
             raise ValueError
+        fuse.refuse("add_link", ValueError())
     assert fuse.blown
 
 

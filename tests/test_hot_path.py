@@ -115,28 +115,35 @@ ALWAYS = {
     "Tracer.start_span": SPANS,
     "Span.is_recording": SPANS,
     "Span.end": SPANS,
-    "Span.get_span_context": 1,
+    "Span.get_span_context": SPANS,
     "Histogram.record": 3,
-    "context.attach": 8,
-    "context.get_current": 9,
-    "asyncio.current_task": 1,
+    # Of the handshake, of each message, and of the task that serves the subscription; and back.
+    "context.attach": 6,
+    "context.get_current": 12,
+    # In which task it is handled, and whether the task that served it was cancelled.
+    "asyncio.current_task": 2,
 }
 
 IF_SAMPLED = {
     # connection_init, its ack and the close; subscribe, the messages and complete.
     "Span.add_event": 3 + 1 + len(WITH_EVENTS) + 1,
     "Span.add_link": 2,
-    "Span.get_span_context": 2,
     "Span.set_attributes": 2,
+    # Whether another span is current where one ends.
+    "Span.get_span_context": SPANS,
+    "context.get_current": SPANS,
 }
 
-WITH_EXTENSION = {"context.get_current": 2, "asyncio.current_task": 1}
+WITH_EXTENSION = {"context.get_current": 1}
 
 IF_SAMPLED_WITH_EXTENSION = {
     # The phases.
     "Tracer.start_span": 2,
     "Span.is_recording": 2,
     "Span.end": 2,
+    # Each has an id, and begins below the current span, which is the operation's.
+    "Span.get_span_context": 4,
+    "context.get_current": 2,
     # The type of the operation.
     "Span.set_attributes": 1,
     "Span.update_name": 1,

@@ -163,7 +163,7 @@ def test_what_was_left_out_is_told_once_however_late(clock: Clock, library_log: 
     assert [left_out(record) for record in library_log.records[A_MINUTE:]] == [3, None]
 
 
-def test_views_have_their_own_bounds(clock: Clock, library_log: LogKeeper) -> None:
+def test_view_classes_have_their_own_bounds(clock: Clock, library_log: LogKeeper) -> None:
     close(CloseLog(), Outcome.OTHER, A_MINUTE + 1)
     close(CloseLog(), Outcome.OTHER, A_MINUTE + 1)
     assert len(library_log.records) == 2 * A_MINUTE

@@ -6,7 +6,7 @@ import sys
 import threading
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from opentelemetry import metrics, trace
@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from strawberry_ws_otel._close import CloseFrame, Facts, verdict
-from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._metrics import Metrics, _Registry, metrics_of
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
 from strawberry_ws_otel._tally import Tally
@@ -64,6 +64,10 @@ DESCRIPTIONS = {
 MODERN = vocabulary(GRAPHQL_TRANSPORT_WS)
 
 
+def made_for(provider: metrics.MeterProvider) -> Metrics:
+    return _Registry().get(provider, FailureLog())[1]
+
+
 def live(made: Metrics) -> None:
     """Something of everything happens."""
     tally = made.tally
@@ -82,7 +86,7 @@ def live(made: Metrics) -> None:
 
 
 def test_what_is_tallied_is_observed_without_empty_attributes(telemetry: Telemetry) -> None:
-    live(Metrics(telemetry.meter_provider))
+    live(made_for(telemetry.meter_provider))
     observed = telemetry.metrics()
     closes = observed.pop("websocket.server.closes")
     assert len(closes) == 18
@@ -121,7 +125,7 @@ def instruments(telemetry: Telemetry) -> dict[str, Any]:
 
 
 def test_instruments_have_their_kinds_units_and_buckets(telemetry: Telemetry) -> None:
-    live(Metrics(telemetry.meter_provider))
+    live(made_for(telemetry.meter_provider))
     found = instruments(telemetry)
     assert set(found) == {*GAUGES, *COUNTERS, *HISTOGRAMS}
     for name, unit in (GAUGES | COUNTERS).items():
@@ -136,7 +140,7 @@ def test_a_duration_leads_to_the_trace_in_whose_context_it_is_recorded(
     telemetry: Telemetry,
 ) -> None:
     span = NonRecordingSpan(SpanContext(5, 7, is_remote=False, trace_flags=TraceFlags(1)))
-    Metrics(telemetry.meter_provider).record(
+    made_for(telemetry.meter_provider).record(
         "graphql.ws.operation.duration",
         2.5,
         {},
@@ -148,7 +152,7 @@ def test_a_duration_leads_to_the_trace_in_whose_context_it_is_recorded(
 
 
 def test_only_the_first_hundred_error_types_label_a_duration(telemetry: Telemetry) -> None:
-    made = Metrics(telemetry.meter_provider)
+    made = made_for(telemetry.meter_provider)
     for n in range(150):
         made.record(
             "graphql.server.request.duration", 1, {"error.type": f"E{n}"}, Fuse(), Context()
@@ -162,18 +166,37 @@ def test_only_the_first_hundred_error_types_label_a_duration(telemetry: Telemetr
 
 
 def test_a_provider_has_one_set_of_instruments(telemetry: Telemetry) -> None:
-    assert metrics_of(telemetry.meter_provider) is metrics_of(telemetry.meter_provider)
+    [whose, made], again = (
+        metrics_of(telemetry.meter_provider),
+        metrics_of(telemetry.meter_provider),
+    )
+    assert (whose, made) == again
+    assert whose is telemetry.meter_provider
+    assert made.source == "the metrics of opentelemetry.sdk.metrics._internal.MeterProvider"
 
 
-def test_two_providers_have_two() -> None:
-    one, other = NoOpMeterProvider(), NoOpMeterProvider()
-    assert metrics_of(one) is not metrics_of(other)
-    assert metrics_of(one).tally is not metrics_of(other).tally
+class Alike(NoOpMeterProvider):
+    """A provider that equals every other one, and so cannot be hashed, as Logfire's cannot."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]  # as Python sets it
+
+
+@pytest.mark.parametrize("kind", [NoOpMeterProvider, Alike])
+def test_two_providers_have_two(kind: type[NoOpMeterProvider]) -> None:
+    one, other = kind(), kind()
+    [whose, made], [whose_other, made_other] = metrics_of(one), metrics_of(other)
+    assert (whose is one, whose_other is other) == (True, True)
+    assert made is not made_other
+    assert made.tally is not made_other.tally
 
 
 def test_the_global_provider_may_be_named_or_not() -> None:
-    assert metrics_of(None) is metrics_of(metrics.get_meter_provider())
-    assert metrics_of(None) is metrics_of(None)
+    [whose, made], named = metrics_of(None), metrics_of(metrics.get_meter_provider())
+    assert whose is metrics.get_meter_provider()
+    assert (whose, made) == named == metrics_of(None)
 
 
 @pytest.mark.parametrize("named_first", [True, False])
@@ -181,7 +204,38 @@ def test_the_global_provider_may_be_named_first_or_later(*, named_first: bool) -
     registry, provider = _Registry(), metrics.get_meter_provider()
     order = [provider, None] if named_first else [None, provider]
     one, other = (registry.get(name) for name in order)
-    assert one is other
+    assert one == other
+
+
+class Passing(NoOpMeterProvider):
+    """A proxy of a provider, as Logfire's is."""
+
+    def __init__(self, provider: metrics.MeterProvider) -> None:
+        self._provider = provider
+
+    def get_meter(self, *arguments: Any, **keywords: Any) -> metrics.Meter:
+        return self._provider.get_meter(*arguments, **keywords)
+
+
+def test_two_proxies_of_one_provider_share_its_instruments(telemetry: Telemetry) -> None:
+    registry, one = _Registry(), Passing(telemetry.meter_provider)
+    made = registry.get(one)[1]
+    live(made)
+    other = Passing(telemetry.meter_provider)
+    assert registry.get(other) == (other, made)
+    assert registry.get(telemetry.meter_provider) == (telemetry.meter_provider, made)
+    assert telemetry.total("websocket.server.closes") == 1
+
+
+def test_a_provider_that_is_given_the_id_of_one_that_is_gone_has_its_own() -> None:
+    registry, gone, provider = _Registry(), NoOpMeterProvider(), NoOpMeterProvider()
+    _, made = registry.get(gone)
+    # As if the reference had not told of its end yet.
+    registry._metrics[id(provider)] = (lambda: None, made)
+    [whose, own] = registry.get(provider)
+    assert whose is provider
+    assert own is not made
+    assert registry.get(provider) == (provider, own)
 
 
 def held_by_another_thread(registry: _Registry, tally: Tally) -> None:
@@ -201,18 +255,18 @@ def test_the_child_of_a_fork_waits_for_no_thread_of_its_parent(
     *, of_global: bool, telemetry: Telemetry
 ) -> None:
     registry, provider = _Registry(), None if of_global else telemetry.meter_provider
-    tally = registry.get(provider).tally
+    tally = registry.get(provider)[1].tally
     held_by_another_thread(registry, tally)
     registry.forked()
     held_by_another_thread(registry, tally)
     registry.forked()
-    assert registry.get(provider).tally is tally
+    assert registry.get(provider)[1].tally is tally
     assert set(tally.closes().values()) == {0}
 
 
 def test_a_provider_is_not_kept_alive() -> None:
     registry, provider = _Registry(), MeterProvider([InMemoryMetricReader()])
-    made = registry.get(provider)
+    made = registry.get(provider)[1]
     live(made)
     provider.shutdown()
     gone, instruments_gone = weakref.ref(provider), weakref.ref(made)
@@ -222,45 +276,146 @@ def test_a_provider_is_not_kept_alive() -> None:
     assert instruments_gone() is None
 
 
-SET_LATER = """
+PROGRAM = """
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from strawberry_ws_otel._metrics import metrics_of
 from strawberry_ws_otel._tally import Traffic
 
-before = metrics_of(None)
-before.tally.opened(Traffic("graphql-ws"))
-reader = InMemoryMetricReader()
-provider = MeterProvider([reader], shutdown_on_exit=False)
-metrics.set_meter_provider(provider)
-assert metrics_of(None) is metrics_of(provider) is before
-metrics_of(provider).tally.opened(Traffic("graphql-ws"))
-for scope in reader.get_metrics_data().resource_metrics[0].scope_metrics:
-    for metric in scope.metrics:
-        if metric.name == "websocket.server.active_connections":
-            print(sum(point.value for point in metric.data.data_points))
+def provider():
+    reader = InMemoryMetricReader()
+    return MeterProvider([reader], shutdown_on_exit=False), reader
+
+def active(reader):
+    for scope in reader.get_metrics_data().resource_metrics[0].scope_metrics:
+        for metric in scope.metrics:
+            if metric.name == "websocket.server.active_connections":
+                print(sum(point.value for point in metric.data.data_points))
+
+def connected(made):
+    made.tally.opened(Traffic("graphql-ws"))
+
 """
 
+SET_LATER = """
+_, before = metrics_of(None)
+assert before.source == "the metrics of opentelemetry.metrics._internal._ProxyMeterProvider"
+connected(before)
+one, reader = provider()
+metrics.set_meter_provider(one)
+assert metrics_of(None) == metrics_of(one) == (one, before)
+assert before.source == "the metrics of opentelemetry.sdk.metrics._internal.MeterProvider"
+connected(before)
+active(reader)
+"""
 
-def test_a_global_provider_that_is_set_later_sees_what_was_counted_before() -> None:
+NAMED_BESIDE = """
+_, before = metrics_of(None)
+connected(before)
+one, reader = provider()
+beside, beside_reader = provider()
+_, made = metrics_of(beside)
+assert made is not before
+connected(made)
+connected(made)
+metrics.set_meter_provider(one)
+assert metrics_of(None)[1] is before
+active(reader)
+active(beside_reader)
+"""
+
+SET_FIRST = """
+one, reader = provider()
+metrics.set_meter_provider(one)
+_, made = metrics_of(None)
+connected(made)
+beside, _ = provider()
+assert metrics_of(beside)[1] is not made
+assert metrics_of(None) == (one, made)
+active(reader)
+"""
+
+GLOBAL_ONES = {
+    # a program, and how many connections each provider in it counts
+    "set later": (SET_LATER, "2\n"),
+    "set later, after another one was named": (NAMED_BESIDE, "1\n2\n"),
+    "set first": (SET_FIRST, "1\n"),
+}
+
+
+@pytest.mark.parametrize("how", GLOBAL_ONES)
+def test_a_global_provider_sees_what_was_counted_before_it_was_set(how: str) -> None:
+    program, printed = GLOBAL_ONES[how]
     ran = subprocess.run(  # noqa: S603  # the program stands above
-        [sys.executable, "-W", "error", "-c", SET_LATER],
+        [sys.executable, "-W", "error", "-c", PROGRAM + program],
         capture_output=True,
         check=False,
         cwd=ROOT,
         text=True,
     )
-    assert (ran.stdout, ran.stderr) == ("2\n", "")
+    assert (ran.stdout, ran.stderr) == (printed, "")
+
+
+def test_what_was_made_before_there_was_a_global_provider_becomes_its(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = _Registry()
+    made = registry.get(None)[1]
+    monkeypatch.setattr(metrics, "get_meter_provider", lambda: telemetry.meter_provider)
+    assert registry.get(None) == (telemetry.meter_provider, made)
+    assert made.source == "the metrics of opentelemetry.sdk.metrics._internal.MeterProvider"
+    # One that is set after it, as only a test can, has its own.
+    other = NoOpMeterProvider()
+    monkeypatch.setattr(metrics, "get_meter_provider", lambda: other)
+    assert registry.get(None)[1] is not made
+
+
+class Slotted:
+    """A provider that nothing can refer to weakly."""
+
+    __slots__ = ()
+
+    def get_meter(self, *_arguments: Any, **_keywords: Any) -> metrics.Meter:
+        return NoOpMeter("slotted")
+
+
+def test_a_provider_without_weak_references_is_kept() -> None:
+    registry, provider = _Registry(), Slotted()
+    given: Any = provider
+    [whose, made] = registry.get(given)
+    assert whose is provider
+    assert registry.get(given) == (provider, made)
 
 
 # --- Broken pieces ---------------------------------------------------------------------------
 
 
 @pytest.mark.internal_error
+def test_a_global_provider_that_cannot_be_loaded_counts_for_nobody(
+    library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> NoReturn:
+        raise PipeError
+
+    registry = _Registry()
+    monkeypatch.setattr(metrics, "get_meter_provider", fail)
+    monkeypatch.setattr(metrics, "get_meter", lambda *_: fail())
+    [whose, made] = registry.get(None)
+    live(made)
+    assert whose is None
+    assert made.tally.connections() == {GRAPHQL_TRANSPORT_WS: 1, None: 1}
+    said = [record.getMessage().partition(":")[0] for record in library_log.records]
+    assert said == [
+        "Telemetry failed in the global meter provider",
+        "Telemetry failed in the metrics of NoneType",
+    ]
+
+
+@pytest.mark.internal_error
 @pytest.mark.parametrize("name", PIPES)
 def test_a_broken_pipe_never_raises_and_counts_are_kept(name: str) -> None:
-    made = Metrics(PIPES[name]().meter_provider)
+    made = made_for(PIPES[name]().meter_provider)
     live(made)
     assert made.tally.connections() == {GRAPHQL_TRANSPORT_WS: 1, None: 1}
 
@@ -268,7 +423,7 @@ def test_a_broken_pipe_never_raises_and_counts_are_kept(name: str) -> None:
 @pytest.mark.internal_error
 @pytest.mark.parametrize("name", ["no meter", "no instruments"])
 def test_a_meter_that_raises_is_logged_once(name: str, library_log: LogKeeper) -> None:
-    live(Metrics(PIPES[name]().meter_provider))
+    live(made_for(PIPES[name]().meter_provider))
     assert len(library_log.records) == 1
 
 
@@ -276,7 +431,7 @@ def test_a_meter_that_raises_is_logged_once(name: str, library_log: LogKeeper) -
 def test_a_histogram_that_raises_blows_the_fuse_of_whoever_records(
     library_log: LogKeeper,
 ) -> None:
-    made, fuse = Metrics(PIPES["instruments that take nothing"]().meter_provider), Fuse()
+    made, fuse = made_for(PIPES["instruments that take nothing"]().meter_provider), Fuse()
     for _ in range(2):
         made.record("graphql.ws.operation.duration", 1, {}, fuse, Context())
     assert fuse.blown
@@ -310,6 +465,6 @@ class HalfProvider(NoOpMeterProvider):
 
 @pytest.mark.internal_error
 def test_without_histograms_gauges_and_closes_count_all_the_same(telemetry: Telemetry) -> None:
-    live(Metrics(HalfProvider(telemetry.meter_provider)))
+    live(made_for(HalfProvider(telemetry.meter_provider)))
     assert telemetry.total("websocket.server.closes") == 1
     assert telemetry.total("websocket.server.active_connections") == 2

@@ -1101,15 +1101,13 @@ async def test_the_mixin_alone_knows_what_crosses_the_wire(
     assert "graphql.server.request.duration" not in metrics
 
 
-async def test_nobody_tells_the_mixin_alone_that_a_legacy_task_died(telemetry: Telemetry) -> None:
+async def test_the_mixin_alone_tells_of_a_legacy_task_that_dies(telemetry: Telemetry) -> None:
     async with without_extension(telemetry, LEGACY) as client:
         client.json(subscribe(client, "a", STRANGE))
         await ask(client, TICKS, "b", variables=TWO)
 
     [died, _] = told(telemetry, OPERATION)
-    assert died == operation(
-        STRANGE, "connection_closed", protocol=LEGACY, known=False, verdict=NORMAL
-    )
+    assert died == operation(STRANGE, "failed", protocol=LEGACY, known=False, error="TypeError")
 
 
 # --- Eager tasks -----------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Any JSON value is a message, and the library knows whether it is a good one."""
 
 import json
-from collections.abc import Mapping
+from collections import UserDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, get_args
 
 import pytest
@@ -374,6 +376,73 @@ def test_no_query_starts_no_operation(subprotocol: str, name: str, payload: Any)
 def test_only_a_first_message_starts_an_operation(subprotocol: str, name: str) -> None:
     value = {"type": name, "id": "1", "payload": OPERATION}
     assert not vocabulary(subprotocol).read(value).starts_operation
+
+
+@pytest.mark.parametrize(("subprotocol", "name"), STARTS)
+@pytest.mark.parametrize(
+    ("members", "may"),
+    [
+        ({"id": "1", "payload": OPERATION}, True),
+        ({"id": "1", "payload": {"extensions": {"hash": "abc"}}}, True),
+        ({"id": 1, "payload": {"documentId": "abc"}}, True),
+        ({"id": "1", "payload": {}}, False),
+        ({"id": "1", "payload": None}, False),
+        ({"id": "1", "payload": "abc"}, False),
+        ({"id": "1"}, False),
+        ({"id": [], "payload": {"documentId": "abc"}}, False),
+        ({"payload": {"documentId": "abc"}}, False),
+    ],
+)
+def test_an_id_and_some_payload_may_start_an_operation_whose_document_is_looked_up(
+    subprotocol: str, name: str, members: dict[str, Any], *, may: bool
+) -> None:
+    message = vocabulary(subprotocol).read({"type": name, **members})
+    assert message.may_start_operation is may
+
+
+class Record:
+    """What an own decoder may make of an object: no mapping, but its members can be read."""
+
+    def __init__(self, members: dict[str, Any]) -> None:
+        self._members = members
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._members.get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._members[name]
+
+
+class Unhashable(str):
+    """An id of an own decoder that no host can keep."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]  # on purpose
+
+
+@pytest.mark.parametrize("make", [MappingProxyType, UserDict, Record])
+@pytest.mark.parametrize(("subprotocol", "name"), STARTS)
+def test_objects_that_are_no_dicts_are_read_like_dicts(
+    make: Callable[[dict[str, Any]], Any], subprotocol: str, name: str
+) -> None:
+    payload = make(OPERATION)
+    message = vocabulary(subprotocol).read(make({"type": name, "id": "1", "payload": payload}))
+    assert (message.type.name, message.id) == (name, "1")
+    assert message.payload is payload
+    assert message.starts_operation
+    assert message.well_formed
+
+
+@pytest.mark.parametrize("odd", [object(), type("Half", (), {"get": lambda *_: "ping"})()])
+def test_an_object_without_members_is_no_message(odd: object) -> None:
+    known = vocabulary(GRAPHQL_TRANSPORT_WS)
+    assert known.read(odd) == Message(known.unreadable, NO_ID, odd)
+    assert not known.read(odd).well_formed
+
+
+def test_an_id_of_an_own_class_that_no_host_can_keep_is_none_at_all() -> None:
+    message = vocabulary(GRAPHQL_WS).read({"type": "stop", "id": Unhashable("1")})
+    assert message.id is NO_ID
 
 
 @pytest.mark.parametrize("payload", NO_OBJECTS)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from strawberry_ws_otel import _shadows
+from strawberry_ws_otel import _observer
 from strawberry_ws_otel._bounds import utf8_size
 from strawberry_ws_otel._log import CloseLog
 from tests.arms import CASES, Case
@@ -98,7 +98,7 @@ async def test_a_conversation_that_went_otherwise_is_not_played(telemetry: Telem
 async def test_bytes_that_never_were_are_a_lie(
     telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_shadows, "utf8_size", lambda data: utf8_size(data) + 1)
+    monkeypatch.setattr(_observer, "utf8_size", lambda data: utf8_size(data) + 1)
     findings = await soak(FEW, [case_of(CLOSES)], telemetry)
     assert (findings.lying, findings.metrics) == ({}, 1)
     assert "websocket.server.io" in findings.reports[0]

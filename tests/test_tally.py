@@ -124,6 +124,16 @@ def test_what_is_alive_is_counted() -> None:
     }
 
 
+def test_a_subscription_that_is_about_to_end_is_alive_no_longer_and_its_events_count() -> None:
+    tally = Tally()
+    results = subscribed(tally, 3)
+    assert (tally.subscriptions(), tally.events()) == (1, {None: 3})
+    results.is_over = True
+    assert (tally.subscriptions(), tally.events()) == (0, {None: 3})
+    tally.ended(results)
+    assert (tally.subscriptions(), tally.events()) == (0, {None: 3})
+
+
 def test_what_is_over_is_counted_still_and_gauges_are_0() -> None:
     tally = Tally()
     traffic, subscription = opened(tally, GRAPHQL_WS), subscribed(tally, 5)
@@ -498,6 +508,17 @@ class Begetting(Results):
     @subscribed.setter
     def subscribed(self, _value: bool) -> None:
         pass
+
+
+def test_the_child_of_a_fork_counts_though_a_reader_held_the_lock() -> None:
+    tally = Tally()
+    reader = threading.Thread(target=tally._lock.acquire)
+    reader.start()
+    reader.join()
+    assert not tally._lock.acquire(blocking=False)
+    tally.forked()
+    opened(tally, GRAPHQL_WS)
+    assert tally.connections() == {GRAPHQL_WS: 1}
 
 
 def test_an_operation_that_begins_while_subscriptions_are_counted_does_no_harm() -> None:

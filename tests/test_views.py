@@ -46,7 +46,8 @@ from tests.told import (
 )
 from tests.wire import Client
 
-SHADOWS = {"receive", "close", "send_str", "send_bytes"}
+METHODS = {"receive", "close", "send_str", "send_bytes", "send_frame"}
+"""What an observed socket has of the library's."""
 
 
 @pytest.fixture(autouse=True)
@@ -356,11 +357,30 @@ class Demanding(Adapter):
         raise AssertionError(needed)
 
 
+@pytest.mark.parametrize("made_by", [Demanding, staticmethod(partial(Demanding))], ids=type)
+async def test_an_adapter_has_no_say_in_the_classes_of_the_library(
+    made_by: Any, telemetry: Telemetry
+) -> None:
+    own: Any = type("Own", (GraphQLView,), {"websocket_adapter_class": made_by})
+    async with hosting(instance(recorded(telemetry, own))) as host:
+        await converse(host)
+    assert told(telemetry) == conversation()
+
+
+class Fixed(Adapter):
+    """An adapter that does not let itself be changed once it is made."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "__class__":
+            raise TypeError(f"{name} is fixed")
+        super().__setattr__(name, value)
+
+
 @pytest.mark.internal_error
 async def test_an_adapter_that_cannot_be_recorded_serves_all_the_same(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    maker = staticmethod(partial(Demanding))
+    maker = staticmethod(partial(Fixed))
     own: Any = type("Own", (GraphQLView,), {"websocket_adapter_class": maker})
     async with hosting(instance(recorded(telemetry, own))) as host:
         await converse(host)
@@ -526,13 +546,27 @@ async def test_a_view_may_make_its_response_with_the_help_of_its_base(
 
 
 class Alone(View):
-    """A view that makes its response without any help, with a wrapper around `close`."""
+    """A view that makes its response without any help."""
 
-    closes: ClassVar[list[int]] = []
     made: ClassVar[list[web.WebSocketResponse]] = []
 
     async def create_websocket_response(self, request: Any, subprotocol: Any) -> Any:
-        ws = web.WebSocketResponse(protocols=[subprotocol] if subprotocol else [])
+        ws = self.response(subprotocol)
+        await ws.prepare(request)
+        self.made.append(ws)
+        return ws
+
+    def response(self, subprotocol: str | None) -> web.WebSocketResponse:
+        return web.WebSocketResponse(protocols=[subprotocol] if subprotocol else [])
+
+
+class Wrapped(Alone):
+    """The same, with a wrapper around `close`."""
+
+    closes: ClassVar[list[int]] = []
+
+    def response(self, subprotocol: str | None) -> web.WebSocketResponse:
+        ws = super().response(subprotocol)
         close = ws.close
 
         async def counted(*, code: int = 1000, **options: Any) -> bool:
@@ -540,28 +574,35 @@ class Alone(View):
             return await close(code=code, **options)
 
         ws.close = counted  # type: ignore[method-assign]  # as an application may
-        await ws.prepare(request)
-        self.made.append(ws)
         return ws
 
 
 @pytest.fixture
 def _forgetful() -> Iterator[None]:
     yield
-    Alone.closes.clear()
+    Wrapped.closes.clear()
     Alone.made.clear()
 
 
-@pytest.mark.usefixtures("_forgetful")
-async def test_a_view_may_make_its_response_alone(telemetry: Telemetry) -> None:
-    class Own(OTelViewMixin, Alone):
+def by_itself(base: type[View], telemetry: Telemetry) -> Iterator[type[View]]:
+    """Views of which the mixin learns when they have upgraded, and when they have not told it."""
+
+    class Own(OTelViewMixin, base):  # type: ignore[valid-type,misc]  # whichever it is
         otel_config = config(telemetry)
 
     class Last(Own):
         async def create_websocket_response(self, request: Any, subprotocol: Any) -> Any:
             return await Alone.create_websocket_response(self, request, subprotocol)
 
-    for class_ in (Own, Last):
+    yield from (Own, Last)
+
+
+@pytest.mark.usefixtures("_forgetful")
+@pytest.mark.parametrize("base", [Alone, Wrapped])
+async def test_a_view_may_make_its_response_alone(
+    base: type[View], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    for class_ in by_itself(base, telemetry):
         async with hosting(instance(class_)) as host:
             await converse(host)
 
@@ -572,6 +613,9 @@ async def test_a_view_may_make_its_response_alone(telemetry: Telemetry) -> None:
         **conversation(id_="c2")[0],
         "links": [f"{link} 2" for link in links],
     }
+    # aiohttp answers the client, and asks again when the handler is done.
+    assert Wrapped.closes == ([1000] * 4 if base is Wrapped else [])
+    assert not library_log.records
 
 
 async def test_a_view_keeps_its_own_call_and_run(telemetry: Telemetry) -> None:
@@ -670,8 +714,12 @@ async def test_an_instance_may_have_a_configuration_of_its_own(telemetry: Teleme
     view.otel_config = config(telemetry)
     async with hosting(view) as host:
         await converse(host)
+        assert told(telemetry) == conversation()
+        recording = view._otel_telemetry()
+        await part(await host.acknowledged())
 
-    assert told(telemetry) == conversation()
+    assert view._otel_telemetry() is recording
+    assert len(telemetry.spans(CONNECTION)) == 2
 
 
 def test_a_mixin_behind_the_view_is_refused() -> None:
@@ -729,17 +777,23 @@ def watching(base: type[View], sockets: list[Any]) -> type[View]:
     return Watched
 
 
+def look(ws: web.WebSocketResponse) -> tuple[type, str, set[str]]:
+    """What the application sees of a socket: its class, the name of that, and its attributes."""
+    cls = type(ws)
+    return cls, f"{cls.__module__}.{cls.__qualname__}", METHODS & vars(ws).keys()
+
+
 @pytest.mark.parametrize("protocol", BOTH)
-async def test_the_socket_is_the_host_s_and_uncovered_in_the_end(
+async def test_the_socket_is_the_host_s_and_has_its_class_back_in_the_end(
     protocol: str, telemetry: Telemetry
 ) -> None:
     kept: list[Any] = []
     responses: list[web.StreamResponse] = []
-    covered: list[set[str]] = []
+    seen: list[tuple[type, str, set[str]]] = []
 
     class Looking(View):
         async def on_ws_connect(self, context: Any) -> Any:
-            covered.append(SHADOWS & vars(context["response"]).keys())
+            seen.append(look(context["response"]))
             return await super().on_ws_connect(context)
 
     @web.middleware
@@ -754,12 +808,18 @@ async def test_the_socket_is_the_host_s_and_uncovered_in_the_end(
     [(adapter, ws)] = kept
     assert adapter.ws is ws
     assert responses == [ws]
-    assert covered == [SHADOWS]
-    assert not SHADOWS & vars(ws).keys()
+    [(class_, name, attributes)] = seen
+    assert issubclass(class_, web.WebSocketResponse)
+    assert class_ is not web.WebSocketResponse
+    assert look(ws) == (web.WebSocketResponse, name, attributes)
+    assert (name, attributes) == ("aiohttp.web_ws.WebSocketResponse", set())
+    assert not [key for key in vars(ws) if "otel" in key]
     assert told(telemetry) == conversation(protocol)
 
 
-async def test_a_wrapper_that_the_application_laid_over_ours_stays(telemetry: Telemetry) -> None:
+async def test_a_wrapper_that_the_application_laid_over_an_observed_socket_stays(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
     sockets: list[Any] = []
     closes: list[Any] = []
 
@@ -774,10 +834,11 @@ async def test_a_wrapper_that_the_application_laid_over_ours_stays(telemetry: Te
         await client.until_end()
 
     [(ws, wrapper)] = sockets
-    assert SHADOWS & vars(ws).keys() == {"close"}
+    assert METHODS & vars(ws).keys() == {"close"}
     assert vars(ws)["close"] is wrapper
     # aiohttp closes again when the handler is done.
     assert closes == [4400, 1000]
+    assert not [record for record in caplog.records if record.name != LIBRARY]
     verdict = by_server("invalid_message", 4400, "Unknown message type: nonsense", echo=4400)
     assert told(telemetry) == [
         connection(
@@ -808,17 +869,17 @@ async def test_a_wrapper_that_the_application_laid_before_us_is_there_again(
     recording: bool,  # noqa: FBT001  # a parameter of the test
     telemetry: Telemetry,
 ) -> None:
-    class_ = recorded(telemetry, Alone) if recording else Alone
+    class_ = recorded(telemetry, Wrapped) if recording else Wrapped
     async with hosting(instance(class_)) as host:
         client = await host.connect()
         client.json({"type": "nonsense"})
         await client.until_end()
 
     [ws] = Alone.made
-    assert SHADOWS & vars(ws).keys() == {"close"}
+    assert METHODS & vars(ws).keys() == {"close"}
     assert vars(ws)["close"].__name__ == "counted"
     # aiohttp closes again when the handler is done.
-    assert Alone.closes == [4400, 1000]
+    assert Wrapped.closes == [4400, 1000]
 
 
 # --- The log ---------------------------------------------------------------------------------

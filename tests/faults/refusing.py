@@ -1,84 +1,64 @@
-"""Sockets that do not let themselves be shadowed, as a future aiohttp's may not."""
+"""Sockets that do not let themselves be observed, as a future aiohttp's may not."""
 
-from collections.abc import Callable
+from abc import ABCMeta
 from typing import Any, NoReturn
 
 from tests.server import Socket
 
-SHADOWED = ("receive", "close", "send_str", "send_bytes")
+
+class Finality(ABCMeta):
+    """A metaclass whose classes have no subclasses."""
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], *arguments: Any, **keywords: Any
+    ) -> "Finality":
+        if any(isinstance(base, Finality) for base in bases):
+            raise TypeError("it is final")
+        return super().__new__(cls, name, bases, *arguments, **keywords)
 
 
-class ReadOnly(Socket):
-    """Its methods are read-only, as those of a class with `__slots__` and no `__dict__` are."""
+class Childless(Socket, metaclass=Finality):
+    """Nobody derives a class from it."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in SHADOWED:
-            raise AttributeError(f"{type(self).__name__!r} object attribute {name!r} is read-only")
-        super().__setattr__(name, value)
+
+class Fixed(Socket):
+    """It does not take another class."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return Fixed
 
 
 class Deaf(Socket):
-    """It takes an attribute, and goes on as before."""
+    """It takes another class, and goes on as before."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in SHADOWED:
-            super().__setattr__(name, value)
+    @property
+    def __class__(self) -> type:
+        return Deaf
 
-
-class Properties(Socket):
-    """Its methods are properties without a setter."""
-
-
-def _bound(name: str) -> property:
-    return property(lambda self: getattr(super(Properties, self), name))
+    @__class__.setter
+    def __class__(self, value: type) -> None:
+        pass
 
 
-for _name in SHADOWED:
-    setattr(Properties, _name, _bound(_name))
+class Closed(Socket):
+    """It does not show its attributes, as an object without any does not."""
+
+    @property
+    def __dict__(self) -> NoReturn:  # type: ignore[override]
+        raise AttributeError("__dict__")
 
 
-class Frozen(Socket):
-    """Nothing of it can be set or deleted by name once it is made, but for what is private."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in SHADOWED:
-            raise TypeError("it is frozen")
-        super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise TypeError("it is frozen")
-
-
-def partly(refused: str) -> type[Socket]:
-    """A socket of which only this attribute cannot be set."""
-
-    class Partly(Socket):
-        def __setattr__(self, name: str, value: Any) -> None:
-            if name == refused:
-                raise AttributeError(f"{name} is read-only")
-            super().__setattr__(name, value)
-
-    return Partly
-
-
-def undeletable(refused: str) -> type[Socket]:
-    """The same, and what could be set cannot be deleted again."""
-
-    class Undeletable(partly(refused)):  # type: ignore[misc]  # whichever it is
-        def __delattr__(self, name: str) -> NoReturn:
-            raise AttributeError(f"{name} cannot be deleted")
-
-    return Undeletable
-
-
-REFUSING: dict[str, Callable[[], type[Socket]]] = {
-    "all are read-only": lambda: ReadOnly,
-    "all are set in vain": lambda: Deaf,
-    "all are properties": lambda: Properties,
-    "it is frozen": lambda: Frozen,
-    "receive is read-only": lambda: partly("receive"),
-    "close is read-only": lambda: partly("close"),
-    "send_str is read-only": lambda: partly("send_str"),
-    "send_bytes is read-only": lambda: partly("send_bytes"),
-    "send_bytes is read-only, and nothing can be deleted": lambda: undeletable("send_bytes"),
+REFUSING: dict[str, type[Socket]] = {
+    "nobody derives from its class": Childless,
+    "its class is fixed": Fixed,
+    "its class is set in vain": Deaf,
+    "it does not show its attributes": Closed,
 }
+
+
+def attributes_past(socket: Socket) -> dict[str, Any]:
+    """The attributes of a socket, past whatever its class shows."""
+    descriptors = [vars(cls)["__dict__"] for cls in type(socket).__mro__ if "__dict__" in vars(cls)]
+    attributes: dict[str, Any] = descriptors[-1].__get__(socket)
+    return attributes

@@ -73,6 +73,8 @@ def nothing(_telemetry: Telemetry) -> None:
 
 NEVER = (0,)
 ONCE = (1,)
+EACH = (1, 2)
+"""Once for the spans, and once for the log of an abnormal close."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,7 @@ FAULTS: dict[str, Fault] = {
     "a log handler raises, and a sampler too": Fault(
         make=lambda: Telemetry(sampler=RaisingSampler()),
         lasting=lambda: handling(RaisingHandler()),
+        logged=EACH,
         spans="none",
     ),
     "a span processor that raises in on_start comes at the login": Fault(

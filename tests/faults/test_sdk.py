@@ -43,6 +43,7 @@ def assert_counted(case: Case, telemetry: Telemetry) -> None:
         telemetry.total(name.METRIC_CLOSES, {name.CLOSE_OUTCOME: case.scenario.verdict.outcome})
         == 1
     )
+    assert telemetry.total(name.METRIC_CONNECTION_DURATION) == 1
     assert telemetry.total(name.METRIC_ACTIVE_CONNECTIONS) == 0
     assert telemetry.total(name.METRIC_SUBSCRIPTIONS_ACTIVE) == 0
 

@@ -20,6 +20,7 @@ from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
 from strawberry_ws_otel._failsafe import FailureLog
+from strawberry_ws_otel._spans import Spans
 from tests.conftest import LIBRARY
 from tests.frames import text_frame
 from tests.hostile import attacks
@@ -213,8 +214,9 @@ def living() -> Counter[str]:
     return Counter(
         type(thing).__name__
         for thing in gc.get_objects()
-        # The log of failures is its class's.
-        if type(thing).__module__ in OF_A_CONNECTION and not isinstance(thing, Enum | FailureLog)
+        if type(thing).__module__ in OF_A_CONNECTION
+        # The log of failures and the tracer are a view class's.
+        and not isinstance(thing, Enum | FailureLog | Spans)
     )
 
 
@@ -222,6 +224,7 @@ OF_A_CONNECTION: Final = {
     f"{LIBRARY}.{module}"
     for module in (
         *("_connection", "_conversation", "_closing", "_operation", "_ws_operation"),
-        *("_operations", "_init", "_socket", "_shadows", "_adapter", "_transport", "_failsafe"),
+        *("_operations", "_init", "_socket", "_observer", "_adapter", "_transport", "_failsafe"),
+        *("_current", "_propagation", "_request", "_spans"),
     )
 }

@@ -1,9 +1,11 @@
 """Whatever a connection is told, in whatever order, nothing is raised, lost or told twice."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, cast
+from dataclasses import dataclass
+from typing import Any, Final
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,17 +16,18 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._operation import Operation, current_operation
+from strawberry_ws_otel._conversation import Handling, Running
+from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._ws_operation import EndReason
 from tests.hostile.bounds import unbounded_labels, unbounded_span
 from tests.recorded import config
 from tests.strategies import MESSAGE_TYPES, PROPERTY, any_json, any_text, ids, messages
-from tests.talk import BOTH, START, STOP, Talk
+from tests.talk import BOTH, RESULT, START, STOP, Place, Talk
 from tests.telemetry import Telemetry, attributes_of
 
 FAILURES: Final[tuple[BaseException, ...]] = (
@@ -38,32 +41,51 @@ FAILURES: Final[tuple[BaseException, ...]] = (
     KeyboardInterrupt(),
 )
 
-EVENTS: Final[tuple[Callable[[Connection], object], ...]] = (
-    lambda connection: connection.conversation.handled(),
-    lambda connection: connection.closing.redundant(),
-    lambda connection: connection.closing.send_failed(),
-    lambda connection: connection.closing.stream_ended(None),
-    lambda connection: connection.closing.socket_failed(None),
+Tell = Callable[[Connection, CloseFrame, BaseException], object]
+
+TELLS: Final[tuple[Tell, ...]] = (
+    lambda connection, frame, error: connection.closing.redundant(),
+    lambda connection, frame, error: connection.closing.send_failed(),
+    lambda connection, frame, error: connection.closing.stream_ended(None),
+    lambda connection, frame, error: connection.closing.socket_failed(None),
+    lambda connection, frame, error: connection.closing.frame_sent(frame),
+    lambda connection, frame, error: connection.closing.frame_received(frame),
+    lambda connection, frame, error: connection.closing.dropped(error),
+    lambda connection, frame, error: connection.closing.frame_failed(ValueError(), frame),
+    lambda connection, frame, error: connection.closing.stream_ended(error),
+    lambda connection, frame, error: connection.closing.socket_failed(error),
+    lambda connection, frame, error: connection.closing.frame_failed(error, None),
+    lambda connection, frame, error: connection.conversation.reading_failed(error),
 )
-CLOSES: Final[tuple[Callable[[Connection, CloseFrame], None], ...]] = (
-    lambda connection, frame: connection.closing.frame_sent(frame),
-    lambda connection, frame: connection.closing.frame_received(frame),
-    lambda connection, frame: connection.closing.frame_failed(ValueError(), frame),
+"""What edges tell, beside messages."""
+
+MOVES: Final[tuple[Callable[[Place, Place], object], ...]] = (
+    lambda place, other: place.attach(Context()),
+    lambda place, other: place.attach(other.context),
 )
-FAILS: Final[tuple[Callable[[Connection, BaseException], None], ...]] = (
-    lambda connection, error: connection.closing.stream_ended(error),
-    lambda connection, error: connection.closing.socket_failed(error),
-    lambda connection, error: connection.closing.frame_failed(error, None),
-)
+"""What an application does to its context: it begins anew, or goes on with that of other code."""
 
 short_ids = st.sampled_from(["1", "2"])
 protocols = st.sampled_from([*BOTH, None])
 codes = st.sampled_from(list(CloseCode)) | st.integers(0, 70_000)
 frames = st.builds(CloseFrame, codes, any_text | st.just("\ud800" * 200))
-failures = st.none() | st.sampled_from(FAILURES)
+errors = st.sampled_from(FAILURES)
+failures = st.none() | errors
+documents = st.sampled_from([None, "{ n }", "{ other }"])
+sent_names = st.sampled_from(["result", "result", "error", "complete"])
+names = st.none() | any_text | st.just("N" * 1000)
+yes_or_no = st.sampled_from([lambda: True, lambda: False])
+executions = st.builds(Execution, documents, st.none(), yes_or_no, yes_or_no)
+types = st.sampled_from(["query", "mutation", "subscription"])
 mappings = st.fixed_dictionaries(
     {}, optional={"type": st.sampled_from(MESSAGE_TYPES) | any_json, "id": ids, "payload": any_json}
 )
+
+
+def new_document() -> str:
+    """A document as each message brings it: an object of its own."""
+    document: str = json.loads('"{ n }"')
+    return document
 
 
 class Told(Talk):
@@ -71,49 +93,55 @@ class Told(Talk):
 
     def __init__(self, telemetry: Telemetry, **options: Any) -> None:
         super().__init__(config(telemetry, **options))
-        self.upgraded = self.over = self.unread = False
+        self.upgraded = self.over = False
+        self.unread = 0
+        self.newest: tuple[object] | None = None
+        """The message that was received last, unless it was handled."""
         self.messages: Counter[str] = Counter()
 
-    def notes(self, direction: str) -> None:
-        """Count a message until the end; without an upgrade, none of them will have been one."""
+    def notes(self, direction: str, times: int = 1) -> None:
+        """Count messages until the end; without an upgrade, none of them will have been one."""
         if not self.over:
-            self.messages[direction] += 1
+            self.messages[direction] += times
 
     def settles(self) -> None:
-        """A frame of which no message was made is one all the same."""
-        if self.unread:
+        """Each frame of which no message was made is one all the same."""
+        self.notes("receive", self.unread)
+        self.unread = 0
+
+    def reads(self, value: Any) -> None:
+        """A message is made of a frame."""
+        if not self.over:
+            self.unread = max(0, self.unread - 1)
+            self.newest = (value,)
             self.notes("receive")
-        self.unread = False
+
+    def is_newest(self, value: Any) -> bool:
+        return self.newest is not None and self.newest[0] is value
 
 
-def operation_of(context: Context) -> Operation | None:
-    token = attach(context)
-    try:
-        return current_operation()
-    finally:
-        detach(token)
+@dataclass
+class Work:
+    """Something that the host is at, and where."""
 
-
-class Task:
-    """A task that is done, cancelled or not."""
-
-    def __init__(self, *, cancelled: bool) -> None:
-        self._cancelled = cancelled
-
-    def cancelling(self) -> int:
-        return int(self._cancelled)
+    told: Told
+    place: Place
+    is_at: Handling | Running | None
+    what: Any
+    """The message, or the id of the operation."""
 
 
 def one_of(machine_has: str) -> st.SearchStrategy[Any]:
-    """One of the connections, or of the contexts, that the machine has by then."""
+    """One of the connections, places or works that the machine has by then."""
     return st.runner().flatmap(lambda machine: st.sampled_from(getattr(machine, machine_has)))
 
 
 anyone = one_of("all")
 """Any connection, the view of which may be done: tasks outlive it, and go on telling."""
 alive = one_of("living")
-contexts = one_of("contexts")
+places = one_of("places")
 while_alive = precondition(lambda machine: bool(machine.living))
+while_running = precondition(lambda machine: bool(machine.runs))
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -121,8 +149,13 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        # What an example that failed has left is not the next one's.
+        unclaimed._by_document.clear()
         self.all: list[Told] = []
-        self.contexts = [Context()]
+        self.places = [Place()]
+        self.asked: list[tuple[Told, Any]] = []
+        self.handlings: list[Work] = []
+        self.runs: list[Work] = []
         self.telemetry = Telemetry()
         self.options: dict[str, Any] = {}
 
@@ -143,6 +176,7 @@ class AnyOrder(RuleBasedStateMachine):
             "normal_outcomes": options["ordinary"],
         }
         self.connects(options["protocol"], upgraded=True)
+        self.starts(self.all[0], "1", "subscription")
 
     @property
     def living(self) -> list[Told]:
@@ -153,6 +187,7 @@ class AnyOrder(RuleBasedStateMachine):
     def connects(self, protocol: str | None, *, upgraded: bool) -> None:
         told = Told(self.telemetry, **self.options)
         self.all.append(told)
+        self.places.append(told.reader)
         if upgraded:
             self.opens(told, protocol)
 
@@ -163,67 +198,151 @@ class AnyOrder(RuleBasedStateMachine):
         told.upgraded |= not told.over
         told.opens(protocol)
 
-    @rule(told=anyone, size=st.integers(0, 1 << 20))
-    def frame_received(self, told: Told, size: int) -> None:
-        told.settles()
-        told.unread = True
+    @rule(told=anyone, size=st.integers(0, 1 << 20), ahead=st.booleans())
+    def frame_received(self, told: Told, size: int, *, ahead: bool) -> None:
+        told.connection.conversation.reads_ahead |= ahead
+        if not told.connection.conversation.reads_ahead:
+            told.settles()
+        told.unread += 1
         told.connection.conversation.frame_received(size)
 
-    @rule(told=anyone, value=messages)
-    def received(self, told: Told, value: Any) -> None:
-        told.unread = False
-        told.notes("receive")
-        self.contexts.append(told.connection.conversation.received(value))
+    @rule(told=anyone, value=messages, place=places)
+    def received(self, told: Told, value: Any, place: Place) -> None:
+        told.reads(value)
+        place.run(told.connection.conversation.received, value)
 
-    @rule(told=anyone, id_=short_ids, type_=st.sampled_from(["query", "mutation", "subscription"]))
+    @rule(told=anyone, value=messages, place=places, knows=st.none() | st.booleans())
+    def handling(self, told: Told, value: Any, place: Place, *, knows: bool | None) -> None:
+        """The host handles a message that it may have got behind our back."""
+        reads_ahead = told.connection.conversation.reads_ahead
+        if told.unread and not reads_ahead and not told.is_newest(value):
+            told.reads(value)
+        handling = place.run(
+            told.connection.conversation.handling, value, told.request, knows_documents=knows
+        )
+        self.handlings.append(Work(told, place, handling, value))
+
+    @precondition(lambda self: self.handlings)
+    @rule(work=one_of("handlings"), error=failures)
+    def handled(self, work: Work, error: BaseException | None) -> None:
+        self.handlings.remove(work)
+        if work.is_at is not None and not work.told.over and work.told.is_newest(work.what):
+            work.told.newest = None
+        work.place.run(work.told.connection.conversation.handled, work.is_at, error)
+
+    @rule(told=anyone, id_=short_ids, document=documents, place=places)
+    def running(self, told: Told, id_: str, document: str | None, place: Place) -> None:
+        conversation = told.connection.conversation
+        running = place.run(conversation.running, id_, document, None, told.request)
+        self.runs.append(Work(told, place, running, id_))
+
+    @while_running
+    @rule(work=one_of("runs"), error=failures)
+    def ran(self, work: Work, error: BaseException | None) -> None:
+        self.runs.remove(work)
+        work.place.run(work.told.connection.conversation.ran, work.is_at, error)
+
+    @rule(told=anyone, type_=st.sampled_from(["connection_ack", "connection_error"]))
+    def greets(self, told: Told, type_: str) -> None:
+        value = {"type": "connection_init", "payload": {}}
+        self.received(told, value, told.reader)
+        self.handling(told, value, told.reader, knows=None)
+        self.sent(told, {"type": type_}, told.reader)
+        self.handled(self.handlings[-1], None)
+
+    @rule(told=anyone, id_=short_ids, knows=st.none() | st.booleans(), elsewhere=st.booleans())
+    def asks_without_document(
+        self, told: Told, id_: str, *, knows: bool | None, elsewhere: bool
+    ) -> None:
+        name = START.get(told.protocol, "subscribe")
+        value = {"type": name, "id": id_, "payload": {"extensions": {"hash": "abc"}}}
+        self.received(told, value, told.reader)
+        if not elsewhere:
+            self.handling(told, value, told.reader, knows=knows)
+
+    @rule(told=anyone, id_=short_ids)
+    def asks(self, told: Told, id_: str) -> None:
+        """A message arrives that waits to be handled."""
+        name = START.get(told.protocol, "subscribe")
+        value = {"type": name, "id": id_, "payload": {"query": new_document()}}
+        self.received(told, value, told.reader)
+        self.asked.append((told, value))
+
+    @precondition(lambda self: self.asked)
+    @rule(asked=one_of("asked"), place=places)
+    def turns_to(self, asked: tuple[Told, Any], place: Place) -> None:
+        """The host begins to handle it, maybe after everything is over."""
+        self.asked.remove(asked)
+        self.handling(*asked, place, knows=None)
+
+    @rule(told=anyone, id_=short_ids, type_=types)
     def starts(self, told: Told, id_: str, type_: str) -> None:
         name = START.get(told.protocol, "subscribe")
-        self.received(told, {"type": name, "id": id_, "payload": {"query": "{ n }"}})
-        self.described(self.contexts[-1], type_, "N")
+        document = new_document()
+        value = {"type": name, "id": id_, "payload": {"query": document}}
+        self.received(told, value, told.reader)
+        self.handling(told, value, told.reader, knows=None)
+        self.places.append(told.reader.task())
+        self.handled(self.handlings[-1], None)
+        self.running(told, id_, document, self.places[-1])
+        self.learned(self.places[-1], type_, "N", 0)
 
-    @rule(told=anyone, id_=short_ids, name=st.sampled_from(["next", "data", "error", "complete"]))
-    def answers(self, told: Told, id_: str, name: str) -> None:
-        self.sent(told, {"type": name, "id": id_}, None, told.connection.context)
+    @while_running
+    @rule(work=one_of("runs"), name=sent_names, failed=st.booleans(), elsewhere=st.booleans())
+    def answers(self, work: Work, name: str, *, failed: bool, elsewhere: bool) -> None:
+        place = work.told.reader if elsewhere else work.place
+        self.learned(place, "subscription", None, int(failed))
+        payload: dict[str, Any] = {"data": None, "errors": [{}] if failed else None}
+        type_ = RESULT.get(work.told.protocol, "next") if name == "result" else name
+        self.sent(work.told, {"type": type_, "id": work.what, "payload": payload}, place)
 
-    @rule(told=anyone, id_=short_ids, raising=failures)
-    def serves(self, told: Told, id_: str, raising: BaseException | None) -> None:
+    @while_running
+    @rule(
+        work=one_of("runs"),
+        execution=executions,
+        type_=types,
+        elsewhere=st.booleans(),
+        own=st.booleans(),
+    )
+    def executes(
+        self, work: Work, execution: Execution, type_: str, *, elsewhere: bool, own: bool
+    ) -> None:
+        place = work.place.task() if elsewhere else work.place
+        if own and isinstance(work.is_at, Running):
+            execution.document = work.is_at.operation.document
+        self.claimed(work.told, execution, place)
+        self.learned(place, type_, "N", 0)
+
+    @while_running
+    @rule(work=one_of("runs"))
+    def is_stopped(self, work: Work) -> None:
+        self.stops(work.told, work.what)
+
+    @rule(told=anyone, id_=short_ids, error=failures)
+    def serves(self, told: Told, id_: str, error: BaseException | None) -> None:
         self.starts(told, id_, "subscription")
-        told.connection.conversation.handled()
-        self.sent(told, {"type": "complete", "id": id_}, raising, self.contexts[-1])
+        self.sent(told, {"type": "complete", "id": id_}, self.places[-1])
+        self.ran(self.runs[-1], error)
 
     @rule(told=anyone, id_=short_ids)
     def stops(self, told: Told, id_: str) -> None:
-        self.received(told, {"type": STOP.get(told.protocol, "stop"), "id": id_})
+        value = {"type": STOP.get(told.protocol, "stop"), "id": id_}
+        self.received(told, value, told.reader)
 
-    @rule(told=anyone, message=mappings, raising=failures, within=contexts)
-    def sent(
-        self, told: Told, message: dict[str, Any], raising: BaseException | None, within: Context
-    ) -> None:
+    @rule(told=anyone, message=mappings, within=places)
+    def sent(self, told: Told, message: dict[str, Any], within: Place) -> None:
         told.notes("transmit")
-        told.sends(message, raising=raising, within=within)
+        told.sends(message, within=within)
 
     @rule(told=anyone, message=mappings, error=st.sampled_from([ValueError(), TypeError()]))
     def not_sent(self, told: Told, message: dict[str, Any], error: Exception) -> None:
         told.connection.conversation.not_sent(message, error)
 
-    @rule(told=anyone, happens=st.sampled_from(EVENTS), in_reader=st.booleans())
+    @rule(told=anyone, tell=st.sampled_from(TELLS), frame=frames, error=errors, place=places)
     def happens(
-        self, told: Told, happens: Callable[[Connection], object], *, in_reader: bool
+        self, told: Told, tell: Tell, frame: CloseFrame, error: BaseException, place: Place
     ) -> None:
-        told.in_reader = in_reader
-        happens(told.connection)
-
-    @rule(told=anyone, close=st.sampled_from(CLOSES), frame=frames)
-    def closes(
-        self, told: Told, close: Callable[[Connection, CloseFrame], None], frame: CloseFrame
-    ) -> None:
-        close(told.connection, frame)
-
-    @rule(told=anyone, fail=st.sampled_from(FAILS), error=st.sampled_from(FAILURES))
-    def fails(
-        self, told: Told, fail: Callable[[Connection, BaseException], None], error: BaseException
-    ) -> None:
-        fail(told.connection, error)
+        place.run(tell, told.connection, frame, error)
 
     @while_alive
     @rule(told=alive, exception=failures, up=st.booleans())
@@ -231,32 +350,33 @@ class AnyOrder(RuleBasedStateMachine):
         told.settles()
         told.over = True
         told.connection.facts.transport_up = up
-        told.connection.ended(exception)
+        told.ends(exception)
+
+    # --- What the application does -----------------------------------------------------------
+
+    @rule(place=places, other=places, move=st.sampled_from(MOVES))
+    def moves(self, place: Place, other: Place, move: Callable[[Place, Place], object]) -> None:
+        move(place, other)
+
+    @rule(place=places)
+    def task(self, place: Place) -> None:
+        self.places.append(place.task())
 
     # --- What the extension tells ------------------------------------------------------------
 
-    @rule(
-        context=contexts,
-        type_=st.sampled_from(["query", "mutation", "subscription"]),
-        name=st.none() | any_text | st.just("N" * 1000),
-    )
-    def described(self, context: Context, type_: str, name: str | None) -> None:
-        operation = operation_of(context)
+    @rule(told=anyone, execution=executions, place=places)
+    def claimed(self, told: Told, execution: Execution, place: Place) -> None:
+        conversation = told.connection.conversation
+        if place.run(conversation.claim_own, execution.document) is None:
+            place.run(conversation.claim, execution, told.request)
+
+    @rule(place=places, type_=types, name=names, count=st.integers(0, 20))
+    def learned(self, place: Place, type_: str, name: str | None, count: int) -> None:
+        operation = place.current.operation
         if operation is not None:
             operation.describe(type_, name)
-
-    @rule(context=contexts, count=st.integers(1, 20))
-    def erred(self, context: Context, count: int) -> None:
-        operation = operation_of(context)
-        if operation is not None:
-            operation.errors("ValueError", count, [{"graphql.error.message": "bad"}] * count)
-
-    @rule(context=contexts, cancelled=st.booleans())
-    def task_done(self, context: Context, *, cancelled: bool) -> None:
-        operation = operation_of(context)
-        if operation is not None:
-            task = cast("asyncio.Task[object]", Task(cancelled=cancelled))
-            operation.task_done(task)  # type: ignore[attr-defined]  # it is one over a WebSocket
+            if count:
+                operation.errors("ValueError", count, [{"graphql.error.message": "bad"}] * count)
 
     # --- What holds in the end ---------------------------------------------------------------
 
@@ -269,6 +389,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.assert_spans()
         self.assert_counts()
         self.assert_bounds()
+        assert unclaimed._by_document == {}
         self.telemetry.shutdown()
 
     def assert_spans(self) -> None:
@@ -304,7 +425,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert [*wrong, *unbounded_labels(self.telemetry.metrics())] == []
 
 
-def test_any_calls_in_any_order_leave_every_span_ended_and_every_count_right() -> None:
+async def test_any_calls_in_any_order_leave_every_span_ended_and_every_count_right() -> None:
     run_state_machine_as_test(
-        AnyOrder, settings=settings(PROPERTY, max_examples=100, stateful_step_count=30)
+        AnyOrder, settings=settings(PROPERTY, max_examples=150, stateful_step_count=50)
     )

@@ -36,23 +36,22 @@ def attack(recording: Recording, word: str, number: int) -> None:
     talk.opens((*BOTH, None)[number % 3])
     talk.greets()
     talk.hears({"type": f"type-{word}{number}", "id": f"id-{word}{number}"})
-    context = talk.hears(
+    document, name = f"{{ field{word}{number} }}", f"Name{word}{number}"
+    task = talk.hears(
         {
             "type": START.get(talk.protocol, "start"),
             "id": f"id-{word}{number}",
-            "payload": {
-                "query": f"{{ field{word}{number} }}",
-                "operationName": f"Name{word}{number}",
-            },
+            "payload": {"query": document, "operationName": name},
         }
     )
     if talk.protocol in START:
-        operation = operation_in(context)
-        operation.describe(("subscription", "query")[number % 2], f"Name{word}{number}")
+        talk.serves(task, f"id-{word}{number}", document, name)
+        operation = operation_in(task)
+        operation.describe(("subscription", "query")[number % 2], name)
         error = GraphQLError("bad", extensions={"code": f"CODE_{word}{number}"})
         operation.errors(error_type(error), 1, [])
         talk.delivers(f"id-{word}{number}")
-    talk.connection.conversation.handled()
+    talk.handled()
     failure = type(f"Error_{word}{number}", (Exception,), {})(f"message {number}")
     match number % 4:
         case 0:
@@ -61,9 +60,9 @@ def attack(recording: Recording, word: str, number: int) -> None:
             talk.closes(number, f"reason {word}{number}")
         case 2:
             talk.connection.closing.frame_failed(failure, CloseFrame(1002))
-            talk.connection.ended(None)
+            talk.ends()
         case _:
-            talk.connection.ended(failure)
+            talk.ends(failure)
 
 
 def attacks(telemetry: Telemetry, word: str) -> dict[str, int]:

@@ -32,7 +32,7 @@ PROMISES: Final = {
     ),
     "messages of errors": f"{_bounds.MESSAGE} characters",
     "close reasons": f"{_bounds.REASON} bytes",
-    "events for errors on one span": f"{_operation._MAX_ERROR_EVENTS}",
+    "events for errors on one span": f"{_operation.MAX_ERROR_EVENTS}",
     "message events of one type and direction, and links, on one span": (
         f"the first {CONFIG.message_events}, then powers of two"
     ),
@@ -41,7 +41,7 @@ PROMISES: Final = {
     "distinct values of `error.type` on metrics": (
         f"{_tally._MAX_ERROR_TYPES}, then `{_semconv.OTHER}`"
     ),
-    "log records of one outcome, for each view": f"{_rate.RECORDS_PER_MINUTE} a minute",
+    "log records of one outcome, for each view class": f"{_rate.RECORDS_PER_MINUTE} a minute",
     "log records of our own failures with one class of exception, for each view class and"
     " extension class": f"{_rate.RECORDS_PER_MINUTE} a minute",
     "classes of exceptions among them that are told apart": f"{_rate.MAX_KINDS}",

@@ -1,0 +1,200 @@
+"""The recording layer over a view's handlers: which message and operation the running code serves.
+
+An application may ask for messages in one task and handle them in another, or serve an operation in
+whatever task it likes. So the context belongs to the handling, not to the asking. Both handlers of
+the host offer these methods since 0.319: `handle_message` for every message that was received, and
+`run_operation` or `handle_async_results` for what the task of an operation does.
+
+The layer stands over a class of the application's: names of its own begin with `_otel_`.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from types import CoroutineType
+from typing import Any, Final
+
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
+    BaseGraphQLTransportWSHandler,
+)
+from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWSHandler
+
+from strawberry_ws_otel._connection import Connection, current_connection
+from strawberry_ws_otel._coroutines import StandIn
+from strawberry_ws_otel._current import current
+from strawberry_ws_otel._layers import Layers, is_derived
+
+Call = Callable[[], Awaitable[Any]]
+"""A call of the host's method."""
+
+
+def _serving(handler: Any) -> tuple[Connection | None, object]:  # noqa: ANN401  # either handler
+    """Return the connection that a handler serves, and the request that made it."""
+    # A handler of the application's need not keep the adapter, or under that name.
+    request = getattr(getattr(handler, "websocket", None), "_otel_socket", None)
+    if request is not None:
+        return request.connection, request
+    return current_connection(), current().request
+
+
+def _is_handled(message: object) -> bool:
+    """Whether the code already runs for the operation that a message asks for."""
+    operation = current().operation
+    return operation is not None and operation.first is message
+
+
+async def _handle(
+    handler: Any,  # noqa: ANN401  # of either subprotocol
+    message: object,
+    call: Call,
+    *,
+    knows_documents: bool | None = None,
+) -> Any:  # noqa: ANN401  # the host's
+    """Handle a message as the host does, in the context that it belongs to.
+
+    Args:
+        handler: the host's.
+        message: to be handled.
+        call: the host's method.
+        knows_documents: whether the method, which begins an operation, may know the document of
+            one whose first message brings none, as the host's own does not.
+    """
+    connection, request = _serving(handler)
+    if connection is None:
+        return await call()
+    conversation, handling = connection.conversation, None
+    error: BaseException | None = None
+    with conversation.fuse:
+        handling = conversation.handling(message, request, knows_documents=knows_documents)
+    try:
+        return await call()
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        with conversation.fuse:
+            conversation.handled(handling, error)
+        del error
+
+
+async def _run(handler: Any, call: Call, id_: object, document: object, name: object) -> Any:  # noqa: ANN401  # the host's
+    """Serve an operation as the host does, in its context, and tell how that ended."""
+    connection, request = _serving(handler)
+    if connection is None:
+        return await call()
+    conversation, running = connection.conversation, None
+    error: BaseException | None = None
+    with conversation.fuse:
+        running = conversation.running(id_, document, name, request)
+    try:
+        return await call()
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        with conversation.fuse:
+            conversation.ran(running, error)
+        del error
+
+
+# No base class for what they have in common: an instance that a factory has made could not become
+# one of a class with another base in front.
+
+
+class RecordingTransportHandler(BaseGraphQLTransportWSHandler[Any, Any]):
+    """The layer over a handler of `graphql-transport-ws`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the application's class have its say about classes of the application's only."""
+        if not is_derived(cls):
+            super().__init_subclass__(**kwargs)
+
+    async def handle_message(self, message: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
+        """Handle a message as the host does, in the context that it belongs to."""
+        call = partial(super().handle_message, message, *args, **kwargs)
+        return await _handle(self, message, call)
+
+    async def handle_connection_init(self, message: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
+        """Do so also where the application calls this instead."""
+        call = partial(super().handle_connection_init, message, *args, **kwargs)
+        return await _handle(self, message, call)
+
+    async def handle_subscribe(self, message: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
+        """Do so also where the application calls this instead."""
+        host = super().handle_subscribe
+        if _is_handled(message):
+            return await host(message, *args, **kwargs)
+        own = getattr(host, "__func__", None) is BaseGraphQLTransportWSHandler.handle_subscribe
+        call = partial(host, message, *args, **kwargs)
+        return await _handle(self, message, call, knows_documents=not own)
+
+    async def run_operation(self, operation: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
+        """Run an operation as the host does, and tell the connection when it is done."""
+        return await _run(
+            self,
+            partial(super().run_operation, operation, *args, **kwargs),
+            getattr(operation, "id", None),
+            getattr(operation, "query", None),
+            getattr(operation, "operation_name", None),
+        )
+
+
+class RecordingLegacyHandler(BaseGraphQLWSHandler[Any, Any]):
+    """The layer over a handler of `graphql-ws`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the application's class have its say about classes of the application's only."""
+        if not is_derived(cls):
+            super().__init_subclass__(**kwargs)
+
+    async def handle_message(self, message: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
+        """Handle a message as the host does, in the context that it belongs to."""
+        call = partial(super().handle_message, message, *args, **kwargs)
+        return await _handle(self, message, call)
+
+    async def handle_connection_init(self, message: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
+        """Do so also where the application calls this instead."""
+        call = partial(super().handle_connection_init, message, *args, **kwargs)
+        return await _handle(self, message, call)
+
+    async def handle_start(self, message: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
+        """Do so also where the application calls this instead."""
+        host = super().handle_start
+        if _is_handled(message):
+            return await host(message, *args, **kwargs)
+        own = getattr(host, "__func__", None) is BaseGraphQLWSHandler.handle_start
+        call = partial(host, message, *args, **kwargs)
+        return await _handle(self, message, call, knows_documents=not own)
+
+    def handle_async_results(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
+        """Serve an operation as the host does, and tell the connection when it is done."""
+        # By position or by name, as the host's own has them.
+        given = dict(zip(("operation_id", "query", "operation_name"), args, strict=False)) | kwargs
+        host = super().handle_async_results(*args, **kwargs)
+        run = partial(
+            _run,
+            self,
+            lambda: host,
+            given.get("operation_id"),
+            given.get("query"),
+            given.get("operation_name"),
+        )
+        return StandIn(run, host) if isinstance(host, CoroutineType) else run()
+
+
+SERVING: Final = frozenset(
+    {
+        BaseGraphQLTransportWSHandler.run_operation.__code__,
+        BaseGraphQLWSHandler.handle_async_results.__code__,
+    }
+)
+"""What runs as long as the host itself serves an operation."""
+
+HANDLER_LAYERS: Final = (
+    Layers(
+        "graphql_transport_ws_handler_class",
+        BaseGraphQLTransportWSHandler,
+        RecordingTransportHandler,
+    ),
+    Layers("graphql_ws_handler_class", BaseGraphQLWSHandler, RecordingLegacyHandler),
+)
+"""What is laid over the handler classes of a view."""

@@ -1,0 +1,566 @@
+"""What one `WebSocketResponse` receives, sends and closes, told to its connection.
+
+aiohttp closes by itself, never shows the frames that make it do so to an iterating reader, and the
+application holds the socket as well. So the object gets a class of ours for the time of its
+handler, in which `_Observed` stands between the application's class and aiohttp's. There it sees
+what aiohttp is really asked for, when it is asked: after a `close()` of the application's that
+waits, or that sends another code. It calls aiohttp first or last and changes nothing.
+
+Its methods have aiohttp's very signatures, so that a call that aiohttp refuses is refused by Python
+before anything is noted.
+
+What is called past it, by `web.WebSocketResponse.close(ws)` in a class that overrides it or by a
+wrapper that the application has put on the object, is noted where the application calls it, when it
+is done.
+
+The application's class may not take the place of its derived class: `_unwatched`.
+"""
+
+import asyncio
+import struct
+import weakref
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from inspect import getattr_static
+from types import CoroutineType
+from typing import Any, Final, NamedTuple
+
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+
+from strawberry_ws_otel._bounds import utf8_size
+from strawberry_ws_otel._cancellation import running_task
+from strawberry_ws_otel._close import CloseCode, CloseFrame, Report
+from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._coroutines import StandIn
+from strawberry_ws_otel._layers import DERIVED, is_derived
+from strawberry_ws_otel._transport import Transport
+
+_METHODS: Final = ("receive", "close", "send_str", "send_bytes", "send_frame")
+"""The methods that are observed."""
+
+
+class NotObservableError(Exception):
+    """The socket cannot be observed; nothing of it was changed."""
+
+
+class _Answer(NamedTuple):
+    """A close frame that aiohttp wrote inside `receive()`: to what, only its result will tell."""
+
+    frame: CloseFrame
+    to_close: bool
+    """Whether it answers a close frame: aiohttp does not drain then, as the client may be gone."""
+    code: int | None
+    """`ws.close_code` at that moment."""
+
+
+_receive: Final[Any] = web.WebSocketResponse.receive
+_close: Final[Any] = web.WebSocketResponse.close
+_send_str: Final[Any] = web.WebSocketResponse.send_str
+_send_bytes: Final[Any] = web.WebSocketResponse.send_bytes
+_send_frame: Final[Any] = web.WebSocketResponse.send_frame
+
+
+class _Before(NamedTuple):
+    """What a socket is before somebody calls `close()`."""
+
+    is_closed: bool
+    is_writable: bool
+    by_aiohttp: bool
+    """Whether it is aiohttp that closes, inside `receive()`."""
+    code: int | None
+    """`ws.close_code`."""
+    is_read: bool
+    """Whether somebody waits in `receive()`."""
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A call of a `close()` of the application's, which may go past `_Observed`."""
+
+    closes: int
+    """How many closes of aiohttp's were seen before."""
+    before: _Before
+    code: int = CloseCode.NORMAL_CLOSURE
+    message: bytes | str = b""
+    drain: bool = True
+
+
+class _Observed(web.WebSocketResponse):
+    """The methods of aiohttp's that are observed.
+
+    aiohttp's are looked up once: `send_str` is called for every message.
+    """
+
+    __slots__ = ()
+
+    async def receive(self, timeout: float | None = None) -> WSMessage:  # noqa: ASYNC109  # aiohttp's
+        observer: Observer | None = getattr(self, "_otel_observer", None)
+        if observer is None or observer.reading is not None:
+            # aiohttp refuses a second reader.
+            message: WSMessage = await _receive(self, timeout)
+            return message
+        return await observer.receive(_receive(self, timeout))
+
+    async def close(
+        self,
+        *,
+        code: int = WSCloseCode.OK,
+        message: bytes = b"",
+        drain: bool = True,
+    ) -> bool:
+        observer: Observer | None = getattr(self, "_otel_observer", None)
+        reads_echo = False
+        if observer is not None:
+            with observer.fuse:
+                reads_echo = observer.close_called(code, message, drain=drain)
+        closed: bool = await _close(self, code=code, message=message, drain=drain)
+        if observer is not None and reads_echo:
+            with observer.fuse:
+                observer.echoed()
+        return closed
+
+    # A `with` costs as much as what it would guard.
+
+    async def send_str(self, data: str, compress: int | None = None) -> None:
+        observer: Observer | None = getattr(self, "_otel_observer", None)
+        if observer is not None:
+            observer.sends += 1
+        try:
+            await _send_str(self, data, compress)
+        except BaseException as error:
+            if observer is not None:
+                observer.send_failed(data, error)
+            raise
+        if observer is not None:
+            try:
+                observer.traffic.bytes_sent += len(data) if data.isascii() else utf8_size(data)
+            except Exception as error:  # noqa: BLE001  # the fuse's
+                observer.fuse.blow(error)
+
+    async def send_bytes(self, data: bytes, compress: int | None = None) -> None:
+        observer: Observer | None = getattr(self, "_otel_observer", None)
+        if observer is not None:
+            observer.sends += 1
+        try:
+            await _send_bytes(self, data, compress)
+        except BaseException as error:
+            if observer is not None:
+                observer.send_failed(data, error)
+            raise
+        if observer is not None:
+            with observer.fuse:
+                observer.traffic.bytes_sent += len(data)
+
+    async def send_frame(
+        self, message: bytes, opcode: WSMsgType, compress: int | None = None
+    ) -> None:
+        observer: Observer | None = getattr(self, "_otel_observer", None)
+        if observer is not None and opcode == WSMsgType.CLOSE:
+            with observer.fuse:
+                observer.close_frame_called(message)
+        await _send_frame(self, message, opcode, compress)
+
+
+for _name in _METHODS:
+    # Python names the method in the error for a call with wrong arguments.
+    getattr(_Observed, _name).__qualname__ = getattr(web.WebSocketResponse, _name).__qualname__
+
+
+def _from_outside(name: str, bind: Callable[[Any], Callable[..., Any]]) -> Callable[..., Any]:
+    """Return what stands before a method of the application's, which may go past `_Observed`.
+
+    Args:
+        name: of the method.
+        bind: returns the application's, bound to an object.
+    """
+
+    def call(self: web.WebSocketResponse, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the application's
+        # Wrong arguments are refused here and now, and a task that this makes is at work.
+        reached = bind(self)(*args, **kwargs)
+        observer: Observer | None = getattr(self, "_otel_observer", None)
+        if observer is None or not isinstance(reached, CoroutineType):
+            return reached
+        match name:
+            case "receive":
+                run = partial(observer.receive_outside, reached)
+            case "close":
+                run = partial(observer.close_outside, reached, args, kwargs)
+            case _:
+                run = partial(observer.send_outside, reached, args, kwargs)
+        return StandIn(partial(observer.outside, name, run, reached), reached)
+
+    return call
+
+
+class _Quiet(web.WebSocketResponse):
+    """Lets the application's class have its say about classes of the application's only."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if not is_derived(cls):
+            super().__init_subclass__(**kwargs)
+
+
+_OUTSIDE: Final = ("receive", "close", "send_str", "send_bytes")
+"""The methods that an application overrides."""
+
+
+@lru_cache(maxsize=16)
+def _observed(cls: type) -> type:
+    """Return `cls` with `_Observed` between it and aiohttp's own class."""
+    bases = (_Observed,) if cls is web.WebSocketResponse else (_Quiet, cls, _Observed)
+    names: dict[str, Any] = {
+        "__slots__": (),
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+        DERIVED: True,
+    }
+    for name in _OUTSIDE:
+        if getattr(cls, name) is not getattr(web.WebSocketResponse, name):
+            # Bound as the application's class would: it may be any descriptor.
+            names[name] = _from_outside(name, partial(_bound, getattr_static(cls, name)))
+    return type(cls)(cls.__name__, bases, names)
+
+
+def _bound(method: Any, ws: object) -> Callable[..., Any]:  # noqa: ANN401  # whatever a class can hold
+    """Bind what a class holds as a method to an object."""
+    bind = getattr(type(method), "__get__", None)
+    return method if bind is None else bind(method, ws, type(ws))  # type: ignore[no-any-return]  # a method
+
+
+class Observer:
+    """What observes one `WebSocketResponse`."""
+
+    __slots__ = (
+        "_answer",
+        "_asked",
+        "_class",
+        "_closes",
+        "_closing",
+        "_conversation",
+        "_knows_end",
+        "_observed_class",
+        "_outer",
+        "_outside",
+        "_receives",
+        "_transport",
+        "_was_closed",
+        "_wrapped",
+        "_ws",
+        "fuse",
+        "reading",
+        "sends",
+        "timed_out",
+        "traffic",
+    )
+
+    def __init__(
+        self, ws: web.WebSocketResponse, connection: Connection, transport: Transport
+    ) -> None:
+        """Observe `ws` from now on.
+
+        Raises:
+            NotObservableError: it cannot be observed.
+        """
+        self._ws = ws
+        self._transport = transport
+        self._conversation = connection.conversation
+        self._closing = connection.closing
+        self.traffic = connection.conversation.traffic
+        self.fuse = connection.fuse
+        self.timed_out = False
+        """Whether the last `receive()` timed out."""
+        self.reading: Any = None
+        """The call of aiohttp's `receive()` that has not returned yet."""
+        self._outer: Any = None
+        """The call of the application's own `receive()` that has not returned yet."""
+        self._receives = 0
+        self._closes = 0
+        self._answer: _Answer | None = None
+        self._asked: list[_Asked] = []
+        """The calls of the application's own `close()` that are not noted yet."""
+        self._outside: set[tuple[str, object]] = set()
+        """The calls of the application's own methods: the name, and the task that awaits it."""
+        self.sends = 0
+        """The data frames that aiohttp was asked to send."""
+        self._was_closed = False
+        """Whether somebody had closed before the last `receive()`."""
+        self._knows_end = False
+        """Whether it is known what has closed the socket."""
+        self._class = type(ws)
+        self._wrapped: dict[str, tuple[Any, Any]] = {}
+        """The attributes of the object that hide the methods: the application's, and ours."""
+        try:
+            attributes = vars(ws)
+            self._observed_class = _observed(self._class)
+            # Past whatever the application's class makes of it.
+            object.__setattr__(ws, "__class__", self._observed_class)
+        except Exception as error:
+            raise NotObservableError(str(error)) from error
+        if type(ws) is not self._observed_class:
+            raise NotObservableError("its class was set, and is what it was")
+        attributes["_otel_observer"] = self
+        for name in _OUTSIDE:
+            if name in attributes:
+                wrapper = attributes[name]
+                ours = partial(_from_outside(name, partial(_unbound, wrapper)), ws)
+                attributes[name] = ours
+                self._wrapped[name] = wrapper, ours
+
+    def remove(self) -> None:
+        """Give `ws` its class and its attributes back."""
+        attributes = vars(self._ws)
+        attributes.pop("_otel_observer", None)
+        for name, (wrapper, ours) in self._wrapped.items():
+            if attributes.get(name) is ours:
+                attributes[name] = wrapper
+        self._wrapped.clear()
+        if type(self._ws) is self._observed_class:
+            object.__setattr__(self._ws, "__class__", self._class)
+
+    async def receive(self, reading: Any) -> WSMessage:  # noqa: ANN401  # a coroutine
+        """Await aiohttp's `receive()`, and tell the connection of its frame."""
+        self._receives += 1
+        self._answer = None
+        self._was_closed = self._ws.closed
+        self.timed_out = False
+        self.reading = reading
+        try:
+            message: WSMessage = await reading
+        except BaseException as error:
+            with self.fuse:
+                self.timed_out = isinstance(error, TimeoutError)
+                self._settle_answer()
+            raise
+        finally:
+            self.reading = None
+        with self.fuse:
+            self._frame_received(message)
+        return message
+
+    async def receive_outside(self, reading: Any) -> Any:  # noqa: ANN401  # the application's
+        """Await a `receive()` of the application's; note its frame unless aiohttp's was seen."""
+        if self._outer is not None:
+            return await reading
+        receives = self._receives
+        self._answer = None
+        self._was_closed = self._ws.closed
+        self._outer = reading
+        try:
+            message = await reading
+        except BaseException as error:
+            if self._receives == receives:
+                with self.fuse:
+                    self.timed_out = isinstance(error, TimeoutError)
+                    self._settle_answer()
+            raise
+        finally:
+            self._outer = None
+        if self._receives == receives:
+            with self.fuse:
+                self._frame_received(message)
+        return message
+
+    async def outside(
+        self,
+        name: str,
+        run: Callable[[], Awaitable[Any]],
+        reached: Awaitable[Any],
+    ) -> Any:  # noqa: ANN401  # the application's
+        """Await a call of the application's method `name`; the outermost one notes it by `run`."""
+        call = name, running_task()
+        if call in self._outside:
+            return await reached
+        self._outside.add(call)
+        try:
+            return await run()
+        finally:
+            self._outside.discard(call)
+
+    async def close_outside(
+        self,
+        closing: Awaitable[Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:  # noqa: ANN401  # the application's
+        """Await a `close()` of the application's, and note it unless aiohttp's was seen."""
+        asked: _Asked | None = None
+        with self.fuse:
+            named = dict(zip(("code", "message", "drain"), args, strict=False)) | kwargs
+            known = {name: named[name] for name in named.keys() & {"code", "message", "drain"}}
+            asked = _Asked(self._closes, self._before_close(), **known)
+            self._asked.append(asked)
+        has_returned = False
+        try:
+            returned = await closing
+            has_returned = True
+        finally:
+            with self.fuse:
+                if asked is not None and asked in self._asked:
+                    self._closed_outside(asked, has_returned=has_returned)
+        return returned
+
+    def _closed_outside(self, asked: _Asked, *, has_returned: bool) -> None:
+        """Note a close of the application's, unless aiohttp's was seen or it has closed nothing."""
+        self._asked.remove(asked)
+        has_closed = has_returned if asked.before.is_closed else self._ws.closed
+        if self._closes != asked.closes or not has_closed:
+            return
+        reads_echo = self._close_called(asked.before, asked.code, asked.message, drain=asked.drain)
+        if reads_echo and has_returned:
+            self.echoed()
+
+    async def send_outside(
+        self, sending: Awaitable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:  # noqa: ANN401  # the application's
+        """Await a send of the application's, and note it unless aiohttp's was seen."""
+        sends = self.sends
+        data = args[0] if args else kwargs.get("data", b"")
+        try:
+            returned = await sending
+        except BaseException as error:
+            if self.sends == sends:
+                self.send_failed(data, error)
+            raise
+        if self.sends == sends:
+            with self.fuse:
+                self.traffic.bytes_sent += utf8_size(data)
+        return returned
+
+    def send_failed(self, data: str | bytes, error: BaseException) -> None:
+        """Note that a data frame was not sent, or was when its sender was cancelled."""
+        with self.fuse:
+            if isinstance(error, ConnectionError):
+                self._closing.send_failed()
+            elif isinstance(error, asyncio.CancelledError):
+                # aiohttp writes a frame before it waits for the buffer to drain. Not one that waits
+                # for another to be compressed first, but nobody can tell.
+                self.traffic.bytes_sent += utf8_size(data)
+                self._conversation.cut_short = weakref.ref(error)
+
+    def close_called(self, code: int, message: bytes | str, *, drain: bool) -> bool:
+        """Note what becomes of a `close()`, right before aiohttp does it without a pause.
+
+        Returns:
+            Whether aiohttp will read the echo.
+        """
+        self._closes += 1
+        return self._close_called(self._before_close(), code, message, drain=drain)
+
+    def _before_close(self) -> "_Before":
+        ws = self._ws
+        return _Before(
+            ws.closed,
+            self._transport.writable,
+            self._closes_itself(),
+            ws.close_code,
+            is_read=self.reading is not None or self._outer is not None,
+        )
+
+    def _close_called(
+        self, before: "_Before", code: int, message: bytes | str, *, drain: bool
+    ) -> bool:
+        self._knows_end = True
+        if before.is_closed:
+            if not before.by_aiohttp:
+                self._closing.redundant()
+        elif not before.is_writable:
+            if not before.by_aiohttp:
+                self._closing.send_failed()
+        else:
+            try:
+                frame = _frame_of(code, message)
+            except Exception as error:  # noqa: BLE001  # whatever makes aiohttp fail to make it
+                # aiohttp keeps the error, drops the transport, and writes nothing.
+                self._closing.dropped(error)
+                return False
+            if before.by_aiohttp:
+                self._answer = _Answer(frame, not drain, before.code)
+                return False
+            self._closing.frame_sent(frame)
+            # A reader in another task is woken by aiohttp, which then does not wait for the echo.
+            return not before.is_read
+        return False
+
+    def close_frame_called(self, payload: bytes) -> None:
+        """Note a close frame that the application sends by `send_frame()`."""
+        if not self._ws.closed and self._transport.writable:
+            code = int.from_bytes(payload[:2]) if payload else CloseCode.NO_STATUS_RCVD
+            self._closing.frame_sent(CloseFrame(code, payload[2:].decode("utf-8", "replace")))
+
+    def echoed(self) -> None:
+        """Note the client's answer to a close frame, if one came."""
+        ws = self._ws
+        if ws.exception() is None:
+            self._closing.frame_received(close_frame(ws.close_code, None))
+
+    def _frame_received(self, message: WSMessage) -> None:
+        closing, answer = self._closing, self._answer
+        match message.type:
+            case WSMsgType.TEXT | WSMsgType.BINARY:
+                self._conversation.frame_received(utf8_size(message.data))
+            case WSMsgType.CLOSE:
+                self._knows_end = True
+                closing.frame_received(close_frame(message.data, message.extra))
+                if answer is not None:
+                    closing.frame_sent(answer.frame)
+            case WSMsgType.ERROR:
+                self._knows_end = True
+                closing.frame_failed(message.data, answer.frame if answer else None)
+            case WSMsgType.CLOSED:
+                error = self._ws.exception()
+                if self._knows_end or error is not None or not self._was_closed:
+                    self._knows_end = True
+                    closing.stream_ended(error)
+            case _:
+                # CLOSING: somebody has written a close frame in another task, and awaits the echo.
+                for asked in [each for each in self._asked if not each.before.is_closed][:1]:
+                    self._closed_outside(asked, has_returned=False)
+
+    def settle(self) -> None:
+        """Note, at the end of the handler, a close that went past everything that is observed."""
+        if self._ws.closed and self._ws.exception() is None and not self._knows_end:
+            self._closing.facts.reported(Report(None, None))
+
+    def _closes_itself(self) -> bool:
+        """Whether it is aiohttp that closes, inside `receive()`.
+
+        It sets `close_code` before, and nobody else closes an open socket that has one. To compare
+        tasks would cost every frame a system call, and `receive()` may run in one of its own.
+        """
+        reading = self._outer if self.reading is None else self.reading
+        if self._ws.closed:
+            return getattr(reading, "cr_running", False)
+        return reading is not None and self._ws.close_code is not None
+
+    def _settle_answer(self) -> None:
+        """Tell of a close frame whose `receive()` was cut short."""
+        answer = self._answer
+        if answer is None:
+            return
+        if answer.to_close:
+            self._closing.frame_received(close_frame(answer.code, None))
+        self._closing.frame_sent(answer.frame)
+
+
+def _unbound(wrapper: Callable[..., Any], _ws: object) -> Callable[..., Any]:
+    """Return an attribute of an object, which is bound to it already."""
+    return wrapper
+
+
+def _frame_of(code: int, message: bytes | str) -> CloseFrame:
+    """Return the close frame that aiohttp writes, made as it makes it.
+
+    Raises:
+        Exception: aiohttp cannot make one.
+    """
+    payload = struct.pack("!H", code) + (message.encode() if isinstance(message, str) else message)
+    return CloseFrame(int.from_bytes(payload[:2]), payload[2:].decode("utf-8", "replace"))
+
+
+def close_frame(code: int | None, reason: str | None) -> CloseFrame:
+    """Return a received close frame; aiohttp says 0 for a frame without a code."""
+    return CloseFrame(int(code or CloseCode.NO_STATUS_RCVD), reason or "")
