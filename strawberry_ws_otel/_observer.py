@@ -463,11 +463,12 @@ class Observer:
     def _close_called(
         self, before: "_Before", code: int, message: bytes | str, *, drain: bool
     ) -> bool:
-        self._knows_end = True
         if before.is_closed:
             if not before.by_aiohttp:
                 self._closing.redundant()
-        elif not before.is_writable:
+            return False
+        self._knows_end = True
+        if not before.is_writable:
             if not before.by_aiohttp:
                 self._closing.send_failed()
         else:

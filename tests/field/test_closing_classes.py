@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from strawberry.exceptions import ConnectionRejectionError
 
 from tests.clock import stop_clock
 from tests.conftest import LogKeeper
@@ -22,7 +23,7 @@ from tests.recorded import View, answering
 from tests.scenarios.model import BOTH, Verdict, by_client, by_server, without_frames
 from tests.scenarios.steps import LEGACY, TRANSPORT
 from tests.telemetry import Telemetry
-from tests.told import GREETING, NORMAL, connection, init, told
+from tests.told import CONNECTION, GREETING, NORMAL, connection, init, told
 from tests.wire import Client, Ended
 
 Sockets = type[web.WebSocketResponse]
@@ -153,6 +154,29 @@ async def test_what_is_read_after_such_a_close_says_nothing_of_it_either(
 
     verdict = Verdict(outcome="other", code=None, initiator="unknown")
     await closes(telemetry, library_log, close, verdict, "'CLOSED'", CONNECTING, protocol)
+
+
+async def test_a_close_after_such_a_one_is_redundant_and_no_more_is_known(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    class Closing(View):
+        async def on_ws_connect(self, context: Any) -> Any:
+            await web.WebSocketResponse.close(context["response"], code=4000)
+            raise ConnectionRejectionError
+
+    async def talk(host: Host) -> None:
+        client = await host.connect()
+        client.json({"type": "connection_init"})
+
+    await alike(telemetry, Closing, talk)
+    verdict = Verdict(outcome="other", code=None, initiator="unknown")
+    [connected] = told(telemetry, CONNECTION)
+    assert [name for name, _ in connected["events"]] == [
+        "graphql.ws.connection_init",
+        "websocket.close.redundant",
+        "websocket.close",
+    ]
+    assert_ended(telemetry, library_log, verdict)
 
 
 class Reading(web.WebSocketResponse):
