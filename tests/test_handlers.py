@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import pytest
 
 from strawberry_ws_otel._coroutines import StandIn
+from tests.arms import STRAWBERRY
 from tests.clock import stop_clock
 from tests.conftest import LogKeeper
 from tests.doubles import PipeError
@@ -57,6 +58,7 @@ def unretrieved(log: pytest.LogCaptureFixture) -> list[bytes]:
     return [mask(each.encode()) for each in said if "never retrieved" in each]
 
 
+@pytest.mark.skipif(STRAWBERRY < (0, 341), reason="older hosts keep it until the connection ends")
 async def test_a_legacy_task_that_dies_is_logged_in_the_very_words_of_the_bare_host(
     telemetry: Telemetry, library_log: LogKeeper, caplog: pytest.LogCaptureFixture
 ) -> None:

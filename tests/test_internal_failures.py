@@ -59,6 +59,7 @@ CONVERSATIONS: Final = frozenset(
         "application closes 4500 from another task",
         "application cancels the handler",
         "a source that the client stops",
+        "a subscription with a broken field",
         "application closes twice",
     }
 )

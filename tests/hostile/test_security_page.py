@@ -9,11 +9,14 @@ import pytest
 from strawberry_ws_otel import (
     OTelConfig,
     _bounds,
+    _conversation,
     _operation,
+    _operations,
     _propagation,
     _rate,
     _semconv,
     _tally,
+    _ws_operation,
 )
 from tests.hostile import bounds
 
@@ -36,6 +39,10 @@ PROMISES: Final = {
     "message events of one type and direction, and links, on one span": (
         f"the first {CONFIG.message_events}, then powers of two"
     ),
+    "results with errors of one operation that wait to be sent": f"{_ws_operation._MAX_UNSENT}",
+    "operations of one connection that wait to be handled, of which more is kept than that they"
+    " are alive": f"{_operations._MAX_WAITING}",
+    "messages without a document that wait to be handled": f"{_conversation._MAX_UNDECIDED}",
     "entries of a carrier of trace context that are looked at": f"{_propagation._MAX_ENTRIES}",
     "an entry of it, key and value": f"{_propagation._MAX_ENTRY} characters",
     "distinct values of `error.type` on metrics": (
