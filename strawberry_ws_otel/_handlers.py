@@ -19,6 +19,7 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
 from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWSHandler
 
 from strawberry_ws_otel._connection import Connection, current_connection
+from strawberry_ws_otel._conversation import Conversation
 from strawberry_ws_otel._coroutines import StandIn
 from strawberry_ws_otel._current import current
 from strawberry_ws_otel._layers import Layers, is_derived
@@ -42,13 +43,34 @@ def _is_handled(message: object) -> bool:
     return operation is not None and operation.first is message
 
 
-async def _handle(
+async def _within(
+    conversation: Conversation,
+    enter: Callable[[], Any],
+    call: Call,
+    leave: Callable[[Any, BaseException | None], None],
+) -> Any:  # noqa: ANN401  # the host's
+    """Await the host's call between `enter` and `leave`, which gets what `enter` returned."""
+    entered = error = None
+    with conversation.fuse:
+        entered = enter()
+    try:
+        return await call()
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        with conversation.fuse:
+            leave(entered, error)
+        del error
+
+
+def _handle(
     handler: Any,  # noqa: ANN401  # of either subprotocol
     message: object,
     call: Call,
     *,
     knows_documents: bool | None = None,
-) -> Any:  # noqa: ANN401  # the host's
+) -> Awaitable[Any]:
     """Handle a message as the host does, in the context that it belongs to.
 
     Args:
@@ -60,40 +82,20 @@ async def _handle(
     """
     connection, request = _serving(handler)
     if connection is None:
-        return await call()
-    conversation, handling = connection.conversation, None
-    error: BaseException | None = None
-    with conversation.fuse:
-        handling = conversation.handling(message, request, knows_documents=knows_documents)
-    try:
-        return await call()
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        with conversation.fuse:
-            conversation.handled(handling, error)
-        del error
+        return call()
+    conversation = connection.conversation
+    enter = partial(conversation.handling, message, request, knows_documents=knows_documents)
+    return _within(conversation, enter, call, conversation.handled)
 
 
-async def _run(handler: Any, call: Call, id_: object, document: object, name: object) -> Any:  # noqa: ANN401  # the host's
-    """Serve an operation as the host does, in its context, and tell how that ended."""
+def _run(handler: Any, call: Call, id_: object, document: object, name: object) -> Any:  # noqa: ANN401  # of either subprotocol
+    """Serve an operation as the host does, in its context, and note how that ended."""
     connection, request = _serving(handler)
     if connection is None:
-        return await call()
-    conversation, running = connection.conversation, None
-    error: BaseException | None = None
-    with conversation.fuse:
-        running = conversation.running(id_, document, name, request)
-    try:
-        return await call()
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        with conversation.fuse:
-            conversation.ran(running, error)
-        del error
+        return call()
+    conversation = connection.conversation
+    enter = partial(conversation.running, id_, document, name, request)
+    return _within(conversation, enter, call, conversation.ran)
 
 
 # No base class for what they have in common: an instance that a factory has made could not become
