@@ -17,10 +17,10 @@ from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._close import Facts, Verdict
 from strawberry_ws_otel._closing import Closing
 from strawberry_ws_otel._conversation import Conversation
-from strawberry_ws_otel._current import current, placement_of, span_id
+from strawberry_ws_otel._current import current, placement_of
 from strawberry_ws_otel._failsafe import Fuses
 from strawberry_ws_otel._propagation import ConnectionTrace, of_request
-from strawberry_ws_otel._spans import is_suppressed
+from strawberry_ws_otel._spans import is_suppressed, span_id
 from strawberry_ws_otel._telemetry import Telemetry
 
 

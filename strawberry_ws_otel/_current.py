@@ -20,12 +20,7 @@ from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_ID, Span
 
 from strawberry_ws_otel._failsafe import Fuse
-from strawberry_ws_otel._spans import SpanProxy, SpanRecorder
-
-
-def span_id(context: Context) -> int:
-    """Return the id of the span in `context`, 0 where there is none."""
-    return trace.get_current_span(context).get_span_context().span_id
+from strawberry_ws_otel._spans import SpanProxy, SpanRecorder, span_id
 
 
 def joined(context: Context, carried: Context) -> Context:

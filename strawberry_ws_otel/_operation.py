@@ -12,11 +12,10 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _bounds, _semconv
-from strawberry_ws_otel._current import span_id
 from strawberry_ws_otel._failsafe import Fuses
 from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._protocol import MessageType
-from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder
+from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder, span_id
 from strawberry_ws_otel._tally import Results
 from strawberry_ws_otel._telemetry import Telemetry
 

@@ -16,9 +16,9 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_ID, SpanContext
 
 from strawberry_ws_otel._config import OTelConfig
-from strawberry_ws_otel._current import joined, placement_of, span_id
+from strawberry_ws_otel._current import joined, placement_of
 from strawberry_ws_otel._failsafe import Fuse
-from strawberry_ws_otel._spans import SpanRecorder
+from strawberry_ws_otel._spans import SpanRecorder, span_id
 
 _MAX_ENTRIES: Final = 128
 """Entries of a carrier that are looked at: it is the client who decides how many there are."""

@@ -40,6 +40,11 @@ _SUPPRESSED: Final[str] = getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", 
 """The key of `suppress_instrumentation()`, for which the API has no public name."""
 
 
+def span_id(context: Context) -> int:
+    """Return the id of the span in `context`, 0 where there is none."""
+    return trace.get_current_span(context).get_span_context().span_id
+
+
 def is_kept(ordinal: int, first: int) -> bool:
     """Whether the event of this ordinal is kept: one of the `first`, or a power of two.
 
@@ -356,7 +361,7 @@ class SpanRecorder:
             self._real = INVALID_SPAN
 
     def _is_another_current(self) -> bool:
-        return _current_id(context_api.get_current()) not in {
+        return span_id(context_api.get_current()) not in {
             INVALID_SPAN_ID,
             self.context.span_id,
         }
@@ -438,7 +443,7 @@ class Spans:
                 start_time=start_time,
             )
             own = span.get_span_context()
-            if kind is SpanKind.SERVER and own.is_valid and own.span_id == _current_id(context):
+            if kind is SpanKind.SERVER and own.is_valid and own.span_id == span_id(context):
                 # A tracer that is off hands back the parent, which is somebody else's.
                 span, own = INVALID_SPAN, INVALID_SPAN_CONTEXT
             recording = span.is_recording()
@@ -454,10 +459,6 @@ class Spans:
         if recording and (dropped := _dropped(span, shown)):
             started.set(dropped)
         return started
-
-
-def _current_id(context: Context) -> int:
-    return trace.get_current_span(context).get_span_context().span_id
 
 
 def is_suppressed(context: Context) -> bool:

@@ -19,10 +19,9 @@ from strawberry_ws_otel._current import (
     joined,
     placement_of,
     replace_current,
-    span_id,
 )
 from strawberry_ws_otel._failsafe import Fuse
-from strawberry_ws_otel._spans import SpanRecorder
+from strawberry_ws_otel._spans import SpanRecorder, span_id
 from tests.conftest import LogKeeper
 from tests.talk import Place
 
