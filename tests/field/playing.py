@@ -154,6 +154,18 @@ def ticks(protocol: str, to: int = 2, **more: Any) -> Told:
     return operation(TICKS, "completed", protocol=protocol, **attributes)
 
 
+def rejected(protocol: str) -> Told:
+    """What is told of one that the application refused by an error."""
+    return operation(
+        TICKS,
+        "rejected",
+        protocol=protocol,
+        known=False,
+        events=[sent("error")],
+        error="rejected",
+    )
+
+
 def failing(protocol: str, **more: Any) -> Told:
     """What is told of a subscription whose source fails after its first result."""
     message = "the source is dry"

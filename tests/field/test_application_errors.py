@@ -18,6 +18,7 @@ from strawberry.aiohttp.views import AiohttpWebSocketAdapter
 from tests.clock import stop_clock
 from tests.conftest import LogKeeper
 from tests.field.beside import alike, assert_ended
+from tests.field.playing import ticks
 from tests.hosting import Host, part
 from tests.recorded import View
 from tests.scenarios.model import BOTH, without_frames
@@ -264,14 +265,7 @@ async def test_a_message_is_what_can_be_read_as_one(
     assert told(telemetry) == [
         connection(protocol, messages=(2, 4), operations=["subscription"]),
         init(),
-        operation(
-            TICKS,
-            "completed",
-            protocol=protocol,
-            name="Ticks",
-            results=2,
-            events=[*results_of(protocol, 1, 2), sent("complete")],
-        ),
+        ticks(protocol),
         *phases("subscription", PARSING, VALIDATION),
     ]
     assert_ended(telemetry, library_log, NORMAL)

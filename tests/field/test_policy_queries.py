@@ -36,6 +36,7 @@ from tests.field.playing import (
     one_subscription,
     operations,
     others,
+    rejected,
     served_by,
     ticks,
 )
@@ -358,14 +359,7 @@ async def test_an_operation_that_a_policy_query_forbids_is_rejected(
     assert told(telemetry) == [
         connection(protocol, messages=(2, 2), operations=[OPERATION]),
         init(),
-        operation(
-            TICKS,
-            "rejected",
-            protocol=protocol,
-            known=False,
-            events=[sent("error")],
-            error="rejected",
-        ),
+        rejected(protocol),
         *policy(OPERATION),
     ]
 

@@ -12,6 +12,7 @@ from tests.field.playing import (
     elsewhere,
     one_subscription,
     operations,
+    rejected,
     served_by,
     ticks,
 )
@@ -30,7 +31,6 @@ from tests.told import (
     init,
     operation,
     phases,
-    sent,
     told,
 )
 from tests.wire import Client
@@ -89,14 +89,7 @@ async def test_an_operation_that_a_handler_refuses_is_rejected_whoever_says_so(
     assert told(telemetry) == [
         connection(protocol, messages=(2, 2), operations=[OPERATION]),
         init(),
-        operation(
-            TICKS,
-            "rejected",
-            protocol=protocol,
-            known=False,
-            events=[sent("error")],
-            error="rejected",
-        ),
+        rejected(protocol),
     ]
 
 
@@ -170,14 +163,7 @@ async def test_an_operation_is_rejected_though_another_is_being_begun_meanwhile(
 
     await both(telemetry, served_by(Checking), talk, protocol)
     assert operations(telemetry) == [
-        operation(
-            TICKS,
-            "rejected",
-            protocol=protocol,
-            known=False,
-            events=[sent("error")],
-            error="rejected",
-        ),
+        rejected(protocol),
         ticks(protocol, id_="b"),
     ]
 

@@ -16,6 +16,7 @@ from strawberry.http.async_base_view import AsyncBaseHTTPView
 from tests.clock import stop_clock
 from tests.conftest import LogKeeper
 from tests.field.beside import assert_ended, heard
+from tests.field.playing import ticks
 from tests.frames import close_frame, encode, text_frame
 from tests.hosting import Host, part
 from tests.recorded import View, extension, recorded
@@ -33,10 +34,7 @@ from tests.told import (
     connection,
     executed,
     init,
-    operation,
     phases,
-    results_of,
-    sent,
     span,
     told,
 )
@@ -100,14 +98,7 @@ def conversation(protocol: str, **attributes: Any) -> list[Told]:
     return [
         connection(protocol, messages=(2, 4), operations=["subscription"], **attributes),
         init(),
-        operation(
-            TICKS,
-            "completed",
-            protocol=protocol,
-            name="Ticks",
-            results=2,
-            events=[*results_of(protocol, 1, 2), sent("complete")],
-        ),
+        ticks(protocol),
         *phases("subscription", PARSING, VALIDATION),
         stranger,
         executed(HELLO, name="Hello"),
