@@ -273,6 +273,7 @@ class SocketOperation(Operation):
         """
         if self.end_reason is not None:
             return
+        self._learn_type()
         self.end_reason = reason
         if self._executions > 1 and reason is EndReason.COMPLETED:
             # Those of an execution that the application has given up, and tried again.
