@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
-from strawberry_ws_otel._bounds import bounded_reason, exception_type
+from strawberry_ws_otel._limits import bounded_reason, exception_type
 from strawberry_ws_otel._semconv import OTHER
 
 
@@ -205,6 +205,24 @@ class Report(NamedTuple):
     """What went wrong instead."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerEnd:
+    """How the handler of a connection ended: all that its edge knows of it."""
+
+    exception: BaseException | None = None
+    """What left the handler."""
+    transport_error: BaseException | None = None
+    """What the transport failed with, if the handler ended because of that."""
+    transport_alive: bool | None = None
+    """Whether the transport was, when the handler was cancelled or raised; None: nobody knows."""
+    is_cancelled: bool = True
+    """Whether a `CancelledError` is the handler's own, not that of something it awaited."""
+    is_malformed: bool = False
+    """Whether the handshake is, so that the host trips over it."""
+    status: int | None = None
+    """HTTP status of a refused handshake."""
+
+
 @dataclass(slots=True)
 class Facts:
     """What is known about the end of one connection; the first close frame of a side counts."""
@@ -225,11 +243,11 @@ class Facts:
     """What left the view."""
     malformed: bool = False
     """The exception left while a message, or a handshake, was handled that is not well formed."""
-    cancelled: bool = True
+    is_cancelled: bool = True
     """Whether a `CancelledError` is the handler's own, not that of something it awaited."""
     transport_up: bool = True
     """Whether the transport was alive when the handler was cancelled or the view raised."""
-    refused: bool = False
+    is_refused: bool = False
     """The legacy `connection_error` was sent."""
     report: Report | None = None
     """All that is known of a close whose frames nobody watched."""
@@ -251,6 +269,10 @@ class Facts:
         if self.first is None:
             self.report = report
             self.initiator = Initiator.UNKNOWN
+
+    def forget(self) -> None:
+        """Let go of exceptions, whose tracebacks keep frames of the host."""
+        self.exception = self.frame_error = self.dropped = self.report = None
 
     @property
     def first(self) -> CloseFrame | None:
@@ -342,7 +364,7 @@ def _by_frame(facts: Facts, first: CloseFrame) -> Outcome:
         return _by_code(first.code, _RECEIVED)
     if facts.frame_error is not None:
         return Outcome.INVALID_FRAME
-    return _by_code(first.code, {**_SENT, **_SENT_AFTER_REFUSAL} if facts.refused else _SENT)
+    return _by_code(first.code, {**_SENT, **_SENT_AFTER_REFUSAL} if facts.is_refused else _SENT)
 
 
 def _by_code(code: int, outcomes: Mapping[int, Outcome]) -> Outcome:
@@ -359,7 +381,7 @@ def _by_frame_error(error: BaseException) -> Outcome:
 
 def _by_exception(facts: Facts, exception: BaseException) -> tuple[Outcome, BaseException | None]:
     """Judge an exception that left the view before any close frame."""
-    if isinstance(exception, _CANCELLATIONS) and facts.cancelled:
+    if isinstance(exception, _CANCELLATIONS) and facts.is_cancelled:
         up = facts.transport_up
         return Outcome.SERVER_SHUTDOWN if up else Outcome.CONNECTION_LOST, None
     # Before the upgrade aiohttp trips over a lost transport with whatever exception comes.

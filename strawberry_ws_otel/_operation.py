@@ -12,13 +12,13 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
-from strawberry_ws_otel import _bounds, _semconv
-from strawberry_ws_otel._failsafe import Fuses
+from strawberry_ws_otel import _limits, _semconv
+from strawberry_ws_otel._counts import Results
+from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._protocol import MessageType
+from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder, span_id
-from strawberry_ws_otel._tally import Results
-from strawberry_ws_otel._telemetry import Telemetry
 
 MAX_ERROR_EVENTS: Final = 10
 """Events `graphql.error` of one span."""
@@ -127,7 +127,7 @@ class Operation:
         name = self.name
         return {
             **(self._attributes or {}),
-            _semconv.OPERATION_NAME: _bounds.bounded(name, _bounds.NAME)
+            _semconv.OPERATION_NAME: _limits.bounded(name, _limits.NAME)
             if isinstance(name, str)
             else None,
             **document_attributes(self.document, captured=self.config.capture_document),
@@ -161,7 +161,7 @@ class Operation:
             self._telemetry.metrics.tally.subscribed(self.results, really=self._is_subscription)
         if self.span.recording:
             named = name is not None and self.config.name_spans_after_operation
-            bounded_name = None if name is None else _bounds.bounded(name, _bounds.NAME)
+            bounded_name = None if name is None else _limits.bounded(name, _limits.NAME)
             self.span.rename(f"{operation_type} {bounded_name}" if named else operation_type)
             self.span.set(
                 {
@@ -282,7 +282,7 @@ def document_attributes(query: object, *, captured: bool) -> Attributes:
     digest = sha256(query.encode("utf-8", "surrogatepass")).hexdigest()
     return {
         _semconv.DOCUMENT_HASH: f"sha256:{digest}",
-        _semconv.DOCUMENT: _bounds.bounded(query, len(query)) if captured else None,
+        _semconv.DOCUMENT: _limits.bounded(query, len(query)) if captured else None,
     }
 
 

@@ -12,9 +12,9 @@ import strawberry
 from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelViewMixin
-from strawberry_ws_otel._adapter import ADAPTER_LAYER
-from strawberry_ws_otel._handlers import HANDLER_LAYERS
-from strawberry_ws_otel._layers import Layers
+from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
+from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
+from strawberry_ws_otel._strawberry.layers import Layers
 from tests.hosting import hosting
 from tests.recorded import config, extension, recorded
 from tests.scenarios.steps import TRANSPORT

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strawberry_ws_otel import _bounds
-from strawberry_ws_otel._bounds import (
+from strawberry_ws_otel import _limits
+from strawberry_ws_otel._limits import (
     bounded,
     bounded_reason,
     class_name,

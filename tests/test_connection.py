@@ -20,7 +20,7 @@ from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._connection import connection_of, current_connection
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
-from strawberry_ws_otel._telemetry import Telemetry as Recording
+from strawberry_ws_otel._recording import Telemetry as Recording
 from tests.clock import Clock, stop_clock
 from tests.conftest import LogKeeper
 from tests.doubles import PIPES

@@ -9,7 +9,7 @@ from strawberry.permission import BasePermission
 from strawberry.types import ExecutionResult
 
 from strawberry_ws_otel import OTelConfig
-from strawberry_ws_otel._errors import error_attributes, error_type
+from strawberry_ws_otel._strawberry.errors import error_attributes, error_type
 
 DOCUMENT = Source("{ a\n  b\n  c }")
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from strawberry_ws_otel._failsafe import FailureLog, Fuse, Fuses
+from strawberry_ws_otel._fuse import FailureLog, Fuse, Fuses
 from tests.conftest import LIBRARY, LogKeeper
 
 pytestmark = pytest.mark.internal_error

@@ -9,8 +9,9 @@ import pytest
 from opentelemetry import metrics, trace
 from strawberry.aiohttp.views import GraphQLView
 
-from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, _extension
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
+from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
+from strawberry_ws_otel._strawberry import extension
+from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._rate import RECORDS_PER_MINUTE
 from tests.clock import Clock
 from tests.conftest import LogKeeper, is_internal

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from strawberry_ws_otel._coroutines import StandIn
+from strawberry_ws_otel._strawberry.coroutines import StandIn
 from tests.arms import STRAWBERRY
 from tests.clock import stop_clock
 from tests.conftest import LogKeeper

@@ -21,7 +21,7 @@ from strawberry_ws_otel import (
     _view,
     _ws_operation,
 )
-from strawberry_ws_otel._adapter import RecordingAdapter
+from strawberry_ws_otel._strawberry.adapter import RecordingAdapter
 from strawberry_ws_otel._closing import Closing
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._conversation import Conversation
@@ -29,15 +29,15 @@ from strawberry_ws_otel._current import Placement, Stay
 from strawberry_ws_otel._init import ConnectionInit
 from strawberry_ws_otel._log import CloseLog
 from strawberry_ws_otel._metrics import Metrics
-from strawberry_ws_otel._observer import Observer
+from strawberry_ws_otel._aiohttp.observer import Observer
 from strawberry_ws_otel._operation import Operation
 from strawberry_ws_otel._operations import Operations
 from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
 from strawberry_ws_otel._protocol import Vocabulary
-from strawberry_ws_otel._socket import RecordedSocket
+from strawberry_ws_otel._aiohttp.websocket import RecordedSocket
 from strawberry_ws_otel._spans import SpanProxy, SpanRecorder, Spans
-from strawberry_ws_otel._tally import Tally
-from strawberry_ws_otel._telemetry import Telemetry as Recording
+from strawberry_ws_otel._counts import Tally
+from strawberry_ws_otel._recording import Telemetry as Recording
 from strawberry_ws_otel._transport import Transport
 from strawberry_ws_otel._ws_operation import SocketOperation
 from tests.arms import CASES as ALL

@@ -17,10 +17,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from strawberry_ws_otel._close import CloseFrame, Facts, verdict
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
+from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._metrics import Metrics, _Registry, metrics_of
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
-from strawberry_ws_otel._tally import Tally
+from strawberry_ws_otel._counts import Tally
 from tests.conftest import LogKeeper
 from tests.doubles import PIPES, PipeError
 from tests.telemetry import Telemetry, labels
@@ -281,7 +281,7 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from strawberry_ws_otel._metrics import metrics_of
-from strawberry_ws_otel._tally import Traffic
+from strawberry_ws_otel._counts import Traffic
 
 def provider():
     reader = InMemoryMetricReader()

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import WSMessage, WSMsgType, web
 
 from strawberry_ws_otel import OTelExtension, OTelViewMixin
-from strawberry_ws_otel._observer import NotObservableError, Observer, _Observed, _observed
+from strawberry_ws_otel._aiohttp.observer import NotObservableError, Observer, _Observed, _observed
 from strawberry_ws_otel._semconv import METRIC_IO
 from strawberry_ws_otel._transport import Transport
 from tests.conftest import LogKeeper

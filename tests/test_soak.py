@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from strawberry_ws_otel import _observer
-from strawberry_ws_otel._bounds import utf8_size
+from strawberry_ws_otel._aiohttp import observer
+from strawberry_ws_otel._limits import utf8_size
 from strawberry_ws_otel._log import CloseLog
 from tests.arms import CASES, Case
 from tests.scenarios.model import by_client

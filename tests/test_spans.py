@@ -32,7 +32,7 @@ from opentelemetry.trace import (
 )
 
 from strawberry_ws_otel import OTelConfig
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
+from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
 from strawberry_ws_otel._spans import (
     NOT_STARTED,

@@ -27,7 +27,7 @@ from strawberry_ws_otel._protocol import (
     MessageType,
     vocabulary,
 )
-from strawberry_ws_otel._tally import Results, Tally, Traffic
+from strawberry_ws_otel._counts import Results, Tally, Traffic
 from tests.strategies import PROPERTY
 
 MODERN, LEGACY = vocabulary(GRAPHQL_TRANSPORT_WS), vocabulary(GRAPHQL_WS)

@@ -8,7 +8,7 @@ import pytest
 
 from strawberry_ws_otel import _semconv as name
 from strawberry_ws_otel._semconv import SPAN_CONNECTION as CONNECTION
-from strawberry_ws_otel._socket import RecordedSocket
+from strawberry_ws_otel._aiohttp.websocket import RecordedSocket
 from strawberry_ws_otel._unwatched import Unwatched
 from tests.arms import BARE, CASES, Case, converse, traced
 from tests.conftest import LogKeeper, Run, is_internal

@@ -19,7 +19,7 @@ from aiohttp import web
 from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
-from strawberry_ws_otel._failsafe import FailureLog
+from strawberry_ws_otel._fuse import FailureLog
 from strawberry_ws_otel._spans import Spans
 from tests.conftest import LIBRARY
 from tests.frames import text_frame

@@ -10,9 +10,9 @@ from prometheus_client import REGISTRY, generate_latest
 
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._close import CloseFrame
-from strawberry_ws_otel._errors import error_type
+from strawberry_ws_otel._strawberry.errors import error_type
 from strawberry_ws_otel._semconv import CLOSE_OUTCOME as OUTCOME
-from strawberry_ws_otel._telemetry import Telemetry as Recording
+from strawberry_ws_otel._recording import Telemetry as Recording
 from tests.clock import stop_clock
 from tests.conftest import LogKeeper
 from tests.hostile.bounds import unbounded_labels, unbounded_record

@@ -27,22 +27,24 @@ from strawberry import Schema
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
+    BaseGraphQLTransportWSHandler,
+)
+from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWSHandler
 from strawberry.types import ExecutionContext
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._bounds import exception_type
 from strawberry_ws_otel._config import OTelConfig, checked
-from strawberry_ws_otel._connection import connection_of, current_connection
+from strawberry_ws_otel._connection import Request, current_connection, current_request
 from strawberry_ws_otel._current import Current, Stay, current, placement_of
-from strawberry_ws_otel._errors import error_attributes, error_type
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
-from strawberry_ws_otel._handlers import SERVING
+from strawberry_ws_otel._fuse import FailureLog, Fuse
+from strawberry_ws_otel._limits import exception_type
 from strawberry_ws_otel._operation import SUBSCRIPTION, Operation, leading_operation_type
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._propagation import of_request
-from strawberry_ws_otel._request import current_request
+from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import SpanRecorder
-from strawberry_ws_otel._telemetry import Telemetry
+from strawberry_ws_otel._strawberry.errors import error_attributes, error_type
 
 _EXECUTIONS: Final = {
     Schema.stream.__code__: True,
@@ -50,6 +52,15 @@ _EXECUTIONS: Final = {
     Schema.execute_sync.__code__: False,
 }
 """The host's methods that execute, and whether they stream."""
+
+
+_SERVING: Final = frozenset(
+    {
+        BaseGraphQLTransportWSHandler.run_operation.__code__,
+        BaseGraphQLWSHandler.handle_async_results.__code__,
+    }
+)
+"""What runs as long as the host itself serves an operation."""
 
 
 def _stack() -> Iterator[CodeType]:
@@ -123,19 +134,16 @@ class _Recorder(SchemaExtension):
                 "an instance of OTelExtension serves one operation; give the class to the schema:"
                 " extensions=[OTelExtension]"
             )
-        request = current().request
-        if request is None:
-            request = unclaimed.find(context.query)
-        connection = connection_of(request)
+        request: Request | None = current_request() or unclaimed.find(context.query)
+        connection = None if request is None else request.connection
         if connection is None:
             return _Need.WHOLE
-        conversation = connection.conversation
-        operation = conversation.claim_own(context.query) or conversation.claim(
+        operation = connection.claim_own(context.query) or connection.claim(
             Execution(
                 context.query,
                 context.operation_name,
                 _is_stream,
-                partial(_is_below, SERVING),
+                partial(_is_below, _SERVING),
             ),
             request,
         )
