@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.clock import Clock, stop_clock
-from tests.telemetry import CountingIds, Telemetry
+from tests.support.clock import Clock, stop_clock
+from tests.support.telemetry import CountingIds, Telemetry
 from tests.tools.programs import INSTALL, missing
 
 Result = TypeVar("Result")

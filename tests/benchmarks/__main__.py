@@ -14,7 +14,7 @@ from tests.benchmarks.figures import Figure, exit_status
 from tests.benchmarks.plot import plot
 from tests.benchmarks.runs import Extent, measure, plan
 from tests.benchmarks.screen import progress, tables
-from tests.console import counts, open_console
+from tests.support.console import counts, open_console
 
 PACKAGES: Final = (
     "strawberry-graphql",

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 
-from tests.jobs import answer_jobs
+from tests.support.worker import answer_jobs
 
 PROTOCOL: Final = "graphql-transport-ws"
 INIT: Final = json.dumps({"type": "connection_init"})

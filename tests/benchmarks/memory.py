@@ -15,7 +15,7 @@ from tests.benchmarks.arms import BARE, BOTH, EMPTY, MIXIN, Arm, find
 from tests.benchmarks.pipes import Tracing
 from tests.benchmarks.ratios import Prices, low_decile
 from tests.benchmarks.serving import CLIENT, serving
-from tests.jobs import Worker, working
+from tests.support.worker import Worker, working
 
 KIB: Final = 1024
 WARM_UP: Final = 20

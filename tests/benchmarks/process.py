@@ -12,7 +12,7 @@ from typing import Any, Final
 from tests.benchmarks.memory import collection, growth, memory
 from tests.benchmarks.ratios import Prices, ratios
 from tests.benchmarks.scale import scale
-from tests.limits import raise_file_limit
+from tests.support.file_limit import raise_file_limit
 
 TASKS: Final[Mapping[str, Callable[..., Coroutine[Any, Any, Prices]]]] = {
     "ratios": ratios,

@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.benchmarks.arms import arms_of_process
 from tests.benchmarks.serving import CLIENT, Served, serving
-from tests.jobs import Worker, working
+from tests.support.worker import Worker, working
 
 
 @dataclass(frozen=True, slots=True)

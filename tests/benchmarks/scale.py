@@ -13,7 +13,7 @@ from tests.benchmarks.arms import ARMS, BOTH, EMPTY, find
 from tests.benchmarks.pipes import Tracing
 from tests.benchmarks.ratios import Prices
 from tests.benchmarks.serving import CLIENT, serving
-from tests.jobs import working
+from tests.support.worker import working
 
 COMPARED: Final = (find(EMPTY), find(BOTH, Tracing.SAMPLED))
 

@@ -18,10 +18,10 @@ from tests.clients.conversations import (
 from tests.clients.habits import HEARTBEAT
 from tests.clients.model import Kind
 from tests.clients.node import NodeClient
-from tests.scenarios.model import CLOSED, LIVE, Ending, by_client, without_frames
-from tests.scenarios.steps import TRANSPORT
-from tests.schema import FOREVER
-from tests.server import PATH, Server, Setup
+from tests.support.scenarios.model import CLOSED, LIVE, Ending, by_client, without_frames
+from tests.support.scenarios.steps import TRANSPORT
+from tests.support.schema import FOREVER
+from tests.support.server import PATH, Server, Setup
 from tests.tools.programs import find
 
 

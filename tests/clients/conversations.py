@@ -8,11 +8,11 @@ from typing import Any, Final
 from strawberry.exceptions import ConnectionRejectionError
 
 from tests.clients.model import PATIENCE, Kind, RealClient
-from tests.scenarios.application import say_goodbye
-from tests.scenarios.model import CLOSED, Ending, Verdict, by_server, without_frames
-from tests.scenarios.steps import LEGACY, TRANSPORT
-from tests.schema import BROKEN, FAILING, FOREVER, HELLO, INVALID, AppError
-from tests.server import Server, Setup, raises
+from tests.support.scenarios.application import say_goodbye
+from tests.support.scenarios.model import CLOSED, Ending, Verdict, by_server, without_frames
+from tests.support.scenarios.steps import LEGACY, TRANSPORT
+from tests.support.schema import BROKEN, FAILING, FOREVER, HELLO, INVALID, AppError
+from tests.support.server import Server, Setup, raises
 
 Talk = Callable[[Any, Server], Awaitable[None]]
 """What a client is told to do; some are told what only they can do."""
@@ -229,7 +229,7 @@ CONVERSATIONS: Final = (
     Conversation(
         name="on_ws_connect that fails",
         talk=knocks(),
-        truth=ending(without_frames("server_error", "tests.schema.AppError")),
+        truth=ending(without_frames("server_error", "tests.support.schema.AppError")),
         setup=Setup(connect=raises(AppError)),
     ),
 )

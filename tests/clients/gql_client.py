@@ -12,8 +12,8 @@ from gql.transport.exceptions import TransportError, TransportQueryError
 from gql.transport.websockets import WebsocketsTransport
 
 from tests.clients.model import Kind, RealClient
-from tests.scenarios.model import by_client, by_server
-from tests.scenarios.steps import LEGACY, TRANSPORT
+from tests.support.scenarios.model import by_client, by_server
+from tests.support.scenarios.steps import LEGACY, TRANSPORT
 
 Transport = type[AIOHTTPWebsocketsTransport] | type[WebsocketsTransport]
 

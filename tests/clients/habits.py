@@ -14,9 +14,9 @@ from tests.clients.conversations import (
 )
 from tests.clients.model import Kind
 from tests.clients.node import NodeClient
-from tests.scenarios.model import CLOSED, LIVE, Ending, by_client, by_server, without_frames
-from tests.schema import FOREVER, UNPARSABLE
-from tests.server import Server, Setup, wait_and_accept
+from tests.support.scenarios.model import CLOSED, LIVE, Ending, by_client, by_server, without_frames
+from tests.support.schema import FOREVER, UNPARSABLE
+from tests.support.server import Server, Setup, wait_and_accept
 
 HEARTBEAT: Final = 4.0
 """Seconds between two PINGs; half of it is the time that a client has for its PONG."""

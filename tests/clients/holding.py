@@ -4,14 +4,10 @@ import json
 from typing import Any
 
 from strawberry_ws_otel import _semconv as name
-from tests.arms import traced
 from tests.clients.conversations import Conversation, is_served
 from tests.clients.model import Kind, RealClient
 from tests.conftest import LogKeeper
-from tests.scenarios.model import Ending
-from tests.server import PATH, serving
-from tests.telemetry import Telemetry, attributes_of
-from tests.truth import (
+from tests.support.assertions import (
     OPERATIONS,
     assert_closes,
     assert_log,
@@ -21,6 +17,10 @@ from tests.truth import (
     true_connection,
     true_operations,
 )
+from tests.support.cases import traced
+from tests.support.scenarios.model import Ending
+from tests.support.server import PATH, serving
+from tests.support.telemetry import Telemetry, attributes_of
 
 
 async def hold(

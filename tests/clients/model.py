@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.scenarios.model import Verdict
+from tests.support.scenarios.model import Verdict
 
 PATIENCE: Final = 30.0
 """Seconds that a client has for anything that it is to do or to see."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 from tests.clients.model import PATIENCE, Kind, RealClient
-from tests.scenarios.model import CLOSED, by_client, by_server
-from tests.scenarios.steps import LEGACY, TRANSPORT
+from tests.support.scenarios.model import CLOSED, by_client, by_server
+from tests.support.scenarios.steps import LEGACY, TRANSPORT
 from tests.tools.programs import find
 
 SCRIPTS: Final = Path(__file__).parent / "node"

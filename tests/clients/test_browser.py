@@ -9,7 +9,7 @@ from tests.clients.browser import BROWSER, BROWSER_CONVERSATIONS
 from tests.clients.conversations import ESSENTIAL, Conversation
 from tests.clients.holding import hold
 from tests.conftest import LogKeeper
-from tests.telemetry import Telemetry
+from tests.support.telemetry import Telemetry
 
 pytestmark = pytest.mark.tools("node", "chromium")
 

@@ -7,7 +7,7 @@ from tests.clients.gql_client import GQL
 from tests.clients.holding import hold
 from tests.clients.model import Kind
 from tests.conftest import LogKeeper
-from tests.telemetry import Telemetry
+from tests.support.telemetry import Telemetry
 
 TABLE = list(spoken_by(GQL))
 

@@ -10,7 +10,7 @@ from tests.clients.holding import hold
 from tests.clients.model import Kind
 from tests.clients.node import GRAPHQL_WS, NODE, SUBSCRIPTIONS_TRANSPORT_WS
 from tests.conftest import LogKeeper
-from tests.telemetry import Telemetry
+from tests.support.telemetry import Telemetry
 
 pytestmark = pytest.mark.tools("node")
 

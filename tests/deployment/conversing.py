@@ -12,8 +12,8 @@ import socket
 import sys
 from typing import Any
 
-from tests.arms import REPRESENTATIVE, Case, converse, traced
-from tests.telemetry import Telemetry
+from tests.support.cases import REPRESENTATIVE, Case, converse, traced
+from tests.support.telemetry import Telemetry
 
 
 async def play(case: Case) -> None:

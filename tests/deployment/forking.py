@@ -17,10 +17,10 @@ from typing import Any
 from opentelemetry import metrics, trace
 
 from strawberry_ws_otel._metrics import metrics_of
-from tests.global_provider import implicit, report
-from tests.hosting import one_subscription
-from tests.recorded import View
-from tests.telemetry import Telemetry
+from tests.support.global_provider_program import implicit, report
+from tests.support.hosting import one_subscription
+from tests.support.telemetry import Telemetry
+from tests.support.views import View
 
 
 def say(told: dict[str, Any]) -> None:

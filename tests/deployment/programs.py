@@ -14,8 +14,8 @@ import aiohttp
 
 from examples.operations.measured import open_session
 from tests.deployment.receiver import Receiver
-from tests.ports import free_port
-from tests.tls import TLS
+from tests.support.ports import free_port
+from tests.support.tls import TLS
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.deployment.programs import ROOT, Program, running, until
-from tests.ports import free_port
+from tests.support.ports import free_port
 from tests.tools.programs import find
 
 CONFIGURATION = ROOT / "examples" / "deployment" / "nginx.conf"

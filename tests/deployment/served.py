@@ -7,11 +7,11 @@ import asyncio
 import sys
 from collections.abc import Callable
 
-from tests import global_provider
 from tests.deployment.forking import in_child, say, serve, serve_into
-from tests.global_provider import TELEMETRY, implicit, report, set_providers
-from tests.hosting import hosting, one_subscription, part
-from tests.telemetry import Telemetry
+from tests.support import global_provider_program as global_provider
+from tests.support.global_provider_program import TELEMETRY, implicit, report, set_providers
+from tests.support.hosting import hosting, one_subscription, part
+from tests.support.telemetry import Telemetry
 
 
 def providers_of_the_parent() -> Callable[[], None]:

@@ -10,11 +10,11 @@ import pytest
 from examples.deployment.forwarded import forwarded
 from strawberry_ws_otel import _semconv as name
 from tests.deployment.proxy import Settings, proxying
-from tests.hosting import Host, hosting
-from tests.recorded import recorded
-from tests.schema import make_schema
-from tests.telemetry import Telemetry, attributes_of
-from tests.truth import connection_span
+from tests.support.assertions import connection_span
+from tests.support.hosting import Host, hosting
+from tests.support.schema import make_schema
+from tests.support.telemetry import Telemetry, attributes_of
+from tests.support.views import recorded
 
 ELSEWHERE = "127.0.0.2"
 """An address that is this machine's too, and no proxy's."""

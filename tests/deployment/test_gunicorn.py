@@ -25,7 +25,7 @@ from tests.deployment.programs import (
     until,
 )
 from tests.deployment.receiver import Receiver, settled
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 pytest.importorskip("gunicorn", reason="gunicorn needs fork")
 

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.arms import BARE, Arm, Case, traced
 from tests.conftest import LogKeeper, Run
+from tests.contract.test_transcripts import mask
 from tests.deployment.programs import ROOT
 from tests.deployment.proxy import Proxy, Settings, proxying
-from tests.frames import Frame, Opcode
-from tests.scenarios.application import say_goodbye
-from tests.scenarios.model import LIVE, Scenario, Verdict, by_client, by_server, play
-from tests.scenarios.network import LOST, SILENT
-from tests.scenarios.steps import (
+from tests.support.assertions import assert_truth
+from tests.support.cases import BARE, Arm, Case, traced
+from tests.support.frames import Frame, Opcode
+from tests.support.raw_client import Client
+from tests.support.scenarios.application import say_goodbye
+from tests.support.scenarios.model import LIVE, Scenario, Verdict, by_client, by_server, play
+from tests.support.scenarios.network import LOST, SILENT
+from tests.support.scenarios.steps import (
     TRANSPORT,
     Step,
     asks,
@@ -29,12 +32,9 @@ from tests.scenarios.steps import (
     silent,
     steps,
 )
-from tests.schema import TICKS
-from tests.server import Server, Setup, serving
-from tests.telemetry import Telemetry
-from tests.test_transcripts import mask
-from tests.truth import assert_truth
-from tests.wire import Client
+from tests.support.schema import TICKS
+from tests.support.server import Server, Setup, serving
+from tests.support.telemetry import Telemetry
 
 RUNBOOK = ROOT / "docs" / "runbook.md"
 SOON = Settings(shutdown="1s")

@@ -11,7 +11,7 @@ import pytest
 from strawberry_ws_otel import _semconv as name
 from tests.deployment.programs import OURS, PLAINLY, STRICT, Way, serving, until
 from tests.deployment.receiver import Account, Receiver, settled
-from tests.tls import TLS
+from tests.support.tls import TLS
 
 GONE, LIVE = 3, 5
 SECURE: Final = TLS.make()

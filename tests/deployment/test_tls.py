@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.arms import REPRESENTATIVE, Case, converse, traced
 from tests.conftest import LogKeeper, Run
-from tests.scenarios.model import BOTH, LIVE, Scenario, by_client
-from tests.scenarios.network import LOST
-from tests.scenarios.steps import TRANSPORT, Step, closes, handshake, live, steps
-from tests.server import Server, Setup
-from tests.telemetry import Telemetry, attributes_of
-from tests.test_closes import hold
-from tests.test_transcripts import compare
-from tests.tls import TLS
-from tests.truth import connection_span
-from tests.wire import Client
+from tests.contract.test_closes import hold
+from tests.contract.test_transcripts import compare
+from tests.support.assertions import connection_span
+from tests.support.cases import REPRESENTATIVE, Case, converse, traced
+from tests.support.raw_client import Client
+from tests.support.scenarios.model import BOTH, LIVE, Scenario, by_client
+from tests.support.scenarios.network import LOST
+from tests.support.scenarios.steps import TRANSPORT, Step, closes, handshake, live, steps
+from tests.support.server import Server, Setup
+from tests.support.telemetry import Telemetry, attributes_of
+from tests.support.tls import TLS
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,381 @@
+"""Whatever of our own code fails, and however: nobody can tell from the conversation."""
+
+from dataclasses import replace
+from itertools import cycle
+from typing import Any, Final, NoReturn
+
+import pytest
+from strawberry.aiohttp.views import GraphQLView
+
+from strawberry_ws_otel import (
+    _adapter,
+    _connection,
+    _conversation,
+    _extension,
+    _init,
+    _observer,
+    _operation,
+    _operations,
+    _propagation,
+    _spans,
+    _view,
+    _ws_operation,
+)
+from strawberry_ws_otel._strawberry.adapter import RecordingAdapter
+from strawberry_ws_otel._connection import Closing
+from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._connection import Conversation
+from strawberry_ws_otel._current import Placement, Stay
+from strawberry_ws_otel._connection import ConnectionInit
+from strawberry_ws_otel._log import CloseLog
+from strawberry_ws_otel._metrics import Metrics
+from strawberry_ws_otel._aiohttp.websocket import Observer
+from strawberry_ws_otel._operation import Operation
+from strawberry_ws_otel._operations import Operations
+from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
+from strawberry_ws_otel._protocol import Vocabulary
+from strawberry_ws_otel._aiohttp.websocket import RecordedSocket
+from strawberry_ws_otel._spans import SpanProxy, SpanRecorder, Spans
+from strawberry_ws_otel._counts import Tally
+from strawberry_ws_otel._recording import Telemetry as Recording
+from strawberry_ws_otel._aiohttp.websocket import Transport
+from strawberry_ws_otel._ws_operation import SocketOperation
+from tests.conftest import LogKeeper, Run, is_internal
+from tests.support.cases import CASES as ALL
+from tests.support.cases import traced
+from tests.support.hosting import Host, hosting
+from tests.support.schema import HELLO, PARTIAL, TICKS, make_schema
+from tests.support.telemetry import Telemetry
+from tests.support.twins import Transcripts, Twins
+from tests.support.views import View, extension, recorded
+
+CONVERSATIONS: Final = frozenset(
+    {
+        "three operations at once",
+        "client closes 4499",
+        "client resets",
+        "client sends bad UTF-8",
+        "a syntax error, and the client answers a transport that is gone",
+        "application closes 4500 from another task",
+        "application cancels the handler",
+        "a source that the client stops",
+        "a subscription with a broken field",
+        "application closes twice",
+    }
+)
+CASES: Final = list(
+    {case.scenario.name: case for case in ALL if case.scenario.name in CONVERSATIONS}.values()
+)
+PLACES: Final[list[tuple[object, str]]] = [
+    # The view.
+    (Recording, "fuses"),
+    (Recording, "is_current"),
+    (Stay, "__init__"),
+    (Stay, "leave"),
+    (_view, "_attributes"),
+    (_view, "_begin"),
+    (_view, "_handshake"),
+    (_view, "get_current"),
+    (_view, "opened"),
+    # The socket.
+    (Observer, "__init__"),
+    (Observer, "_closes_itself"),
+    (Observer, "_frame_received"),
+    (Observer, "_settle_answer"),
+    (Observer, "close_called"),
+    (Observer, "remove"),
+    (RecordedSocket, "__init__"),
+    (RecordedSocket, "forget"),
+    (RecordedSocket, "open"),
+    (RecordedSocket, "release"),
+    (RecordedSocket, "settle"),
+    (Transport, "__init__"),
+    (Transport, "alive"),
+    (Transport, "writable"),
+    (_observer, "close_frame"),
+    (_observer, "utf8_size"),
+    # The adapter.
+    (RecordingAdapter, "_otel_made"),
+    (_adapter, "opened"),
+    # The connection.
+    (CloseLog, "closed"),
+    (Closing, "attributes"),
+    (Closing, "decide"),
+    (Closing, "forget"),
+    (Closing, "frame_failed"),
+    (Closing, "frame_received"),
+    (Closing, "frame_sent"),
+    (Closing, "redundant"),
+    (Closing, "send_failed"),
+    (Closing, "socket_failed"),
+    (Closing, "stream_ended"),
+    (Closing, "tell"),
+    (Connection, "__init__"),
+    (Connection, "_describe"),
+    (Connection, "_log"),
+    (Connection, "opened"),
+    (ConnectionTrace, "__init__"),
+    (ConnectionTrace, "forget"),
+    (ConnectionTrace, "init"),
+    (ConnectionTrace, "link"),
+    (ConnectionTrace, "operation"),
+    (Parentage, "__new__"),
+    (Placement, "__init__"),
+    (Placement, "removed_from"),
+    (_connection, "of_request"),
+    (_connection, "placement_of"),
+    (_connection, "span_id"),
+    (_propagation, "span_id"),
+    # The conversation.
+    (ConnectionInit, "__init__"),
+    (ConnectionInit, "end"),
+    (ConnectionInit, "start"),
+    (Conversation, "__init__"),
+    (Conversation, "claim_own"),
+    (Conversation, "close_sent"),
+    (Conversation, "ended"),
+    (Conversation, "forget"),
+    (Conversation, "frame_received"),
+    (Conversation, "going_down"),
+    (Conversation, "handled"),
+    (Conversation, "handling"),
+    (Conversation, "judged"),
+    (Conversation, "not_sent"),
+    (Conversation, "opened"),
+    (Conversation, "ran"),
+    (Conversation, "reading_failed"),
+    (Conversation, "received"),
+    (Conversation, "running"),
+    (Conversation, "sent"),
+    (Conversation, "stopped"),
+    (Conversation, "summary"),
+    (Vocabulary, "read"),
+    (Vocabulary, "speak"),
+    (_conversation, "current"),
+    (_init, "application_context"),
+    (_init, "placement_of"),
+    # Operations.
+    (Operation, "__init__"),
+    (Operation, "delivered"),
+    (Operation, "describe"),
+    (Operation, "finish"),
+    (Operation, "phase"),
+    (Operation, "start"),
+    (Operations, "accept"),
+    (Operations, "begin"),
+    (Operations, "connection_closed"),
+    (Operations, "done"),
+    (Operations, "handler_lives"),
+    (Operations, "is_ours"),
+    (Operations, "last_message_sent"),
+    (Operations, "sender"),
+    (Operations, "start"),
+    (Operations, "stop"),
+    (Operations, "to_handle"),
+    (Operations, "to_run"),
+    (SocketOperation, "__init__"),
+    (SocketOperation, "accept"),
+    (SocketOperation, "end"),
+    (SocketOperation, "errors"),
+    (SocketOperation, "forget"),
+    (SocketOperation, "result_sent"),
+    (SocketOperation, "start_handling"),
+    (_operation, "document_attributes"),
+    (_operations, "application_context"),
+    (_operations, "current"),
+    (_operations, "is_being_cancelled"),
+    (_ws_operation, "placement_of"),
+    # Spans and metrics.
+    (Metrics, "record"),
+    (SpanProxy, "__init__"),
+    (SpanRecorder, "__init__"),
+    (SpanRecorder, "_is_another_current"),
+    (SpanRecorder, "link"),
+    (SpanRecorder, "message"),
+    (SpanRecorder, "numbered_message"),
+    (SpanRecorder, "rename"),
+    (Spans, "start"),
+    (Tally, "begun"),
+    (Tally, "ended"),
+    (Tally, "frame_failed"),
+    (Tally, "opened"),
+    (Tally, "subscribed"),
+    (_spans, "is_suppressed"),
+    (_spans, "present"),
+]
+
+BEGINNINGS: Final[list[tuple[object, str]]] = [
+    (Connection, "__init__"),
+    (ConnectionTrace, "__init__"),
+    (Conversation, "__init__"),
+    (Parentage, "__new__"),
+    (Placement, "__init__"),
+    (RecordedSocket, "__init__"),
+    (Recording, "fuses"),
+    (Recording, "is_current"),
+    (SpanProxy, "__init__"),
+    (SpanRecorder, "__init__"),
+    (Spans, "start"),
+    (Transport, "__init__"),
+    (_connection, "of_request"),
+    (_connection, "placement_of"),
+    (_connection, "span_id"),
+    (_spans, "is_suppressed"),
+    (_view, "_begin"),
+    (_view, "_handshake"),
+    (_view, "get_current"),
+]
+"""Where a connection that fails has not begun, and is not counted."""
+
+ENDINGS: Final[list[tuple[object, str]]] = [
+    (ConnectionInit, "end"),
+    (ConnectionTrace, "__init__"),
+    (Conversation, "__init__"),
+    (Conversation, "ended"),
+    (Metrics, "record"),
+    (Operation, "finish"),
+    (Operations, "connection_closed"),
+    (Placement, "__init__"),
+    (SocketOperation, "end"),
+    (SpanProxy, "__init__"),
+    (SpanRecorder, "__init__"),
+    (Tally, "ended"),
+    (_connection, "placement_of"),
+    (_connection, "span_id"),
+]
+"""What ends spans, or would, and what fails when a connection's span has just been started."""
+
+HTTP_PLACES: Final[list[tuple[object, str]]] = [
+    (Operation, "__init__"),
+    (Operation, "delivered"),
+    (Operation, "describe"),
+    (Operation, "errors"),
+    (Operation, "finish"),
+    (Operation, "phase"),
+    (Operation, "start"),
+    (Recording, "fuses"),
+    (Recording, "is_current"),
+    (Stay, "__init__"),
+    (Stay, "leave"),
+    (_extension, "current"),
+    (_extension, "current_connection"),
+    (_extension, "current_request"),
+    (_extension, "error_attributes"),
+    (_extension, "error_type"),
+    (_extension, "get_current"),
+    (_extension, "of_request"),
+    (_extension, "placement_of"),
+    (_operation, "document_attributes"),
+]
+
+
+VIEW_PLACES: Final[list[tuple[object, str]]] = [
+    (Recording, "is_current"),
+    (Stay, "__init__"),
+    (Stay, "leave"),
+    (_view, "_handshake"),
+    (_view, "current"),
+]
+"""What a view does with a request that is no handshake."""
+
+
+class OwnError(Exception):
+    pass
+
+
+class Failures:
+    """A function of ours that only raises."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._errors = cycle([OwnError, MemoryError, RecursionError])
+
+    def __call__(self, *_arguments: object, **_keywords: object) -> NoReturn:
+        self.count += 1
+        raise next(self._errors)
+
+    def replace(self, owner: object, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Fail where `owner` calls `name`."""
+        is_property = isinstance(getattr(owner, name), property)
+        # A function, which becomes a method of a class; an instance would not.
+        fails = lambda *_arguments, **_keywords: self()  # noqa: E731
+        monkeypatch.setattr(owner, name, property(fails) if is_property else fails)
+
+
+def names(places: list[tuple[object, str]]) -> list[str]:
+    return [f"{getattr(owner, '__name__', owner)}.{name}" for owner, name in places]
+
+
+@pytest.mark.internal_error
+@pytest.mark.usefixtures("frozen_garbage")
+@pytest.mark.parametrize(("owner", "name"), PLACES, ids=names(PLACES))
+def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913, PLR0917  # fixtures
+    owner: object,
+    name: str,
+    bare: Transcripts,
+    run: Run[Any],
+    telemetry: Telemetry,
+    library_log: LogKeeper,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    twins = Twins(CASES, bare, run, caplog)
+    failures = Failures()
+    failures.replace(owner, name, monkeypatch)
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    # Each class of an extension has a log of its own, with its bound.
+    assert twins.play(replace(arm, extensions=(extension(telemetry),))) == twins.bare
+    assert failures.count
+    assert any(map(is_internal, library_log.records))
+    if (owner, name) not in ENDINGS:
+        assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.total("websocket.server.active_connections") == 0
+    begun = 0 if (owner, name) in BEGINNINGS else len(CASES)
+    assert telemetry.total("websocket.server.closes") == begun
+
+
+async def answers(view: GraphQLView[Any, Any]) -> list[Any]:
+    async with hosting(view) as host:
+        posts = [await host.post({"query": document}) for document in (HELLO, PARTIAL, "{")]
+        return [*posts, await stream(host)]
+
+
+async def stream(host: Host) -> list[str]:
+    accept = {"Accept": "multipart/mixed;boundary=graphql;subscriptionSpec=1.0,application/json"}
+    async with host.session.post(host.url, json={"query": TICKS}, headers=accept) as response:
+        return (await response.text()).split("--graphql")
+
+
+@pytest.mark.internal_error
+@pytest.mark.parametrize(("owner", "name"), HTTP_PLACES, ids=names(HTTP_PLACES))
+async def test_a_failure_of_our_own_changes_nothing_over_http(
+    owner: object,
+    name: str,
+    telemetry: Telemetry,
+    library_log: LogKeeper,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bare = await answers(View(schema=make_schema()))
+    failures = Failures()
+    failures.replace(owner, name, monkeypatch)
+    assert await answers(View(schema=make_schema(extension(telemetry)))) == bare
+    assert failures.count
+    assert any(map(is_internal, library_log.records))
+
+
+@pytest.mark.internal_error
+@pytest.mark.parametrize(("owner", "name"), VIEW_PLACES, ids=names(VIEW_PLACES))
+async def test_a_failure_of_our_own_in_a_view_changes_nothing_over_http(
+    owner: object,
+    name: str,
+    telemetry: Telemetry,
+    library_log: LogKeeper,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bare = await answers(View(schema=make_schema()))
+    failures = Failures()
+    failures.replace(owner, name, monkeypatch)
+    view = recorded(telemetry)(schema=make_schema(extension(telemetry)))
+    assert await answers(view) == bare
+    assert failures.count
+    assert any(map(is_internal, library_log.records))

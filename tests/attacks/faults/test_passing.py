@@ -1,0 +1,72 @@
+"""What goes past the observed methods is told all the same, and nobody notices."""
+
+from typing import Any
+
+import pytest
+
+from tests.attacks.faults.test_unwatched import on
+from tests.conftest import LogKeeper, Run
+from tests.contract.test_transcripts import ONE_EACH, play
+from tests.support.assertions import assert_truth
+from tests.support.cases import BARE, CASES, Case, converse, traced
+from tests.support.faults.bypassing_sockets import METHODS, PASSING, ByName, Wrapped
+from tests.support.scenarios.model import Scenario, by_client
+from tests.support.scenarios.steps import TRANSPORT, closes, live, steps
+from tests.support.server import Server, Setup
+from tests.support.telemetry import Telemetry
+
+pytestmark = pytest.mark.usefixtures("frozen_garbage")
+
+
+def is_first(case: Case) -> bool:
+    """Whether it is the scenario in the first of its subprotocols and settings."""
+    own = case.scenario
+    return (case.protocol, case.handler_cancellation) == (own.protocols[0], own.cancellations[0])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if is_first(case)], ids=str)
+@pytest.mark.parametrize("passing", PASSING)
+def test_what_is_told_is_the_truth(
+    passing: str, case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    client = run(converse(on(PASSING[passing], case), arm)).client
+    assert_truth(case, client, telemetry, library_log)
+
+
+@pytest.mark.parametrize("passing", PASSING)
+def test_nobody_can_tell_from_the_conversation(
+    passing: str, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    cases = [on(PASSING[passing], case) for case in ONE_EACH]
+    told = {str(case): play(case, arm, run, caplog) for case in cases}
+    assert told == {str(case): play(case, BARE, run, caplog) for case in cases}
+
+
+def test_a_socket_has_the_attributes_of_the_application_back_in_the_end(
+    run: Run[Any], telemetry: Telemetry
+) -> None:
+    found: list[tuple[Wrapped, dict[str, Any]]] = []
+
+    async def look(server: Server) -> None:
+        socket = server.socket
+        assert isinstance(socket, Wrapped)
+        found.append((socket, {name: vars(socket)[name] for name in METHODS}))
+
+    case = Case(
+        Scenario(
+            name="attributes",
+            talk=steps(live, closes(1000)),
+            verdict=by_client("normal", 1000),
+            setup=Setup(socket_class=Wrapped, context=look),
+        ),
+        TRANSPORT,
+        handler_cancellation=False,
+    )
+    run(converse(case, traced(telemetry.tracer_provider, telemetry.meter_provider)))
+    [(socket, during)] = found
+    own = {name: value.func for name in METHODS if (value := vars(socket)[name])}
+    assert own == {name: getattr(ByName, name) for name in METHODS}
+    assert all(during[name] is not vars(socket)[name] for name in METHODS)
+    assert not [name for name in vars(socket) if "otel" in name]

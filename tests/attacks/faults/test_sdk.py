@@ -1,0 +1,84 @@
+"""Whatever of the SDK breaks, and whenever: nobody can tell from the conversation."""
+
+import pytest
+
+from strawberry_ws_otel import _semconv as name
+from tests.conftest import LogKeeper, is_internal
+from tests.support.cases import Case
+from tests.support.faults.conversations import TALKS
+from tests.support.faults.sdk import FAULTS, Fault, nothing, struck
+from tests.support.hosting import hosting, part
+from tests.support.schema import make_schema
+from tests.support.telemetry import Telemetry
+from tests.support.twins import Twins
+from tests.support.views import config, extension, recorded
+
+pytestmark = pytest.mark.internal_error
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_sdk_changes_nothing_and_counts_stay_true(
+    fault: str, twins: Twins, library_log: LogKeeper
+) -> None:
+    for case in TALKS:
+        library_log.records.clear()
+        hold(FAULTS[fault], case, twins, library_log)
+
+
+def hold(fault: Fault, case: Case, twins: Twins, log: LogKeeper) -> None:
+    telemetry = fault.make()
+    arm, done = struck(fault, telemetry)
+    with fault.lasting():
+        assert twins.once(case, arm) == twins.bare[str(case)]
+    if fault.strikes is not nothing and not done.yet:
+        fault = FAULTS["nothing breaks"]  # nobody logged in
+    assert sum(map(is_internal, log.records)) in fault.logged
+    assert_counted(case, telemetry)
+    assert_spans(fault, case, telemetry)
+
+
+def assert_counted(case: Case, telemetry: Telemetry) -> None:
+    assert telemetry.total(name.METRIC_CLOSES) == 1
+    assert (
+        telemetry.total(name.METRIC_CLOSES, {name.CLOSE_OUTCOME: case.scenario.verdict.outcome})
+        == 1
+    )
+    assert telemetry.total(name.METRIC_CONNECTION_DURATION) == 1
+    assert telemetry.total(name.METRIC_ACTIVE_CONNECTIONS) == 0
+    assert telemetry.total(name.METRIC_SUBSCRIPTIONS_ACTIVE) == 0
+
+
+def assert_spans(fault: Fault, case: Case, telemetry: Telemetry) -> None:
+    """No span that the SDK has given us is left without its end, or ended twice."""
+    ledger, exported = telemetry.ledger, len(telemetry.spans())
+    assert set(ledger.ended.values()) <= {1}
+    match fault.spans:
+        case "all":
+            assert ledger.started == ledger.ended
+            assert exported == len(ledger.ended) > 0
+        case "some":
+            assert 0 < exported <= len(ledger.ended) <= len(ledger.started)
+        case "none":
+            assert exported == 0
+
+
+async def test_providers_that_are_replaced_hold_for_the_connections_that_begin_then(
+    telemetry: Telemetry,
+) -> None:
+    later = Telemetry()
+    view = recorded(telemetry)(schema=make_schema(extension(telemetry)))
+    async with hosting(view) as host:
+        before = await host.acknowledged()
+        setattr(view, "otel_config", config(later))  # noqa: B010  # the mixin's, which mypy cannot see
+        after = await host.acknowledged()
+        active = [each.total(name.METRIC_ACTIVE_CONNECTIONS) for each in (telemetry, later)]
+        await part(before)
+        await part(after)
+        await host.served()
+    assert active == [1, 1]
+    for each in (telemetry, later):
+        assert len(each.spans(name.SPAN_CONNECTION)) == 1
+        assert each.ledger.started == each.ledger.ended
+        assert each.total(name.METRIC_CLOSES) == 1
+        assert each.total(name.METRIC_ACTIVE_CONNECTIONS) == 0
+    later.shutdown()

@@ -1,0 +1,431 @@
+"""Whatever a connection is told, in whatever order, nothing is raised, lost or told twice."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+
+from strawberry_ws_otel._close import CloseCode, CloseFrame
+from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._connection import Handling, Running
+from strawberry_ws_otel._operations import Execution, unclaimed
+from strawberry_ws_otel._ws_operation import EndReason
+from tests.attacks.hostile.bounds import unbounded_labels, unbounded_span
+from tests.support.fake_connection import BOTH, RESULT, START, STOP, Place, Talk
+from tests.support.strategies import MESSAGE_TYPES, PROPERTY, any_json, any_text, ids, messages
+from tests.support.telemetry import Telemetry, attributes_of
+from tests.support.views import config
+
+FAILURES: Final[tuple[BaseException, ...]] = (
+    ValueError("bad"),
+    ValueError("\ud800" * 1000),
+    RecursionError(),
+    TypeError(),
+    TimeoutError(),
+    ConnectionResetError(),
+    asyncio.CancelledError(),
+    KeyboardInterrupt(),
+)
+
+Tell = Callable[[Connection, CloseFrame, BaseException], object]
+
+TELLS: Final[tuple[Tell, ...]] = (
+    lambda connection, frame, error: connection.closing.redundant(),
+    lambda connection, frame, error: connection.closing.send_failed(),
+    lambda connection, frame, error: connection.closing.stream_ended(None),
+    lambda connection, frame, error: connection.closing.socket_failed(None),
+    lambda connection, frame, error: connection.closing.frame_sent(frame),
+    lambda connection, frame, error: connection.closing.frame_received(frame),
+    lambda connection, frame, error: connection.closing.dropped(error),
+    lambda connection, frame, error: connection.closing.frame_failed(ValueError(), frame),
+    lambda connection, frame, error: connection.closing.stream_ended(error),
+    lambda connection, frame, error: connection.closing.socket_failed(error),
+    lambda connection, frame, error: connection.closing.frame_failed(error, None),
+    lambda connection, frame, error: connection.conversation.reading_failed(error),
+)
+"""What edges tell, beside messages."""
+
+MOVES: Final[tuple[Callable[[Place, Place], object], ...]] = (
+    lambda place, other: place.attach(Context()),
+    lambda place, other: place.attach(other.context),
+)
+"""What an application does to its context: it begins anew, or goes on with that of other code."""
+
+short_ids = st.sampled_from(["1", "2"])
+protocols = st.sampled_from([*BOTH, None])
+codes = st.sampled_from(list(CloseCode)) | st.integers(0, 70_000)
+frames = st.builds(CloseFrame, codes, any_text | st.just("\ud800" * 200))
+errors = st.sampled_from(FAILURES)
+failures = st.none() | errors
+documents = st.sampled_from([None, "{ n }", "{ other }"])
+sent_names = st.sampled_from(["result", "result", "error", "complete"])
+names = st.none() | any_text | st.just("N" * 1000)
+yes_or_no = st.sampled_from([lambda: True, lambda: False])
+executions = st.builds(Execution, documents, st.none(), yes_or_no, yes_or_no)
+types = st.sampled_from(["query", "mutation", "subscription"])
+mappings = st.fixed_dictionaries(
+    {}, optional={"type": st.sampled_from(MESSAGE_TYPES) | any_json, "id": ids, "payload": any_json}
+)
+
+
+def new_document() -> str:
+    """A document as each message brings it: an object of its own."""
+    document: str = json.loads('"{ n }"')
+    return document
+
+
+class Told(Talk):
+    """A connection, and what it has been told."""
+
+    def __init__(self, telemetry: Telemetry, **options: Any) -> None:
+        super().__init__(config(telemetry, **options))
+        self.upgraded = self.over = False
+        self.unread = 0
+        self.newest: tuple[object] | None = None
+        """The message that was received last, unless it was handled."""
+        self.messages: Counter[str] = Counter()
+
+    def notes(self, direction: str, times: int = 1) -> None:
+        """Count messages until the end; without an upgrade, none of them will have been one."""
+        if not self.over:
+            self.messages[direction] += times
+
+    def settles(self) -> None:
+        """Each frame of which no message was made is one all the same."""
+        self.notes("receive", self.unread)
+        self.unread = 0
+
+    def reads(self, value: Any) -> None:
+        """A message is made of a frame."""
+        if not self.over:
+            self.unread = max(0, self.unread - 1)
+            self.newest = (value,)
+            self.notes("receive")
+
+    def is_newest(self, value: Any) -> bool:
+        return self.newest is not None and self.newest[0] is value
+
+
+@dataclass
+class Work:
+    """Something that the host is at, and where."""
+
+    told: Told
+    place: Place
+    is_at: Handling | Running | None
+    what: Any
+    """The message, or the id of the operation."""
+
+
+def one_of(machine_has: str) -> st.SearchStrategy[Any]:
+    """One of the connections, places or works that the machine has by then."""
+    return st.runner().flatmap(lambda machine: st.sampled_from(getattr(machine, machine_has)))
+
+
+anyone = one_of("all")
+"""Any connection, the view of which may be done: tasks outlive it, and go on telling."""
+alive = one_of("living")
+places = one_of("places")
+while_alive = precondition(lambda machine: bool(machine.living))
+while_running = precondition(lambda machine: bool(machine.runs))
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Several connections of one server, told anything by anybody at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # What an example that failed has left is not the next one's.
+        unclaimed._by_document.clear()
+        self.all: list[Told] = []
+        self.places = [Place()]
+        self.asked: list[tuple[Told, Any]] = []
+        self.handlings: list[Work] = []
+        self.runs: list[Work] = []
+        self.telemetry = Telemetry()
+        self.options: dict[str, Any] = {}
+
+    @initialize(
+        protocol=st.sampled_from(BOTH),
+        sampled=st.booleans(),
+        shape=st.sampled_from(["linked", "nested"]),
+        mode=st.sampled_from(["parent", "link", "ignore"]),
+        events=st.sampled_from([0, 1, 8]),
+        ordinary=st.sampled_from([(), ("connection_lost", 4100)]),
+    )
+    def configure(self, *, sampled: bool, **options: Any) -> None:
+        self.telemetry = Telemetry(sampler=ALWAYS_ON if sampled else ALWAYS_OFF)
+        self.options = {
+            "trace_shape": options["shape"],
+            "remote_context": options["mode"],
+            "message_events": options["events"],
+            "normal_outcomes": options["ordinary"],
+        }
+        self.connects(options["protocol"], upgraded=True)
+        self.starts(self.all[0], "1", "subscription")
+
+    @property
+    def living(self) -> list[Told]:
+        return [told for told in self.all if not told.over]
+
+    @precondition(lambda self: len(self.all) < 3)
+    @rule(protocol=protocols, upgraded=st.booleans())
+    def connects(self, protocol: str | None, *, upgraded: bool) -> None:
+        told = Told(self.telemetry, **self.options)
+        self.all.append(told)
+        self.places.append(told.reader)
+        if upgraded:
+            self.opens(told, protocol)
+
+    # --- What the edges tell -----------------------------------------------------------------
+
+    @rule(told=anyone, protocol=protocols)
+    def opens(self, told: Told, protocol: str | None) -> None:
+        told.upgraded |= not told.over
+        told.opens(protocol)
+
+    @rule(told=anyone, size=st.integers(0, 1 << 20), ahead=st.booleans())
+    def frame_received(self, told: Told, size: int, *, ahead: bool) -> None:
+        told.connection.conversation.reads_ahead |= ahead
+        if not told.connection.conversation.reads_ahead:
+            told.settles()
+        told.unread += 1
+        told.connection.conversation.frame_received(size)
+
+    @rule(told=anyone, value=messages, place=places)
+    def received(self, told: Told, value: Any, place: Place) -> None:
+        told.reads(value)
+        place.run(told.connection.conversation.received, value)
+
+    @rule(told=anyone, value=messages, place=places, knows=st.none() | st.booleans())
+    def handling(self, told: Told, value: Any, place: Place, *, knows: bool | None) -> None:
+        """The host handles a message that it may have got behind our back."""
+        reads_ahead = told.connection.conversation.reads_ahead
+        if told.unread and not reads_ahead and not told.is_newest(value):
+            told.reads(value)
+        handling = place.run(
+            told.connection.conversation.handling, value, told.request, knows_documents=knows
+        )
+        self.handlings.append(Work(told, place, handling, value))
+
+    @precondition(lambda self: self.handlings)
+    @rule(work=one_of("handlings"), error=failures)
+    def handled(self, work: Work, error: BaseException | None) -> None:
+        self.handlings.remove(work)
+        if work.is_at is not None and not work.told.over and work.told.is_newest(work.what):
+            work.told.newest = None
+        work.place.run(work.told.connection.conversation.handled, work.is_at, error)
+
+    @rule(told=anyone, id_=short_ids, document=documents, place=places)
+    def running(self, told: Told, id_: str, document: str | None, place: Place) -> None:
+        conversation = told.connection.conversation
+        running = place.run(conversation.running, id_, document, None, told.request)
+        self.runs.append(Work(told, place, running, id_))
+
+    @while_running
+    @rule(work=one_of("runs"), error=failures)
+    def ran(self, work: Work, error: BaseException | None) -> None:
+        self.runs.remove(work)
+        work.place.run(work.told.connection.conversation.ran, work.is_at, error)
+
+    @rule(told=anyone, type_=st.sampled_from(["connection_ack", "connection_error"]))
+    def greets(self, told: Told, type_: str) -> None:
+        value = {"type": "connection_init", "payload": {}}
+        self.received(told, value, told.reader)
+        self.handling(told, value, told.reader, knows=None)
+        self.sent(told, {"type": type_}, told.reader)
+        self.handled(self.handlings[-1], None)
+
+    @rule(told=anyone, id_=short_ids, knows=st.none() | st.booleans(), elsewhere=st.booleans())
+    def asks_without_document(
+        self, told: Told, id_: str, *, knows: bool | None, elsewhere: bool
+    ) -> None:
+        name = START.get(told.protocol, "subscribe")
+        value = {"type": name, "id": id_, "payload": {"extensions": {"hash": "abc"}}}
+        self.received(told, value, told.reader)
+        if not elsewhere:
+            self.handling(told, value, told.reader, knows=knows)
+
+    @rule(told=anyone, id_=short_ids)
+    def asks(self, told: Told, id_: str) -> None:
+        """A message arrives that waits to be handled."""
+        name = START.get(told.protocol, "subscribe")
+        value = {"type": name, "id": id_, "payload": {"query": new_document()}}
+        self.received(told, value, told.reader)
+        self.asked.append((told, value))
+
+    @precondition(lambda self: self.asked)
+    @rule(asked=one_of("asked"), place=places)
+    def turns_to(self, asked: tuple[Told, Any], place: Place) -> None:
+        """The host begins to handle it, maybe after everything is over."""
+        self.asked.remove(asked)
+        self.handling(*asked, place, knows=None)
+
+    @rule(told=anyone, id_=short_ids, type_=types)
+    def starts(self, told: Told, id_: str, type_: str) -> None:
+        name = START.get(told.protocol, "subscribe")
+        document = new_document()
+        value = {"type": name, "id": id_, "payload": {"query": document}}
+        self.received(told, value, told.reader)
+        self.handling(told, value, told.reader, knows=None)
+        self.places.append(told.reader.task())
+        self.handled(self.handlings[-1], None)
+        self.running(told, id_, document, self.places[-1])
+        self.learned(self.places[-1], type_, "N", 0)
+
+    @while_running
+    @rule(work=one_of("runs"), name=sent_names, failed=st.booleans(), elsewhere=st.booleans())
+    def answers(self, work: Work, name: str, *, failed: bool, elsewhere: bool) -> None:
+        place = work.told.reader if elsewhere else work.place
+        self.learned(place, "subscription", None, int(failed))
+        payload: dict[str, Any] = {"data": None, "errors": [{}] if failed else None}
+        type_ = RESULT.get(work.told.protocol, "next") if name == "result" else name
+        self.sent(work.told, {"type": type_, "id": work.what, "payload": payload}, place)
+
+    @while_running
+    @rule(
+        work=one_of("runs"),
+        execution=executions,
+        type_=types,
+        elsewhere=st.booleans(),
+        own=st.booleans(),
+    )
+    def executes(
+        self, work: Work, execution: Execution, type_: str, *, elsewhere: bool, own: bool
+    ) -> None:
+        place = work.place.task() if elsewhere else work.place
+        if own and isinstance(work.is_at, Running):
+            execution.document = work.is_at.operation.document
+        self.claimed(work.told, execution, place)
+        self.learned(place, type_, "N", 0)
+
+    @while_running
+    @rule(work=one_of("runs"))
+    def is_stopped(self, work: Work) -> None:
+        self.stops(work.told, work.what)
+
+    @rule(told=anyone, id_=short_ids, error=failures)
+    def serves(self, told: Told, id_: str, error: BaseException | None) -> None:
+        self.starts(told, id_, "subscription")
+        self.sent(told, {"type": "complete", "id": id_}, self.places[-1])
+        self.ran(self.runs[-1], error)
+
+    @rule(told=anyone, id_=short_ids)
+    def stops(self, told: Told, id_: str) -> None:
+        value = {"type": STOP.get(told.protocol, "stop"), "id": id_}
+        self.received(told, value, told.reader)
+
+    @rule(told=anyone, message=mappings, within=places)
+    def sent(self, told: Told, message: dict[str, Any], within: Place) -> None:
+        told.notes("transmit")
+        told.sends(message, within=within)
+
+    @rule(told=anyone, message=mappings, error=st.sampled_from([ValueError(), TypeError()]))
+    def not_sent(self, told: Told, message: dict[str, Any], error: Exception) -> None:
+        told.connection.conversation.not_sent(message, error)
+
+    @rule(told=anyone, tell=st.sampled_from(TELLS), frame=frames, error=errors, place=places)
+    def happens(
+        self, told: Told, tell: Tell, frame: CloseFrame, error: BaseException, place: Place
+    ) -> None:
+        place.run(tell, told.connection, frame, error)
+
+    @while_alive
+    @rule(told=alive, exception=failures, up=st.booleans())
+    def ended(self, told: Told, exception: BaseException | None, *, up: bool) -> None:
+        told.settles()
+        told.over = True
+        told.connection.facts.transport_up = up
+        told.ends(exception)
+
+    # --- What the application does -----------------------------------------------------------
+
+    @rule(place=places, other=places, move=st.sampled_from(MOVES))
+    def moves(self, place: Place, other: Place, move: Callable[[Place, Place], object]) -> None:
+        move(place, other)
+
+    @rule(place=places)
+    def task(self, place: Place) -> None:
+        self.places.append(place.task())
+
+    # --- What the extension tells ------------------------------------------------------------
+
+    @rule(told=anyone, execution=executions, place=places)
+    def claimed(self, told: Told, execution: Execution, place: Place) -> None:
+        conversation = told.connection.conversation
+        if place.run(conversation.claim_own, execution.document) is None:
+            place.run(conversation.claim, execution, told.request)
+
+    @rule(place=places, type_=types, name=names, count=st.integers(0, 20))
+    def learned(self, place: Place, type_: str, name: str | None, count: int) -> None:
+        operation = place.current.operation
+        if operation is not None:
+            operation.describe(type_, name)
+            if count:
+                operation.errors("ValueError", count, [{"graphql.error.message": "bad"}] * count)
+
+    # --- What holds in the end ---------------------------------------------------------------
+
+    def teardown(self) -> None:
+        if not self.all:
+            return  # Hypothesis gave it up before it was configured.
+        for told in self.living:
+            self.ended(told, None, up=True)
+        assert not any(told.fuse.blown for told in self.all)
+        self.assert_spans()
+        self.assert_counts()
+        self.assert_bounds()
+        assert unclaimed._by_document == {}
+        self.telemetry.shutdown()
+
+    def assert_spans(self) -> None:
+        """Every span that was started ended once, every operation for one reason."""
+        ledger = self.telemetry.ledger
+        assert ledger.started == ledger.ended
+        assert set(ledger.ended.values()) <= {1}
+        for span in self.telemetry.spans():
+            attributes = attributes_of(span)
+            if "graphql.ws.operation.id" in attributes:
+                assert attributes["graphql.ws.operation.end_reason"] in set(EndReason)
+
+    def assert_counts(self) -> None:
+        """What was told is what was counted, and nothing is alive."""
+        measured = self.telemetry.metrics()
+        sums = {name: sum(points.values()) for name, points in measured.items()}
+        assert sums.get("websocket.server.closes") == len(self.all)
+        assert sums.get("websocket.server.connection.duration") == len(self.all)
+        assert sums.get("websocket.server.active_connections", 0) == 0
+        assert sums.get("graphql.server.subscription.active") == 0
+        assert sums.get("graphql.ws.operation.duration", 0) == sum(
+            told.connection.conversation._operations.begun for told in self.all
+        )
+        total = self.telemetry.total
+        for direction in ("receive", "transmit"):
+            assert total("websocket.server.messages", network__io__direction=direction) == sum(
+                told.messages[direction] for told in self.all if told.upgraded
+            )
+
+    def assert_bounds(self) -> None:
+        """Whatever was said, what is recorded of it is bounded."""
+        wrong = [wrong for span in self.telemetry.spans() for wrong in unbounded_span(span)]
+        assert [*wrong, *unbounded_labels(self.telemetry.metrics())] == []
+
+
+async def test_any_calls_in_any_order_leave_every_span_ended_and_every_count_right() -> None:
+    run_state_machine_as_test(
+        AnyOrder, settings=settings(PROPERTY, max_examples=150, stateful_step_count=50)
+    )

@@ -1,0 +1,94 @@
+"""The bounds that the security page promises are those of the code."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from strawberry_ws_otel import (
+    OTelConfig,
+    _bounds,
+    _conversation,
+    _operation,
+    _operations,
+    _propagation,
+    _rate,
+    _semconv,
+    _tally,
+    _ws_operation,
+)
+from tests.attacks.hostile import bounds
+
+PAGE: Final = Path(__file__).parents[3] / "SECURITY.md"
+TEXT: Final = PAGE.read_text()
+ROWS: Final = dict(
+    re.findall(r"^\| (.+) \| (.+) \|$", TEXT.split("## What an attacker")[1], re.MULTILINE)
+)
+CONFIG: Final = OTelConfig()
+WORDS: Final = " ".join(TEXT.split())
+
+PROMISES: Final = {
+    "ids of operations": f"{_bounds.ID} characters",
+    "names, user agent, path, host, addresses, error paths, codes and classes": (
+        f"{_bounds.NAME} characters"
+    ),
+    "messages of errors": f"{_bounds.MESSAGE} characters",
+    "close reasons": f"{_bounds.REASON} bytes",
+    "events for errors on one span": f"{_operation.MAX_ERROR_EVENTS}",
+    "message events of one type and direction, and links, on one span": (
+        f"the first {CONFIG.message_events}, then powers of two"
+    ),
+    "results with errors of one operation that wait to be sent": f"{_ws_operation._MAX_UNSENT}",
+    "operations of one connection that wait to be handled, of which more is kept than that they"
+    " are alive": f"{_operations._MAX_WAITING}",
+    "messages without a document that wait to be handled": f"{_conversation._MAX_UNDECIDED}",
+    "entries of a carrier of trace context that are looked at": f"{_propagation._MAX_ENTRIES}",
+    "an entry of it, key and value": f"{_propagation._MAX_ENTRY} characters",
+    "distinct values of `error.type` on metrics": (
+        f"{_tally._MAX_ERROR_TYPES}, then `{_semconv.OTHER}`"
+    ),
+    "log records of one outcome, for each view class": f"{_rate.RECORDS_PER_MINUTE} a minute",
+    "log records of our own failures with one class of exception, for each view class and"
+    " extension class": f"{_rate.RECORDS_PER_MINUTE} a minute",
+    "classes of exceptions among them that are told apart": f"{_rate.MAX_KINDS}",
+}
+
+
+def test_every_bound_on_the_page_is_that_of_the_code() -> None:
+    assert {"what": "at most", **PROMISES} == ROWS
+
+
+@pytest.mark.parametrize(
+    ("attributes", "limit"),
+    [
+        (("OPERATION_ID",), _bounds.ID),
+        (("OPERATION_NAME", "USER_AGENT", "URL_PATH", "SERVER_ADDRESS"), _bounds.NAME),
+        (("CLIENT_ADDRESS", "ERROR_PATH", "ERROR_CODE", "ERROR_TYPE"), _bounds.NAME),
+        (("ERROR_MESSAGE", "EXCEPTION_MESSAGE"), _bounds.MESSAGE),
+        (("CLOSE_REASON",), _bounds.REASON),
+    ],
+)
+def test_the_fuzzers_hold_the_same_bounds(attributes: tuple[str, ...], limit: int) -> None:
+    assert {bounds.TEXTS[getattr(_semconv, name)] for name in attributes} == {limit}
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        f"one line of at most {bounds.LINE} characters",
+        f"`{_semconv.LOG_LEFT_OUT}`",
+        f"`{_semconv.METRIC_CLOSES}` counts them all",
+        f'(`remote_context="{CONFIG.remote_context}"`)',
+        "`capture_document=True`",
+        '`error_messages="none"`',
+    ],
+)
+def test_what_the_page_names_is_what_there_is(says: str) -> None:
+    assert says in WORDS
+
+
+def test_what_the_page_says_of_options_is_the_default() -> None:
+    assert not CONFIG.capture_document
+    assert CONFIG.error_messages == "execution"
+    assert len(TEXT.splitlines()) <= 120

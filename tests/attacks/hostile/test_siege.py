@@ -1,0 +1,51 @@
+"""A small siege: whatever clients send, every connection is told of once, and nobody is woken."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attacks.hostile.siege import HOST_LOGS, VARIANTS, Siege, besieged, living
+from tests.conftest import Run
+from tests.support.tls import TLS
+
+pytestmark = [
+    # Tasks of older hosts die of what a client sends, and nobody asks what of.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+]
+
+FRAMES = 1000
+
+
+@pytest.fixture(autouse=True)
+def _silent_host() -> Iterator[None]:
+    """The host tells of every exception, with a traceback through a thousand brackets."""
+    loggers = [logging.getLogger(logger) for logger in HOST_LOGS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+async def besiege(seed: int, variant: str, tls: TLS | None) -> Siege:
+    async with besieged(seed, variant, tls) as siege:
+        await siege.run(FRAMES)
+    return siege
+
+
+@pytest.mark.parametrize("tls", [None, TLS.make()], ids=["", "TLS"])
+@pytest.mark.parametrize(("seed", "variant"), list(enumerate(VARIANTS, start=1)))
+def test_hostile_frames_leave_nothing_behind_and_nothing_untold(
+    seed: int, variant: str, tls: TLS | None, run: Run[Siege]
+) -> None:
+    before = living()
+    siege = run(besiege(seed, variant, tls))
+    assert dict(siege.books.complaints) == {}
+    assert siege.books.outcomes.total() == siege.books.handshakes > 100
+    assert siege.books.reasons.total() > 100
+    assert len(siege.books.outcomes) > 5
+    assert len(siege.books.reasons) > 3
+    assert living() == before

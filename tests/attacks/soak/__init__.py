@@ -1,0 +1,6 @@
+"""Nothing but the truth about thousands of connections at once: `python -m tests.attacks.soak`.
+
+Random scenarios of the whole matrix visit one server, round by round. The scenario says what is
+true of a connection, and its client what was said; the spans and the log record of the connection,
+which its path finds, and the metrics of all of them have to say the same.
+"""

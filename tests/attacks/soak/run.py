@@ -1,0 +1,169 @@
+"""Round after round, and what they find."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from tests.attacks.soak.account import Account
+from tests.attacks.soak.judge import Conversation, conversations, lies
+from tests.attacks.soak.logged import Log
+from tests.attacks.soak.rounds import Round, Visit, play_round
+from tests.attacks.soak.venue import Views
+from tests.conftest import LogKeeper, is_internal, keeping_log
+from tests.support.cases import CASES, Case, traced
+from tests.support.telemetry import Telemetry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much is played.
+
+    Attributes:
+        seed: of the choice of the scenarios; how they interleave is the machine's.
+        connections: how many there are, in all.
+        at_once: how many connect at once, in a round.
+        seconds: after which no further round begins.
+    """
+
+    seed: int = 1
+    connections: int = 10_000
+    at_once: int = 2_000
+    seconds: float = 600.0
+
+
+@dataclass
+class Findings:
+    """What was found, by scenario and in all.
+
+    Attributes:
+        played: connections of each scenario.
+        lying: of these, those of which spans or log tell something that is not true.
+        missing: those of which no span tells anything.
+        unplayed: those that did not become what they were to be, so that nobody knows the truth.
+        reports: a paragraph for each of them, and for each untrue number.
+        most: connections that were served at the same time, at most.
+        metrics: untrue data points of the metrics.
+        log: untrue numbers of log records.
+        strays: spans of no connection that there was, never ended, or ended twice.
+        internal: failures of the library that it logged.
+        tasks: those that are left when everybody has gone.
+    """
+
+    played: Counter[str] = field(default_factory=Counter)
+    lying: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
+    unplayed: Counter[str] = field(default_factory=Counter)
+    reports: list[str] = field(default_factory=list)
+    most: int = 0
+    metrics: int = 0
+    log: int = 0
+    strays: int = 0
+    internal: int = 0
+    tasks: int = 0
+
+    @property
+    def faults(self) -> int:
+        """Everything that should not be."""
+        by_scenario = (self.lying, self.missing, self.unplayed)
+        of_scenarios = sum(counter.total() for counter in by_scenario)
+        of_sums = self.metrics + self.log
+        return of_scenarios + of_sums + self.strays + self.internal + self.tasks
+
+
+class Soak:
+    """A soak: telemetry, and what has been found in it so far."""
+
+    def __init__(
+        self,
+        extent: Extent,
+        cases: Sequence[Case] = CASES,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self.findings = Findings()
+        self._extent = extent
+        self._cases = cases
+        self._telemetry = telemetry or Telemetry()
+        self._account = Account()
+        self.log = Log()
+        arm = traced(self._telemetry.tracer_provider, self._telemetry.meter_provider)
+        self._views = Views(arm)
+
+    async def play(self, progress: Callable[[Findings], None]) -> Findings:
+        """Play all rounds; `progress` hears of each."""
+        extent, chance = self._extent, random.Random(self._extent.seed)  # noqa: S311  # no secret
+        began, tasks = time.monotonic(), len(asyncio.all_tasks())
+        names = list(map(str, range(1, extent.connections + 1)))
+        with keeping_log() as log:
+            while names and time.monotonic() - began < extent.seconds:
+                present, names = names[: extent.at_once], names[extent.at_once :]
+                visits = {each: chance.choice(self._cases) for each in present}
+                self._judge(await play_round(self._views, visits, chance), log)
+                progress(self.findings)
+        self.findings.tasks = len(asyncio.all_tasks()) - tasks
+        return self.findings
+
+    def _judge(self, played: Round, log: LogKeeper) -> None:
+        errors = list(filter(is_internal, log.records))
+        self.findings.internal += len(errors)
+        self.findings.reports += map(logging.Formatter().format, errors)
+        told = conversations(self._spans(), log.closes)
+        log.records.clear()
+        self.findings.most = max(self.findings.most, played.most)
+        for visit in played.visits:
+            self._judge_visit(visit, told.pop(visit.path, Conversation()))
+        self.findings.strays += len(told)
+        self.findings.reports += [f"Of nobody: {path}, {each}" for path, each in told.items()]
+        # Of a connection that did not become what it was to be, nobody knows what sums owe it.
+        if not self.findings.faults:
+            metrics, records = list(self._account.lies(self._telemetry)), list(self.log.lies())
+            self.findings.metrics += len(metrics)
+            self.findings.log += len(records)
+            self.findings.reports += [f"Metrics: {lie}" for lie in metrics]
+            self.findings.reports += [f"Log: {lie}" for lie in records]
+
+    def _judge_visit(self, visit: Visit, told: Conversation) -> None:
+        case, findings = visit.case.scenario.name, self.findings
+        findings.played[case] += 1
+        if visit.failure is not None or visit.client is None:
+            findings.unplayed[case] += 1
+            self._report(visit, f"could not be played: {visit.failure}")
+            return
+        found = list(lies(visit, told))
+        for lie in found:
+            self._report(visit, str(lie))
+        if not found:
+            self._account.add(visit, told)
+            scenario, [span] = visit.case.scenario, told.connections
+            view, time_ = self._views.of(scenario.setup), (span.end_time or 0) / 1e9
+            self.log.add(view, scenario.verdict, time_, told.records)
+        elif told.connections:
+            findings.lying[case] += 1
+        else:
+            findings.missing[case] += 1
+
+    def _report(self, visit: Visit, text: str) -> None:
+        self.findings.reports.append(
+            f"{visit.case}, {visit.path}, seed {self._extent.seed}: {text}"
+        )
+
+    def _spans(self) -> list[ReadableSpan]:
+        """The spans of a round, which are then forgotten; each of them has ended once."""
+        telemetry, findings = self._telemetry, self.findings
+        spans, ledger = telemetry.spans(), telemetry.ledger
+        odd = {
+            span: ledger.ended[span]
+            for span in ledger.started | ledger.ended
+            if ledger.started[span] != 1 or ledger.ended[span] != 1
+        }
+        findings.strays += len(odd)
+        findings.reports += [f"Span {span:x} ended {times} times" for span, times in odd.items()]
+        telemetry.exporter.clear()
+        ledger.started.clear()
+        ledger.ended.clear()
+        return spans

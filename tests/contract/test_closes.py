@@ -1,0 +1,65 @@
+"""For every way in which a connection can end, the telemetry tells the truth."""
+
+from typing import Any
+
+import pytest
+
+from strawberry_ws_otel._semconv import METRIC_CLOSES, SPAN_CONNECTION
+from tests.conftest import LogKeeper, Run
+from tests.support.assertions import assert_truth
+from tests.support.cases import CASES, REPRESENTATIVE, Case, converse, traced
+from tests.support.scenarios.model import FAULTS, Scenario, refused
+from tests.support.scenarios.steps import TRANSPORT, handshake
+from tests.support.telemetry import Telemetry
+
+
+def hold(case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper) -> None:
+    """Play a case and hold everything that is said about it against the truth."""
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    assert_truth(case, run(converse(case, arm)).client, telemetry, library_log)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_truth_about_every_close(
+    case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    hold(case, run, telemetry, library_log)
+
+
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
+def test_the_same_truth_on_uvloop(
+    case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    hold(case, run, telemetry, library_log)
+
+
+NO_HANDSHAKES = {
+    "no upgrade": {"Upgrade": "h2c"},
+    "another version": {"Sec-WebSocket-Version": "5"},
+    "a short key": {"Sec-WebSocket-Key": "c2hvcnQ="},
+    "no key": {"Sec-WebSocket-Key": ""},
+}
+
+
+@pytest.mark.parametrize("name", NO_HANDSHAKES)
+def test_a_request_that_is_no_handshake_is_no_connection(
+    name: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    scenario = Scenario(
+        name=name,
+        talk=handshake,
+        verdict=refused("handshake_rejected", 400),
+        headers=NO_HANDSHAKES[name],
+    )
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    played = run(converse(Case(scenario, TRANSPORT, handler_cancellation=False), arm))
+    assert played.client.status == 400
+    assert not telemetry.spans(SPAN_CONNECTION)
+    assert telemetry.total(METRIC_CLOSES) == 0
+    assert not library_log.records
+
+
+def test_the_table_names_every_outcome_and_no_scenario_twice() -> None:
+    assert len(set(map(str, CASES))) == len(CASES)
+    assert {case.scenario.verdict.outcome for case in CASES} == set(FAULTS)

@@ -1,0 +1,153 @@
+"""A Collector that samples by the tail keeps every abnormal close, however long it took to come."""
+
+import asyncio
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from examples.demo import clients
+from examples.demo.visitor import Visitor, init, subscribe, until_closed
+from examples.operations import servers
+from examples.operations.binaries import HERE
+from examples.operations.closes import leaves
+from examples.operations.jaeger import Jaeger
+from examples.operations.ports import Ports, url
+from examples.operations.traffic import QUIET_PRICES
+from strawberry_ws_otel import _semconv
+from tests.kit.conftest import Start
+from tests.support.kit.exporting import Ticker, ticking, until
+
+pytestmark = pytest.mark.operations
+
+DECISION_WAIT = 1.0
+LONG = 2 * DECISION_WAIT
+EVERYTHING = "/search?service=price-ticker&limit=10000"
+WHOLE = "01"
+"""What the ids of those conversations begin with that the Collector keeps as a whole."""
+
+
+async def lost_late(visitor: Visitor) -> None:
+    """Follow a price for longer than the Collector waits, then be gone without a word."""
+    client = await visitor.raw()
+    try:
+        client.send(init())
+        await client.receive("connection_ack")
+        client.send(subscribe("1", QUIET_PRICES))
+        await asyncio.sleep(LONG)
+    finally:
+        client.vanish()
+
+
+async def gone_late(visitor: Visitor) -> None:
+    """Follow a price as long, then close as one should."""
+    async with visitor.logged_in() as socket:
+        await socket.send_json(subscribe("1", QUIET_PRICES))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONG):
+                await until_closed(socket)
+
+
+ROUNDS = 4
+VISITS = {lost_late: 25, leaves(4499): 15, gone_late: 15, clients.query_and_mutation: 50}
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Where the application sends its spans, and where they arrive."""
+
+    endpoint: str
+    jaegers: tuple[Jaeger, ...]
+    digits: tuple[str, ...] = ("0123456789abcdef",)
+    """What the trace ids in each Jaeger may end with."""
+
+    async def trace_ids(self) -> list[set[str]]:
+        """What has arrived, for each Jaeger."""
+        return [set(await jaeger.search(EVERYTHING)) for jaeger in self.jaegers]
+
+
+@pytest.fixture(params=["one tier", "two tiers"])
+def topology(request: pytest.FixtureRequest, start: Start) -> Topology:
+    environment = {"DECISION_WAIT": f"{DECISION_WAIT}s"}
+    if request.param == "one tier":
+        ports = Ports.free()
+        start(servers.jaeger(ports))
+        start(servers.collector(ports, environment=environment))
+        return Topology(url(ports.collector_otlp), (Jaeger(url(ports.jaeger_query)),))
+    first, *second = Ports.free(), Ports.free(), Ports.free()
+    for letter, ports in zip("AB", second, strict=True):
+        start(servers.jaeger(ports, name=f"Jaeger {letter}"))
+        start(servers.collector(ports, name=f"Collector {letter}", environment=environment))
+    a, b = (url(ports.collector_otlp) for ports in second)
+    start(
+        servers.collector(
+            first,
+            HERE / "collector-first-tier.yaml",
+            name="First tier",
+            environment={"SECOND_TIER_A": a, "SECOND_TIER_B": b},
+        )
+    )
+    return Topology(
+        endpoint=url(first.collector_otlp),
+        jaegers=tuple(Jaeger(url(ports.jaeger_query)) for ports in second),
+        digits=("01234567", "89abcdef"),
+    )
+
+
+def by_trace(spans: tuple[ReadableSpan, ...]) -> dict[str, list[ReadableSpan]]:
+    traces = defaultdict(list)
+    for span in spans:
+        assert span.context
+        traces[format(span.context.trace_id, "032x")].append(span)
+    return traces
+
+
+def connection_ids(spans: list[ReadableSpan]) -> set[str]:
+    return {
+        str(span.attributes[_semconv.CONNECTION_ID])
+        for span in spans
+        if span.attributes and _semconv.CONNECTION_ID in span.attributes
+    }
+
+
+async def conversations(endpoint: str) -> Ticker:
+    """Have all of them, and every span sent."""
+    async with ticking(endpoint) as ticker:
+        for _ in range(ROUNDS):
+            await ticker.traffic.send(VISITS)
+    return ticker
+
+
+async def test_what_went_wrong_is_kept_and_a_share_of_the_rest(topology: Topology) -> None:
+    ticker = await conversations(topology.endpoint)
+    traces = by_trace(ticker.spans)
+    wrong = {
+        id_
+        for id_, spans in traces.items()
+        if any(span.status.status_code is StatusCode.ERROR for span in spans)
+    }
+    whole = {
+        id_
+        for id_, spans in traces.items()
+        if any(one[0] in WHOLE for one in connection_ids(spans))
+    }
+    # Each that was lost, with the subscription that it interrupted, and each that gave up.
+    assert len(wrong) >= ROUNDS * (25 + 25 + 15)
+
+    arrived = await until(
+        topology.trace_ids, lambda arrived: wrong | whole <= set().union(*arrived)
+    )
+
+    kept = set().union(*arrived)
+    assert wrong <= kept
+    assert whole <= kept
+    rest = traces.keys() - wrong - whole
+    # One in twenty; with a thousand of them neither bound is ever reached by chance.
+    assert 0 < len(rest & kept) < len(rest) / 5
+    assert kept <= traces.keys()
+    # All spans of a trace were judged in one place.
+    for ids, digits in zip(arrived, topology.digits, strict=True):
+        assert {id_[-1] for id_ in ids} == set(digits)

@@ -1,0 +1,219 @@
+"""A connection without a socket, and short ways to tell it what happens."""
+
+import contextvars
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from opentelemetry.context import Context, attach, get_current
+
+from strawberry_ws_otel import OTelConfig
+from strawberry_ws_otel._close import CloseFrame
+from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._connection import Handling, Running
+from strawberry_ws_otel._current import Current, Stay, current
+from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
+from strawberry_ws_otel._connection import Request
+from strawberry_ws_otel._recording import Telemetry as Recording
+from strawberry_ws_otel._ws_operation import SocketOperation
+
+QUERY: Final = "subscription N { n }"
+START: Final = {GRAPHQL_TRANSPORT_WS: "subscribe", GRAPHQL_WS: "start"}
+STOP: Final = {GRAPHQL_TRANSPORT_WS: "complete", GRAPHQL_WS: "stop"}
+RESULT: Final = {GRAPHQL_TRANSPORT_WS: "next", GRAPHQL_WS: "data"}
+BOTH: Final = (GRAPHQL_TRANSPORT_WS, GRAPHQL_WS)
+
+Result = TypeVar("Result")
+
+
+class Place:
+    """Where code runs: the context variables of one task."""
+
+    def __init__(self, variables: contextvars.Context | None = None) -> None:
+        self._variables = contextvars.Context() if variables is None else variables
+        self.running: Running | None = None
+        """The operation that the host serves here."""
+
+    def run(self, function: Callable[..., Result], *arguments: Any, **keywords: Any) -> Result:
+        """Call a function here."""
+        return self._variables.run(function, *arguments, **keywords)
+
+    def task(self) -> "Place":
+        """The place of a task that is started here and now."""
+        return Place(self._variables.copy())
+
+    def attach(self, context: Context) -> None:
+        """The application makes this OpenTelemetry's context, and leaves it so."""
+        self.run(attach, context)
+
+    @property
+    def context(self) -> Context:
+        """OpenTelemetry's context."""
+        return self.run(get_current)
+
+    @property
+    def current(self) -> Current:
+        """For whom code runs here."""
+        return self.run(current)
+
+
+class Served(Request):
+    """The request that a connection was made of."""
+
+    connection: Connection
+
+
+class Talk:
+    """A connection, and short ways to tell it things.
+
+    What the host does, it does in the reader's task unless a place is given. That of an operation
+    is the task that serves it.
+    """
+
+    def __init__(
+        self,
+        config: OTelConfig,
+        context: Context | None = None,
+        recording: Recording | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        recording = recording or Recording(config)
+        fuses = recording.fuses()
+        self.fuse = fuses.library
+        self.protocol = ""
+        self.reader = Place()
+        if context is not None:
+            self.reader.attach(context)
+        self.connection = Connection(
+            recording,
+            fuses,
+            self.reader.context,
+            headers or {},
+            lambda: {"url.path": "/graphql", "http.route": None},
+        )
+        self.request = Served(recording)
+        self.request.connection = self.connection
+        inside = Current(self.request, None, self.connection.placement)
+        self._stay = self.reader.run(Stay, inside, self.fuse)
+        self._handling: Handling | None = None
+
+    def opens(self, protocol: str | None) -> None:
+        if not self.connection.facts.upgraded:
+            self.protocol = protocol or ""
+        self.connection.opened(protocol)
+
+    # --- What is received ----------------------------------------------------------------------
+
+    def comes(self, value: Any, size: int = 10) -> None:
+        """A message arrives, and is not handled yet."""
+        self.connection.conversation.frame_received(size)
+        self.reader.run(self.connection.conversation.received, value)
+
+    def hears(self, value: Any, size: int = 10) -> Place:
+        """The host is done with the message before, and begins to handle this one.
+
+        Returns:
+            The place of a task that the host starts now.
+        """
+        self.handled()
+        self.comes(value, size)
+        return self.turns_to(value)
+
+    def turns_to(self, value: Any) -> Place:
+        """The host begins to handle a message that has come before."""
+        conversation = self.connection.conversation
+        self._handling = self.reader.run(conversation.handling, value, self.request)
+        return self.reader.task()
+
+    def handled(self, error: BaseException | None = None) -> None:
+        """The host is done with the message, or trips over it."""
+        handling, self._handling = self._handling, None
+        if handling is not None:
+            self.reader.run(self.connection.conversation.handled, handling, error)
+
+    def handles(self, value: Any) -> Place:
+        place = self.hears(value)
+        self.handled()
+        return place
+
+    # --- What is sent --------------------------------------------------------------------------
+
+    def says(self, type_: str, **others: Any) -> None:
+        """The host sends a message of these members; `within` is as in `sends`."""
+        within = others.pop("within", None)
+        self.sends({"type": type_, **others}, within=within)
+
+    def sends(self, message: Mapping[str, Any], *, within: Place | None = None) -> None:
+        """The host sends a message, in that place."""
+        (within or self.reader).run(self._sent, message)
+
+    def _sent(self, message: Mapping[str, Any]) -> None:
+        self.connection.conversation.traffic.bytes_sent += 20
+        self.connection.conversation.sent(message)
+
+    def writes_close(self, code: int, reason: str = "", within: Place | None = None) -> None:
+        """The host writes a close frame, in that place."""
+        place = within or self.reader
+        place.run(self.connection.closing.frame_sent, CloseFrame(code, reason))
+
+    # --- Init and operations -------------------------------------------------------------------
+
+    def greets(self) -> None:
+        self.hears({"type": "connection_init"})
+        self.says("connection_ack")
+        self.handled()
+
+    def begins(self, id_: Any = "a", **payload: Any) -> Place:
+        """The host begins to handle the first message of an operation."""
+        return self.hears(
+            {"type": START[self.protocol], "id": id_, "payload": {"query": QUERY, **payload}}
+        )
+
+    def serves(self, place: Place, id_: Any = "a", document: Any = QUERY, name: Any = None) -> None:
+        """The task that is to serve an operation begins."""
+        conversation = self.connection.conversation
+        place.running = place.run(conversation.running, id_, document, name, self.request)
+
+    def served(self, place: Place, error: BaseException | None = None) -> None:
+        """That task is done, of itself or by that error; there has to be an event loop."""
+        running, place.running = place.running, None
+        place.run(self.connection.conversation.ran, running, error)
+
+    def starts(self, id_: Any = "a", **payload: Any) -> Place:
+        """The host begins to serve an operation; return the place of its task."""
+        place = self.begins(id_, **payload)
+        self.handled()
+        self.serves(place, id_, payload.get("query", QUERY), payload.get("operationName"))
+        return place
+
+    def delivers(self, id_: Any = "a", within: Place | None = None) -> None:
+        self.says(RESULT[self.protocol], id=id_, payload={"data": {"n": 1}}, within=within)
+
+    # --- The end -------------------------------------------------------------------------------
+
+    def ends(self, exception: BaseException | None = None) -> None:
+        """The view is done, or fails."""
+        self.reader.run(self.connection.ended, exception)
+        self.reader.run(self._stay.leave)
+
+    def is_closed(self, code: int = 1000, reason: str = "") -> None:
+        """The client closes, the host answers, and the view is done."""
+        self.connection.closing.frame_received(CloseFrame(code, reason))
+        self.writes_close(1000)
+        self.ends()
+
+    def closes(self, code: int = 1000, reason: str = "") -> None:
+        """The host closes, and the view is done."""
+        self.writes_close(code, reason)
+        self.ends()
+
+    def is_lost(self) -> None:
+        """The stream ends without a close frame, and the view is done."""
+        self.connection.closing.stream_ended(None)
+        self.ends()
+
+
+def operation_in(place: Place) -> SocketOperation:
+    """The operation that the code there serves."""
+    operation = place.current.operation
+    assert isinstance(operation, SocketOperation)
+    return operation

@@ -1,0 +1,78 @@
+"""Views and extensions that record into the telemetry of a test."""
+
+import asyncio
+import gc
+from collections import defaultdict
+from typing import Any
+
+from aiohttp import web
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from strawberry.aiohttp.views import GraphQLView
+
+from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
+from tests.support.telemetry import Telemetry
+
+View = GraphQLView[Any, Any]
+
+
+def config(telemetry: Telemetry, **options: Any) -> OTelConfig:
+    return OTelConfig(
+        tracer_provider=telemetry.tracer_provider,
+        meter_provider=telemetry.meter_provider,
+        **options,
+    )
+
+
+def recorded(telemetry: Telemetry, base: type[View] = View, **options: Any) -> type[View]:
+    """The view class `base` under the mixin."""
+
+    class Recorded(OTelViewMixin, base):  # type: ignore[valid-type,misc]  # whichever it is
+        otel_config = config(telemetry, **options)
+
+    return Recorded
+
+
+def answering(response: type[web.WebSocketResponse], base: type[View] = View) -> type[View]:
+    """The view class `base` with sockets of this class."""
+
+    class Answering(base):  # type: ignore[valid-type,misc]  # whichever it is
+        async def create_websocket_response(
+            self, request: web.Request, subprotocol: str | None
+        ) -> web.WebSocketResponse:
+            ws = response(protocols=[subprotocol] if subprotocol else [])
+            await ws.prepare(request)
+            return ws
+
+    return Answering
+
+
+def extension(telemetry: Telemetry, **options: Any) -> Any:
+    """The class of the extension with a configuration of its own."""
+
+    class Extension(OTelExtension):
+        otel_config = config(telemetry, **options)
+
+    return Extension
+
+
+class Ends(SpanProcessor):
+    """Lets a test wait for the end of a span."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._events: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        telemetry.tracer_provider.add_span_processor(self)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._events[span.name].set()
+
+    async def of(self, name: str) -> None:
+        """Wait until a span of this name has ended."""
+        async with asyncio.timeout(10):
+            await self._events[name].wait()
+
+    async def collected(self, name: str) -> None:
+        """Wait likewise where the host leaves it to the collector to close its generators."""
+        async with asyncio.timeout(10):
+            while not self._events[name].is_set():
+                gc.collect()
+                await asyncio.sleep(0)

@@ -1,0 +1,1588 @@
+"""A connection is told what happens, and each of its spans ends once, whatever it is told."""
+
+import asyncio
+import json
+import logging
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, SpanContext
+
+from strawberry_ws_otel import OTelConfig, _connection, connection_span
+from strawberry_ws_otel._close import CloseFrame
+from strawberry_ws_otel._connection import connection_of, current_connection
+from strawberry_ws_otel._operations import Execution, unclaimed
+from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
+from strawberry_ws_otel._recording import Telemetry as Recording
+from tests.attacks.hostile.siege import living
+from tests.conftest import LogKeeper
+from tests.support.broken_api import PIPES
+from tests.support.clock import Clock, stop_clock
+from tests.support.fake_connection import (
+    BOTH,
+    QUERY,
+    RESULT,
+    START,
+    STOP,
+    Place,
+    Talk,
+    operation_in,
+)
+from tests.support.telemetry import Telemetry, attributes_of, events_of, labels
+from tests.support.views import config
+
+ID = "0123456789abcdef"
+TRACEPARENT = f"00-{0xABC:032x}-{0xDEF:016x}-01"
+
+Tell = Callable[["Talk"], object]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr(_connection, "getrandbits", lambda bits: int(ID, 16) % (1 << bits))
+    return stop_clock(monkeypatch)
+
+
+def connect(telemetry: Telemetry, protocol: str | None, **options: Any) -> Talk:
+    talk = Talk(config(telemetry, **options))
+    talk.opens(protocol)
+    return talk
+
+
+# --- Whole conversations ---------------------------------------------------------------------
+
+
+def hears(type_: str, ordinal: int = 1) -> tuple[str, dict[str, Any]]:
+    return _message(type_, "receive", ordinal)
+
+
+def says(type_: str, ordinal: int = 1) -> tuple[str, dict[str, Any]]:
+    return _message(type_, "transmit", ordinal)
+
+
+def _message(type_: str, direction: str, ordinal: int) -> tuple[str, dict[str, Any]]:
+    return (
+        f"graphql.ws.{type_}",
+        {"network.io.direction": direction, "graphql.ws.message.sequence": ordinal},
+    )
+
+
+def root(number: int, name: str, **fields: Any) -> dict[str, Any]:
+    """The span of this number, a trace of its own, that went well unless `fields` say so."""
+    return {
+        "name": name,
+        "kind": "SERVER",
+        "id": (0x1000 * number, number),
+        "parent": None,
+        "links": [],
+        "attributes": {},
+        "events": [],
+        "status": "UNSET",
+        "description": None,
+        **fields,
+    }
+
+
+def linked(*numbers: int) -> list[tuple[tuple[int, int], dict[str, Any]]]:
+    return [((0x1000 * number, number), {}) for number in numbers]
+
+
+def described(id_: str, reason: str, **attributes: Any) -> dict[str, Any]:
+    """The attributes of a subscription that the extension has described."""
+    return {
+        "websocket.connection.id": ID,
+        "graphql.ws.operation.id": id_,
+        "graphql.document.hash": f"sha256:{sha256(QUERY.encode()).hexdigest()}",
+        "graphql.operation.type": "subscription",
+        "graphql.operation.name": "N",
+        "graphql.subscription.id": f"{ID}-{id_}",
+        "graphql.ws.operation.end_reason": reason,
+        **attributes,
+    }
+
+
+def converse(talk: Talk, clock: Clock) -> None:
+    """A conversation of `graphql-transport-ws`, from the init to the close."""
+    talk.greets()
+    talk.handles({"type": "ping", "payload": {}})
+    talk.says("pong")
+    clock.passes(1)
+    operation_in(talk.starts("a", operationName="N")).describe("subscription", "N")
+    clock.passes(0.5)
+    talk.delivers("a")
+    clock.passes(0.5)
+    talk.delivers("a")
+    talk.says("complete", id="a")
+    operation_in(talk.starts("b", operationName="N")).describe("subscription", "N")
+    talk.handles({"type": "complete", "id": "b"})
+    clock.passes(3)
+    talk.is_closed(1001, "page left")
+
+
+CLOSED_BY_CLIENT: Final = {
+    "websocket.close.code": 1001,
+    "websocket.close.reason": "page left",
+    "websocket.close.initiator": "client",
+    "websocket.close.outcome": "normal",
+}
+
+
+def test_a_conversation_of_graphql_transport_ws_is_told_whole(
+    numbered_telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(numbered_telemetry, GRAPHQL_TRANSPORT_WS)
+    converse(talk, clock)
+    assert numbered_telemetry.snapshots() == [
+        root(
+            1,
+            "GraphQL WebSocket Connection",
+            links=linked(2, 3, 4),
+            attributes={
+                "websocket.connection.id": ID,
+                "network.protocol.name": "websocket",
+                "url.path": "/graphql",
+                "websocket.subprotocol": "graphql-transport-ws",
+                **CLOSED_BY_CLIENT,
+                "websocket.close.clean": True,
+                "websocket.close.fault": "none",
+                "websocket.close.code.sent": 1000,
+                "websocket.close.code.received": 1001,
+                "graphql.ws.messages.received": 5,
+                "graphql.ws.messages.sent": 5,
+                "graphql.ws.operations": 2,
+                "graphql.ws.operations.interrupted": 0,
+                "graphql.ws.acknowledged": True,
+                "graphql.ws.idle_time": 3.0,
+            },
+            events=[
+                hears("connection_init"),
+                says("connection_ack"),
+                hears("ping"),
+                says("pong"),
+                ("websocket.close", CLOSED_BY_CLIENT),
+            ],
+        ),
+        root(
+            2,
+            "GraphQL WebSocket Connection Init",
+            links=linked(1),
+            attributes={"websocket.connection.id": ID},
+        ),
+        root(
+            3,
+            "subscription",
+            links=linked(1),
+            attributes=described(
+                "a",
+                "completed",
+                **{"graphql.ws.results": 2, "graphql.ws.time_to_first_result": 0.5},
+            ),
+            events=[hears("subscribe"), says("next"), says("next", 2), says("complete")],
+        ),
+        root(
+            4,
+            "subscription",
+            links=linked(1),
+            attributes=described("b", "client_completed", **{"graphql.ws.results": 0}),
+            events=[hears("subscribe"), hears("complete")],
+        ),
+    ]
+
+
+def converse_in_legacy(talk: Talk, clock: Clock) -> None:
+    """A conversation of `graphql-ws`, up to a close by the server that nobody answers."""
+    talk.greets()
+    talk.says("ka")
+    first = talk.starts("a", operationName="N")
+    operation_in(first).describe("subscription", "N")
+    talk.delivers("a")
+    second = talk.starts("a", operationName="N")
+    operation_in(second).describe("subscription", "N")
+    talk.says("complete", id="a", within=first)
+    talk.served(first, asyncio.CancelledError())
+    clock.passes(2)
+    talk.says("data", id="a", within=second)
+    talk.closes(1011)
+
+
+BROKEN_BY_SERVER: Final = {
+    "websocket.close.code": 1011,
+    "websocket.close.initiator": "server",
+    "websocket.close.outcome": "server_error",
+}
+
+
+def test_a_conversation_of_graphql_ws_is_told_whole(
+    numbered_telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(numbered_telemetry, GRAPHQL_WS)
+    converse_in_legacy(talk, clock)
+    assert numbered_telemetry.snapshots() == [
+        root(
+            1,
+            "GraphQL WebSocket Connection",
+            links=linked(2, 3, 4),
+            attributes={
+                "websocket.connection.id": ID,
+                "network.protocol.name": "websocket",
+                "url.path": "/graphql",
+                "websocket.subprotocol": "graphql-ws",
+                **BROKEN_BY_SERVER,
+                "websocket.close.clean": False,
+                "websocket.close.fault": "server",
+                "websocket.close.code.sent": 1011,
+                "graphql.ws.messages.received": 3,
+                "graphql.ws.messages.sent": 5,
+                "graphql.ws.operations": 2,
+                "graphql.ws.operations.interrupted": 1,
+                "graphql.ws.acknowledged": True,
+                "graphql.ws.idle_time": 2.0,
+                "error.type": "server_error",
+            },
+            events=[
+                hears("connection_init"),
+                says("connection_ack"),
+                says("ka"),
+                says("complete"),
+                ("websocket.close", BROKEN_BY_SERVER),
+            ],
+            status="ERROR",
+            description="closed abnormally: server_error",
+        ),
+        root(
+            2,
+            "GraphQL WebSocket Connection Init",
+            links=linked(1),
+            attributes={"websocket.connection.id": ID},
+        ),
+        root(
+            3,
+            "subscription",
+            links=linked(1),
+            attributes=described(
+                "a",
+                "client_completed",
+                **{"graphql.ws.results": 1, "graphql.ws.time_to_first_result": 0.0},
+            ),
+            events=[hears("start"), says("data")],
+        ),
+        root(
+            4,
+            "subscription",
+            links=linked(1),
+            attributes=described(
+                "a",
+                "connection_closed",
+                **{
+                    "graphql.ws.results": 1,
+                    "graphql.ws.time_to_first_result": 2.0,
+                    "websocket.close.outcome": "server_error",
+                    "websocket.close.code": 1011,
+                    "error.type": "server_error",
+                },
+            ),
+            events=[hears("start"), says("data")],
+            status="ERROR",
+            description="interrupted by an abnormal close: server_error",
+        ),
+    ]
+
+
+def test_a_conversation_is_counted_whole(telemetry: Telemetry, clock: Clock) -> None:
+    converse(connect(telemetry, GRAPHQL_TRANSPORT_WS), clock)
+    measured = telemetry.metrics()
+    closes = measured.pop("websocket.server.closes")
+    normal = labels({"websocket.close.outcome": "normal", "websocket.close.fault": "none"})
+    assert {key for key, count in closes.items() if count} == {normal}
+    protocol = {"websocket.subprotocol": "graphql-transport-ws"}
+    sent, received = {"network.io.direction": "transmit"}, {"network.io.direction": "receive"}
+
+    def message(name: str, direction: Mapping[str, str]) -> frozenset[tuple[str, Any]]:
+        return labels({**protocol, **direction, "graphql.ws.message.type": name})
+
+    def lived(reason: str) -> frozenset[tuple[str, Any]]:
+        return labels(
+            {"graphql.operation.type": "subscription", "graphql.ws.operation.end_reason": reason}
+        )
+
+    assert measured == {
+        "websocket.server.active_connections": {labels(protocol): 0},
+        "websocket.server.connection.duration": {
+            labels(
+                {
+                    **protocol,
+                    "websocket.close.code": "1001",
+                    "websocket.close.initiator": "client",
+                    "websocket.close.outcome": "normal",
+                    "websocket.close.fault": "none",
+                }
+            ): 1
+        },
+        "websocket.server.messages": {
+            message("connection_init", received): 1,
+            message("ping", received): 1,
+            message("subscribe", received): 2,
+            message("complete", received): 1,
+            message("connection_ack", sent): 1,
+            message("pong", sent): 1,
+            message("next", sent): 2,
+            message("complete", sent): 1,
+        },
+        "websocket.server.io": {
+            labels({**protocol, **received}): 50,
+            labels({**protocol, **sent}): 100,
+        },
+        "graphql.ws.connection_init.duration": {labels({}): 1},
+        "graphql.server.subscription.active": {labels({}): 0},
+        "graphql.server.subscription.event_count": {labels({}): 2},
+        "graphql.ws.operation.duration": {lived("completed"): 1, lived("client_completed"): 1},
+    }
+
+
+def test_durations_are_those_of_the_clock(telemetry: Telemetry, clock: Clock) -> None:
+    converse(connect(telemetry, GRAPHQL_TRANSPORT_WS), clock)
+    sums = {
+        name: sorted(point.sum for point in telemetry.points(name))
+        for name in (
+            "websocket.server.connection.duration",
+            "graphql.ws.connection_init.duration",
+            "graphql.ws.operation.duration",
+        )
+    }
+    assert sums == {
+        "websocket.server.connection.duration": [5.0],
+        "graphql.ws.connection_init.duration": [0.0],
+        "graphql.ws.operation.duration": [0.0, 1.0],
+    }
+
+
+# --- Every way in which an operation ends ----------------------------------------------------
+
+
+def completes(talk: Talk) -> None:
+    task = talk.starts()
+    talk.says("complete", id="a", within=task)
+    talk.served(task)
+
+
+def completes_as_the_client_leaves(talk: Talk) -> None:
+    """The client has read the last message before the host is done with the operation."""
+    task = talk.starts()
+    talk.says("complete", id="a", within=task)
+
+
+def completes_by_another_task(talk: Talk) -> None:
+    talk.served(talk.starts())
+    talk.says("complete", id="a")
+
+
+def is_stopped(talk: Talk) -> None:
+    talk.starts()
+    talk.handles({"type": STOP[talk.protocol], "id": "a"})
+
+
+def is_stopped_and_says_so(talk: Talk) -> None:
+    task = talk.starts()
+    talk.handles({"type": STOP[talk.protocol], "id": "a"})
+    talk.says("complete", id="a", within=task)
+    talk.served(task, asyncio.CancelledError())
+
+
+def is_limited_and_the_host_closes(talk: Talk) -> None:
+    talk.begins()
+    talk.says("error", id="a")
+    talk.writes_close(4401)
+    talk.handled()
+
+
+def errs(talk: Talk) -> None:
+    talk.starts()
+    talk.says("error", id="a")
+
+
+def errs_at_once(talk: Talk) -> None:
+    task = talk.begins()
+    talk.serves(task)
+    talk.says("error", id="a", within=task)
+    talk.handled()
+
+
+def is_limited(talk: Talk) -> None:
+    talk.begins()
+    talk.says("error", id="a")
+    talk.handled()
+
+
+def is_refused(code: int) -> Tell:
+    def tell(talk: Talk) -> None:
+        talk.begins()
+        talk.writes_close(code)
+        talk.handled()
+
+    return tell
+
+
+def is_closed_by_itself(code: int) -> Tell:
+    def tell(talk: Talk) -> None:
+        task = talk.begins()
+        talk.serves(task)
+        talk.writes_close(code, within=task)
+        talk.handled()
+
+    return tell
+
+
+def fails(talk: Talk) -> None:
+    task = talk.starts()
+    talk.says("complete", id="a", within=task)
+    talk.served(task, KeyError("n"))
+
+
+def cannot_be_sent(talk: Talk) -> None:
+    talk.starts()
+    talk.connection.conversation.not_sent({"type": "next", "id": "a"}, OverflowError())
+    talk.says("error", id="a")
+
+
+def loses_its_task(error: BaseException, *, after: Tell = lambda talk: None) -> Tell:
+    def tell(talk: Talk) -> None:
+        task = talk.starts()
+        after(talk)
+        talk.served(task, error)
+
+    return tell
+
+
+def is_cancelled_by_the_application(talk: Talk) -> None:
+    loses_its_task(asyncio.CancelledError())(talk)
+    talk.handles({"type": "connection_init"})
+
+
+def lives_on(talk: Talk) -> None:
+    talk.starts()
+
+
+def cleans_up(talk: Talk) -> None:
+    task = talk.starts()
+    talk.says("complete", id="a", within=task)
+    talk.served(task, asyncio.CancelledError())
+
+
+ENDS: dict[str, tuple[Tell, str, str | None]] = {
+    # what happens, its end reason, its error.type
+    "its source ends": (completes, "completed", None),
+    "its source ends as the client leaves": (completes_as_the_client_leaves, "completed", None),
+    "another task says that its source has ended": (completes_by_another_task, "completed", None),
+    "the client stops it": (is_stopped, "client_completed", None),
+    "the client stops it, the host confirms": (is_stopped_and_says_so, "client_completed", None),
+    "it errs": (errs, "error", "error"),
+    "it errs while it is being started": (errs_at_once, "error", "error"),
+    "the host's limit refuses it": (is_limited, "rejected", "rejected"),
+    "the host's limit refuses it, and closes": (
+        is_limited_and_the_host_closes,
+        "rejected",
+        "rejected",
+    ),
+    "the client is not acknowledged": (is_refused(4401), "rejected", "rejected"),
+    "its id is in use": (is_refused(4409), "rejected", "rejected"),
+    "it makes the host close": (is_closed_by_itself(4401), "connection_closed", "unauthorized"),
+    "its document makes the host close": (is_refused(4400), "connection_closed", "invalid_message"),
+    "its task fails": (fails, "failed", "KeyError"),
+    "its result cannot be encoded": (cannot_be_sent, "error", "OverflowError"),
+    "its task dies": (loses_its_task(KeyError("n")), "failed", "KeyError"),
+    "its task is cancelled": (
+        loses_its_task(asyncio.CancelledError()),
+        "connection_closed",
+        None,
+    ),
+    "its task is cancelled, and the host goes on": (
+        is_cancelled_by_the_application,
+        "failed",
+        "asyncio.exceptions.CancelledError",
+    ),
+    "its task dies with the socket": (
+        loses_its_task(KeyError("n"), after=lambda talk: talk.connection.closing.send_failed()),
+        "connection_closed",
+        None,
+    ),
+    "its task dies after the client has closed": (
+        loses_its_task(
+            KeyError("n"),
+            after=lambda talk: talk.connection.closing.frame_received(CloseFrame(1000)),
+        ),
+        "connection_closed",
+        None,
+    ),
+    "its task dies after the host has closed": (
+        loses_its_task(KeyError("n"), after=lambda talk: talk.writes_close(1000)),
+        "connection_closed",
+        None,
+    ),
+    "its task dies after the end of the stream": (
+        loses_its_task(
+            KeyError("n"), after=lambda talk: talk.connection.closing.stream_ended(None)
+        ),
+        "connection_closed",
+        None,
+    ),
+    "it lives as the client leaves": (lives_on, "connection_closed", None),
+    "it is cancelled as the client leaves": (cleans_up, "connection_closed", None),
+}
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+@pytest.mark.parametrize("what", ENDS)
+async def test_an_operation_ends_once_and_says_why(
+    what: str, protocol: str, telemetry: Telemetry
+) -> None:
+    tell, reason, error_type = ENDS[what]
+    talk = connect(telemetry, protocol)
+    talk.greets()
+    tell(talk)
+    talk.is_closed(1000)
+    (span,) = telemetry.spans("GraphQL Operation")
+    attributes = attributes_of(span)
+    assert attributes["graphql.ws.operation.end_reason"] == reason
+    assert attributes.get("error.type") == error_type
+    assert span.status.is_ok == (error_type is None)
+    assert ("websocket.close.outcome" in attributes) == (reason == "connection_closed")
+    assert telemetry.total("graphql.ws.operation.duration") == 1
+
+
+async def test_a_task_that_returns_leaves_the_rest_to_others(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.served(talk.starts())
+    talk.delivers()
+    talk.says("complete", id="a")
+    talk.is_closed()
+    (span,) = telemetry.spans("GraphQL Operation")
+    attributes = attributes_of(span)
+    assert attributes["graphql.ws.operation.end_reason"] == "completed"
+    assert attributes["graphql.ws.results"] == 1
+
+
+@pytest.mark.parametrize(
+    ("goes_on", "reason", "error_type"),
+    [
+        (False, "connection_closed", None),
+        (True, "failed", "asyncio.exceptions.CancelledError"),
+    ],
+)
+async def test_a_cancellation_that_the_host_swallows_is_one_all_the_same(
+    reason: str, error_type: str | None, telemetry: Telemetry, *, goes_on: bool
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+
+    async def serve() -> None:
+        task = talk.starts()
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        talk.served(task)
+
+    serving = asyncio.create_task(serve())
+    await asyncio.sleep(0)
+    serving.cancel()
+    await serving
+    if goes_on:
+        talk.handles({"type": "connection_init"})
+    talk.is_closed()
+    (span,) = telemetry.spans("GraphQL Operation")
+    attributes = attributes_of(span)
+    assert attributes["graphql.ws.operation.end_reason"] == reason
+    assert attributes.get("error.type") == error_type
+
+
+AGAIN: list[Tell] = [
+    lambda talk: talk.says("complete", id="a"),
+    lambda talk: talk.says("error", id="a"),
+    lambda talk: talk.handles({"type": STOP[talk.protocol], "id": "a"}),
+]
+
+
+@pytest.mark.parametrize("again", AGAIN)
+@pytest.mark.parametrize("protocol", BOTH)
+async def test_only_the_first_end_counts(protocol: str, again: Tell, telemetry: Telemetry) -> None:
+    talk = connect(telemetry, protocol)
+    completes(talk)
+    again(talk)
+    talk.is_closed()
+    (span,) = telemetry.spans("GraphQL Operation")
+    assert attributes_of(span)["graphql.ws.operation.end_reason"] == "completed"
+    assert [event.name for event in span.events] == [
+        f"graphql.ws.{START[protocol]}",
+        "graphql.ws.complete",
+    ]
+
+
+def reasons(telemetry: Telemetry) -> list[Any]:
+    return [
+        attributes_of(span)["graphql.ws.operation.end_reason"]
+        for span in telemetry.spans("GraphQL Operation")
+    ]
+
+
+def test_a_duplicate_id_is_refused_and_the_first_lives_on(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.starts()
+    talk.begins()
+    talk.delivers()
+    talk.writes_close(4409, "Subscriber for a already exists")
+    talk.handled()
+    talk.ends()
+    assert reasons(telemetry) == ["connection_closed", "rejected"]
+    assert [
+        attributes_of(span)["graphql.ws.results"] for span in telemetry.spans("GraphQL Operation")
+    ] == [1, 0]
+
+
+def test_a_host_that_fails_while_it_refuses_a_duplicate_has_refused_it(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.starts()
+    talk.begins()
+    talk.ends(ValueError())
+    assert reasons(telemetry) == ["connection_closed", "rejected"]
+
+
+def test_an_id_that_the_host_held_to_be_free_changes_hands(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    first, second = talk.starts(), talk.starts()
+    talk.says("complete", id="a", within=first)
+    talk.says("next", id="a", within=second)
+    talk.says("complete", id="a", within=second)
+    talk.is_closed()
+    assert reasons(telemetry) == ["completed", "completed"]
+    assert [
+        attributes_of(span)["graphql.ws.results"] for span in telemetry.spans("GraphQL Operation")
+    ] == [0, 1]
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+async def test_what_a_stopped_operation_still_sends_is_not_taken_for_the_next_one_of_its_id(
+    protocol: str, telemetry: Telemetry
+) -> None:
+    talk = connect(telemetry, protocol)
+    first = talk.starts()
+    talk.handles({"type": STOP[protocol], "id": "a"})
+    second = talk.starts()
+    talk.says(RESULT[protocol], id="a", within=first)
+    talk.says("complete", id="a", within=first)
+    talk.served(first)
+    talk.says(RESULT[protocol], id="a", within=second)
+    talk.says("complete", id="a", within=second)
+    talk.is_closed()
+    assert reasons(telemetry) == ["client_completed", "completed"]
+    assert [
+        attributes_of(span)["graphql.ws.results"] for span in telemetry.spans("GraphQL Operation")
+    ] == [0, 1]
+
+
+def test_a_legacy_start_ends_the_operation_of_its_id(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    first, second = talk.starts(), talk.starts()
+    talk.says("data", id="a", within=first)
+    talk.says("data", id="a", within=second)
+    talk.says("complete", id="a")
+    talk.is_closed()
+    assert reasons(telemetry) == ["client_completed", "completed"]
+    assert [
+        attributes_of(span)["graphql.ws.results"] for span in telemetry.spans("GraphQL Operation")
+    ] == [0, 1]
+
+
+def test_a_thousand_starts_of_one_id_are_as_many_operations(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    for _ in range(1000):
+        talk.starts()
+    talk.is_closed()
+    assert reasons(telemetry) == ["client_completed"] * 999 + ["connection_closed"]
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    assert len(span.links) == 8 + len([2**n for n in range(4, 10)])
+
+
+@pytest.mark.parametrize("id_", [1, 0, 1.5, True, None, "", "\ud800", "x" * 1_000_000])
+@pytest.mark.parametrize("protocol", BOTH)
+def test_an_operation_may_have_any_id_that_a_host_can_keep(
+    protocol: str, id_: Any, telemetry: Telemetry
+) -> None:
+    talk = connect(telemetry, protocol)
+    talk.starts(id_)
+    talk.delivers(id_)
+    talk.says("complete", id=id_)
+    talk.is_closed()
+    (span,) = telemetry.spans("GraphQL Operation")
+    attributes = attributes_of(span)
+    assert attributes["graphql.ws.operation.end_reason"] == "completed"
+    assert attributes["graphql.ws.results"] == 1
+    assert len(attributes["graphql.ws.operation.id"]) <= 128
+
+
+@pytest.mark.parametrize(
+    ("name", "recorded"),
+    [("N", "N"), ("x" * 1_000_000, "x" * 256), ("\ud800", "?"), ("", ""), (None, None), (5, None)],
+)
+def test_the_name_that_the_client_gives_is_bounded(
+    name: Any, recorded: str | None, telemetry: Telemetry
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.starts(operationName=name)
+    talk.is_closed()
+    (span,) = telemetry.spans("GraphQL Operation")
+    assert attributes_of(span).get("graphql.operation.name") == recorded
+
+
+# --- Init ------------------------------------------------------------------------------------
+
+
+def test_a_second_init_is_only_an_event(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.greets()
+    talk.hears({"type": "connection_init"})
+    talk.closes(4429)
+    assert len(telemetry.spans("GraphQL WebSocket Connection Init")) == 1
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    assert [
+        event["graphql.ws.message.sequence"]
+        for event in events_of(span, "graphql.ws.connection_init")
+    ] == [1, 2]
+
+
+def refuses(code: int) -> Tell:
+    """As the legacy handler does, which says so first."""
+
+    def tell(talk: Talk) -> None:
+        talk.says("connection_error")
+        talk.closes(code)
+
+    return tell
+
+
+REFUSALS: dict[str, tuple[str, Tell, str]] = {
+    "forbidden": (GRAPHQL_TRANSPORT_WS, lambda talk: talk.closes(4403), "forbidden"),
+    "forbidden, in legacy": (GRAPHQL_WS, refuses(1011), "forbidden"),
+    "a bad payload": (GRAPHQL_TRANSPORT_WS, lambda talk: talk.closes(4400), "invalid_message"),
+    "a bad payload, in legacy": (GRAPHQL_WS, refuses(1000), "invalid_message"),
+    "the application fails": (
+        GRAPHQL_WS,
+        lambda talk: talk.ends(KeyError("user")),
+        "KeyError",
+    ),
+    "the client is lost": (GRAPHQL_WS, Talk.is_lost, "connection_lost"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_an_init_that_is_refused_says_by_what(what: str, telemetry: Telemetry) -> None:
+    protocol, refuse, error_type = REFUSALS[what]
+    talk = connect(telemetry, protocol)
+    talk.hears({"type": "connection_init"})
+    refuse(talk)
+    (init,) = telemetry.spans("GraphQL WebSocket Connection Init")
+    assert attributes_of(init)["error.type"] == error_type
+    assert not init.status.is_ok
+    assert telemetry.metrics()["graphql.ws.connection_init.duration"] == {
+        labels({"error.type": error_type}): 1
+    }
+    (connection,) = telemetry.spans("GraphQL WebSocket Connection")
+    assert attributes_of(connection)["graphql.ws.acknowledged"] is False
+
+
+def test_an_init_that_the_client_did_not_wait_for_is_no_failure(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.hears({"type": "connection_init"})
+    talk.is_closed(1000)
+    (init,) = telemetry.spans("GraphQL WebSocket Connection Init")
+    assert attributes_of(init).keys() == {"websocket.connection.id"}
+
+
+def test_an_ack_that_nobody_asked_for_is_one_all_the_same(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.says("connection_ack")
+    talk.is_closed()
+    (span,) = telemetry.spans()
+    assert attributes_of(span)["graphql.ws.acknowledged"] is True
+
+
+def test_an_init_that_crosses_a_close_frame_is_ended_all_the_same(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.writes_close(4408)
+    talk.hears({"type": "connection_init"})
+    talk.ends()
+    (init,) = telemetry.spans("GraphQL WebSocket Connection Init")
+    assert attributes_of(init)["error.type"] == "init_timeout"
+    assert telemetry.ledger.started == telemetry.ledger.ended
+
+
+# --- The close -------------------------------------------------------------------------------
+
+
+def close_of(telemetry: Telemetry) -> dict[str, Any]:
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    (event,) = events_of(span, "websocket.close")
+    return event
+
+
+def test_the_close_is_told_once_at_the_moment_it_was_decided(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.writes_close(4400, "bad")
+    talk.writes_close(1011, "worse")
+    talk.connection.closing.stream_ended(None)
+    talk.is_closed(1000)
+    assert close_of(telemetry) == {
+        "websocket.close.code": 4400,
+        "websocket.close.reason": "bad",
+        "websocket.close.initiator": "server",
+        "websocket.close.outcome": "invalid_message",
+    }
+
+
+def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
+    talk = Talk(config(telemetry))
+    talk.connection.facts.status = 403
+    talk.ends()
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    assert not span.events
+    attributes = attributes_of(span)
+    assert attributes["http.response.status_code"] == 403
+    assert attributes["websocket.close.outcome"] == "handshake_rejected"
+    assert attributes.keys().isdisjoint(
+        {"websocket.close.code", "websocket.subprotocol", "graphql.ws.idle_time"}
+    )
+    assert "websocket.server.active_connections" not in telemetry.metrics()
+    assert telemetry.total("websocket.server.closes") == 1
+
+
+def test_a_redundant_close_is_an_event_and_nothing_else(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.connection.closing.frame_received(CloseFrame(1000))
+    talk.connection.closing.redundant()
+    talk.ends()
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    assert events_of(span, "websocket.close.redundant") == [{}]
+    assert attributes_of(span)["websocket.close.outcome"] == "normal"
+
+
+SYNTAX_ERROR = "Syntax Error: Unexpected Name 'hunter2'."
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [("execution", "Syntax Error"), ("none", "Syntax Error"), ("all", SYNTAX_ERROR)],
+)
+def test_the_reason_of_a_syntax_error_quotes_the_document_only_where_all_messages_are_recorded(
+    mode: str, reason: str, telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, error_messages=mode)
+    talk.closes(4400, SYNTAX_ERROR)
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    assert attributes_of(span)["websocket.close.reason"] == reason
+    assert close_of(telemetry)["websocket.close.reason"] == reason
+    assert vars(library_log.closes[0])["websocket.close.reason"] == reason
+
+
+def test_a_reason_is_bounded(telemetry: Telemetry) -> None:
+    connect(telemetry, GRAPHQL_WS).is_closed(1000, "x" * 200)
+    assert close_of(telemetry)["websocket.close.reason"] == "x" * 123
+
+
+class CodedError(Exception):
+    code = 1009
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(CodedError("too big"), 1009), (ValueError("too big"), None)]
+)
+def test_an_error_frame_is_an_event_a_count_and_a_verdict(
+    error: Exception, code: int | None, telemetry: Telemetry
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.connection.closing.frame_failed(error, CloseFrame(1009))
+    talk.ends()
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    name = attributes_of(span)["error.type"]
+    assert name.endswith(type(error).__name__)
+    told = {"exception.type": name, "exception.message": "too big", "websocket.close.code": code}
+    assert events_of(span, "websocket.error") == [
+        {key: value for key, value in told.items() if value is not None}
+    ]
+    assert telemetry.metrics()["websocket.server.errors"] == {labels({"error.type": name}): 1}
+    assert attributes_of(span)["websocket.close.outcome"] == "invalid_frame"
+
+
+def test_an_error_frame_after_a_close_frame_does_not_change_the_verdict(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.writes_close(4400)
+    talk.connection.closing.frame_failed(ConnectionResetError(), None)
+    talk.ends()
+    assert close_of(telemetry)["websocket.close.outcome"] == "invalid_message"
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    assert attributes_of(span)["error.type"] == "invalid_message"
+
+
+@pytest.mark.parametrize(
+    ("closed_before", "error", "outcome"),
+    [
+        (False, TimeoutError(), "heartbeat_timeout"),
+        (False, ConnectionResetError(), "connection_lost"),
+        (False, None, "connection_lost"),
+        (True, TimeoutError(), "normal"),
+    ],
+)
+def test_a_timeout_before_any_close_frame_is_a_missed_pong(
+    error: Exception | None, outcome: str, telemetry: Telemetry, *, closed_before: bool
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    if closed_before:
+        talk.writes_close(1000)
+    talk.connection.closing.stream_ended(error)
+    talk.ends()
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    assert attributes_of(span)["websocket.close.outcome"] == outcome
+
+
+Trip = Callable[[Talk, BaseException], BaseException]
+"""What a connection is told of an exception; returns the one that leaves the view."""
+
+
+def trips_over(value: Any) -> Trip:
+    def trip(talk: Talk, error: BaseException) -> BaseException:
+        talk.hears(value)
+        talk.handled(error)
+        return error
+
+    return trip
+
+
+def trips_unheard_over(value: Any) -> Trip:
+    """The handler is one that nobody sees handle a message."""
+
+    def trip(talk: Talk, error: BaseException) -> BaseException:
+        talk.comes(value)
+        return error
+
+    return trip
+
+
+def reads_in_vain(talk: Talk, error: BaseException) -> BaseException:
+    talk.connection.conversation.frame_received(9)
+    talk.connection.conversation.reading_failed(error)
+    return error
+
+
+def gives_up_reading(talk: Talk, error: BaseException) -> BaseException:
+    """As an application does whose decoder was cancelled: nobody has cancelled the handler."""
+    talk.connection.facts.cancelled = False
+    return reads_in_vain(talk, error)
+
+
+def reads_in_vain_and_raises(make: Callable[[BaseException], BaseException]) -> Trip:
+    """What leaves the view is made of what reading raised."""
+
+    def trip(talk: Talk, error: BaseException) -> BaseException:
+        return make(reads_in_vain(talk, error))
+
+    return trip
+
+
+def caused(by: BaseException, times: int = 1) -> BaseException:
+    """An error with the cause of its cause, so many times."""
+    for _ in range(times):
+        error = RuntimeError()
+        error.__cause__, by = by, error
+    return by
+
+
+def circular(_: BaseException) -> BaseException:
+    first, second = RuntimeError(), RuntimeError()
+    first.__context__, second.__context__ = second, first
+    return first
+
+
+def met(while_handling: BaseException) -> BaseException:
+    error = RuntimeError()
+    error.__context__ = while_handling
+    return error
+
+
+def grouped(error: BaseException) -> BaseException:
+    return BaseExceptionGroup("", [OSError(), ExceptionGroup("", [ValueError()]), caused(error)])
+
+
+def is_done_with(value: Any) -> Trip:
+    def trip(talk: Talk, error: BaseException) -> BaseException:
+        talk.handles(value)
+        return error
+
+    return trip
+
+
+def goes_on_after_reading_in_vain(talk: Talk, error: BaseException) -> BaseException:
+    reads_in_vain(talk, error)
+    talk.handles({"type": "connection_init"})
+    return error
+
+
+def asks_for_no_frame(talk: Talk, error: BaseException) -> BaseException:
+    talk.connection.conversation.reading_failed(error)
+    return error
+
+
+def raises_while_a_frame_waits(talk: Talk, error: BaseException) -> BaseException:
+    talk.connection.conversation.frame_received(9)
+    return error
+
+
+SOUND: Final = {"type": "start", "id": "a", "payload": {"query": QUERY}}
+STRAY: Final = {"type": "stop", "id": "nobody's"}
+
+CLIENT, SERVER = "invalid_message", "server_error"
+
+BLAME: dict[str, tuple[Trip, BaseException, str]] = {
+    "handles a message that is none": (trips_over([]), TypeError(), CLIENT),
+    "handles a start without a payload": (
+        trips_over({"type": "start", "id": "a"}),
+        KeyError(),
+        CLIENT,
+    ),
+    "handles a start whose id is a list": (
+        trips_over({**SOUND, "id": []}),
+        TypeError(),
+        CLIENT,
+    ),
+    "handles a start as it should be": (trips_over(SOUND), KeyError(), SERVER),
+    "handles a stray stop": (trips_over(STRAY), KeyError(), CLIENT),
+    "handles a stray stop, and has another fault": (trips_over(STRAY), TypeError(), SERVER),
+    "has handled a message that is none": (is_done_with([]), TypeError(), SERVER),
+    "handles, unheard, a message that is none": (trips_unheard_over([]), TypeError(), CLIENT),
+    "handles, unheard, a start as it should be": (trips_unheard_over(SOUND), KeyError(), SERVER),
+    "cannot read a frame": (reads_in_vain, ValueError(), CLIENT),
+    "cannot read a frame that is too deep": (reads_in_vain, RecursionError(), CLIENT),
+    "cannot read a frame by means of its own": (reads_in_vain, KeyError(), CLIENT),
+    "gives up reading by a cancellation of its own": (
+        gives_up_reading,
+        asyncio.CancelledError(),
+        CLIENT,
+    ),
+    "fails because it is closed while it reads": (
+        reads_in_vain_and_raises(caused),
+        GeneratorExit(),
+        SERVER,
+    ),
+    "fails where it reads, and no frame came": (asks_for_no_frame, ValueError(), SERVER),
+    "fails while a frame waits": (raises_while_a_frame_waits, ValueError(), SERVER),
+    "goes on after what it could not read": (goes_on_after_reading_in_vain, ValueError(), SERVER),
+    "raises because it cannot read": (reads_in_vain_and_raises(caused), ValueError(), CLIENT),
+    "raises as it cannot read": (reads_in_vain_and_raises(met), ValueError(), CLIENT),
+    "cannot read in a group of tasks": (reads_in_vain_and_raises(grouped), ValueError(), CLIENT),
+    "raises something else": (reads_in_vain_and_raises(lambda _: OSError()), KeyError(), SERVER),
+    "raises something that goes round": (reads_in_vain_and_raises(circular), KeyError(), SERVER),
+    "raises because it cannot read, a hundred causes later": (
+        reads_in_vain_and_raises(lambda error: caused(error, 100)),
+        ValueError(),
+        SERVER,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BLAME)
+async def test_an_exception_is_the_clients_fault_if_what_it_sent_has_raised_it(
+    what: str, telemetry: Telemetry
+) -> None:
+    trip, error, outcome = BLAME[what]
+    talk = connect(telemetry, GRAPHQL_WS)
+    left = trip(talk, error)
+    talk.ends(left)
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    attributes = attributes_of(span)
+    assert attributes["websocket.close.outcome"] == outcome
+    assert attributes["error.type"].rpartition(".")[2] == type(left).__name__
+
+
+def test_what_no_message_can_be_made_of_is_counted_as_another(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.connection.conversation.frame_received(3)
+    talk.handles({"type": "start"})
+    talk.connection.conversation.frame_received(3)
+    talk.connection.conversation.frame_received(3)
+    talk.is_closed()
+    assert telemetry.total("websocket.server.messages", graphql__ws__message__type="_OTHER") == 3
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    assert [
+        event["graphql.ws.message.sequence"] for event in events_of(span, "graphql.ws._OTHER")
+    ] == [1, 2, 3]
+
+
+def test_an_exception_is_not_kept(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.ends(KeyError("user"))
+    assert talk.connection.facts.exception is None
+
+
+def test_the_record_of_an_abnormal_close_tells_the_connection_apart(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.is_lost()
+    (record,) = library_log.closes
+    extras = {key: value for key, value in vars(record).items() if "." in key}
+    assert extras == {
+        "websocket.connection.id": talk.connection.id,
+        "websocket.close.code": 1006,
+        "websocket.close.initiator": "none",
+        "websocket.close.clean": False,
+        "websocket.close.outcome": "connection_lost",
+        "websocket.close.fault": "network",
+        "error.type": "connection_lost",
+    }
+    assert record.levelno == logging.WARNING
+
+
+def test_what_the_operator_declared_ordinary_is_no_failure(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS, normal_outcomes={"connection_lost"})
+    talk.starts()
+    talk.is_lost()
+    assert all(span.status.is_ok for span in telemetry.spans())
+    assert all("error.type" not in attributes_of(span) for span in telemetry.spans())
+    assert not library_log.records
+    assert (
+        telemetry.total(
+            "websocket.server.closes",
+            websocket__close__outcome="connection_lost",
+            websocket__close__fault="none",
+        )
+        == 1
+    )
+
+
+# --- What nobody expects ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("odd", [[], {}, [1], {"a": 1}])
+@pytest.mark.parametrize("type_", ["next", "complete", "error", "ping"])
+def test_a_message_with_an_odd_id_may_be_sent(type_: str, odd: Any, telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.says(type_, id=odd)
+    talk.connection.conversation.not_sent({"type": type_, "id": odd}, ValueError())
+    talk.is_closed()
+    assert telemetry.total("websocket.server.messages", graphql__ws__message__type=type_) == 1
+
+
+@pytest.mark.parametrize("odd", [[], {}, ["next"], None, 5, "\ud800"])
+def test_a_message_of_an_odd_type_is_one_of_the_others(odd: Any, telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.sends({"type": odd})
+    talk.is_closed()
+    assert telemetry.total("websocket.server.messages", graphql__ws__message__type="_OTHER") == 1
+
+
+LATE: dict[str, Tell] = {
+    "an upgrade": lambda talk: talk.connection.opened(GRAPHQL_WS),
+    "an init": lambda talk: talk.hears({"type": "connection_init"}),
+    "an operation": lambda talk: talk.begins(),
+}
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_nothing_begins_after_the_end(what: str, telemetry: Telemetry) -> None:
+    talk = Talk(config(telemetry)) if what == "an upgrade" else connect(telemetry, GRAPHQL_WS)
+    talk.ends()
+    LATE[what](talk)
+    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.total("websocket.server.active_connections") == 0
+
+
+# --- Contexts --------------------------------------------------------------------------------
+
+
+def test_outside_a_connection_its_span_is_the_invalid_one() -> None:
+    assert connection_span() is trace.INVALID_SPAN
+    assert current_connection() is None
+
+
+def test_the_connection_is_found_wherever_its_code_runs(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    places = [talk.reader, talk.hears({"type": "connection_init"}), talk.begins(), talk.starts()]
+    for place in places:
+        assert place.run(current_connection) is talk.connection
+        assert place.run(connection_span) is talk.connection.span.span
+    talk.is_closed()
+    assert talk.reader.run(current_connection) is None
+
+
+@pytest.mark.parametrize("shape", ["linked", "nested"])
+@pytest.mark.parametrize("mode", ["parent", "link", "ignore"])
+def test_the_carrier_of_an_operation_comes_before_that_of_the_init(
+    shape: str, mode: str, numbered_telemetry: Telemetry
+) -> None:
+    talk = connect(numbered_telemetry, GRAPHQL_TRANSPORT_WS, trace_shape=shape, remote_context=mode)
+    talk.handles({"type": "connection_init", "payload": {"traceparent": TRACEPARENT}})
+    other = TRACEPARENT.replace("abc", "def")
+    talk.starts("a", extensions={"traceparent": other})
+    talk.starts("b")
+    talk.is_closed()
+    traces = [(span["parent"] or (0, 0))[0] for span in numbered_telemetry.snapshots()]
+    own = 0x1000 if shape == "nested" else 0
+    expected = [0xABC, 0xDEF, 0xABC] if mode == "parent" else [own] * 3
+    assert traces == [0, *expected]
+
+
+# --- Messages that wait, and others that nobody announces --------------------------------------
+
+
+def kept(count: int) -> list[int]:
+    """The ordinals of so many events of a type that are kept."""
+    return [n for n in range(1, count + 1) if n <= 8 or n & (n - 1) == 0]
+
+
+def test_a_flood_of_messages_without_a_document_is_events_of_the_connection(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    for number in range(300):
+        talk.comes({"type": "subscribe", "id": str(number), "payload": {"extensions": {}}})
+    assert len(talk.connection.conversation._undecided) == 100
+    talk.is_closed()
+    (span,) = telemetry.spans()
+    ordinals = [
+        event["graphql.ws.message.sequence"] for event in events_of(span, "graphql.ws.subscribe")
+    ]
+    assert ordinals == kept(300)
+    assert attributes_of(span)["graphql.ws.operations"] == 0
+    assert attributes_of(span)["graphql.ws.messages.received"] == 300
+
+
+@pytest.mark.parametrize(("knows", "operations"), [(True, 1), (False, 0), (None, 0)])
+def test_a_message_without_a_document_begins_an_operation_if_the_handler_may_know_it(
+    operations: int, telemetry: Telemetry, *, knows: bool | None
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    value = {"type": "start", "id": "a", "payload": {"extensions": {"hash": "abc"}}}
+    talk.hears(value)
+    conversation = talk.connection.conversation
+    inner = talk.reader.run(conversation.handling, value, talk.request, knows_documents=knows)
+    talk.reader.run(conversation.handled, inner, None)
+    talk.handled()
+    talk.is_closed()
+    spans = telemetry.spans("GraphQL Operation")
+    (connection,) = telemetry.spans("GraphQL WebSocket Connection")
+    assert len(spans) == attributes_of(connection)["graphql.ws.operations"] == operations
+    events = [event.name for span in (connection, *spans) for event in span.events]
+    assert events.count("graphql.ws.start") == 1
+    assert all("graphql.document.hash" not in attributes_of(span) for span in spans)
+
+
+async def test_a_flood_of_operations_that_nobody_handles_leaves_each_one_its_own(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    values = [
+        {"type": "subscribe", "id": str(n), "payload": {"query": QUERY, "n": n}} for n in range(300)
+    ]
+    for value in values:
+        talk.comes(value)
+    assert len(talk.connection.conversation._operations._waiting) == 100
+    for number in (0, 299):
+        task = talk.turns_to(values[number])
+        talk.handled()
+        talk.serves(task, str(number))
+        talk.delivers(str(number), within=task)
+        talk.says("complete", id=str(number), within=task)
+        talk.served(task)
+    talk.is_closed()
+    ends = {
+        attributes_of(span)["graphql.ws.operation.id"]: (
+            attributes_of(span)["graphql.ws.operation.end_reason"],
+            attributes_of(span)["graphql.ws.results"],
+        )
+        for span in telemetry.spans("GraphQL Operation")
+    }
+    assert len(ends) == 300
+    assert ends.pop("0") == ends.pop("299") == ("completed", 1)
+    assert set(ends.values()) == {("connection_closed", 0)}
+
+
+@pytest.mark.parametrize("reads_ahead", [False, True])
+async def test_a_message_that_the_application_reads_by_itself_is_one_when_it_is_handled(
+    telemetry: Telemetry, *, reads_ahead: bool
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    conversation = talk.connection.conversation
+    conversation.reads_ahead = reads_ahead
+    value = {"type": "start", "id": "a", "payload": {"query": QUERY}}
+    conversation.frame_received(10)
+    talk.turns_to(value)
+    talk.handled()
+    talk.is_closed()
+    messages = telemetry.metrics()["websocket.server.messages"]
+    types = {dict(key)["graphql.ws.message.type"]: n for key, n in messages.items()}
+    # Where it reads frames in advance, nobody can tell which one the message was made of.
+    assert types == ({"_OTHER": 1} if reads_ahead else {"start": 1})
+    assert len(telemetry.spans("GraphQL Operation")) == (0 if reads_ahead else 1)
+
+
+async def test_a_reader_that_is_cancelled_does_not_blame_what_it_was_reading(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+
+    async def read() -> None:
+        talk.connection.conversation.frame_received(10)
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError as cancellation:
+            talk.connection.conversation.reading_failed(cancellation)
+            talk.connection.facts.cancelled = False
+            talk.ends(cancellation)
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    reading.cancel()
+    await reading
+    (span,) = telemetry.spans()
+    assert attributes_of(span)["websocket.close.outcome"] == "server_error"
+
+
+# --- Executions --------------------------------------------------------------------------------
+
+
+def execution(document: Any = QUERY, *, is_stream: bool = True) -> Execution:
+    return Execution(document, None, lambda: is_stream, lambda: True)
+
+
+def test_an_execution_elsewhere_is_the_operations_and_goes_on_below_its_span(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    operation = operation_in(talk.starts())
+    elsewhere = Place()
+    claim = talk.connection.conversation.claim
+    assert elsewhere.run(claim, execution(), talk.request) is operation
+    assert elsewhere.current[:2] == (talk.request, operation)
+    assert trace.get_current_span(elsewhere.context) is operation.span.span
+    talk.is_closed()
+
+
+def test_an_execution_in_a_context_that_was_kept_from_the_operation_stays_there(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    task, elsewhere = talk.starts(), Place()
+    elsewhere.attach(context := task.context)
+    claim = talk.connection.conversation.claim
+    assert elsewhere.run(claim, execution(), talk.request) is operation_in(task)
+    assert elsewhere.current[:2] == (talk.request, operation_in(task))
+    assert elsewhere.context is context
+    talk.is_closed()
+
+
+@pytest.mark.parametrize(("is_stream", "operations"), [(True, 1), (False, 0)])
+def test_an_execution_for_a_message_without_a_document_begins_its_operation(
+    operations: int, telemetry: Telemetry, *, is_stream: bool
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.comes({"type": "subscribe", "id": "a", "payload": {"extensions": {"hash": "abc"}}})
+    # The handler is one that nobody sees handle a message.
+    claim = talk.connection.conversation.claim
+    claimed = talk.reader.run(claim, execution(is_stream=is_stream), talk.request)
+    assert (claimed is not None) == bool(operations)
+    talk.is_closed()
+    spans = telemetry.spans("GraphQL Operation")
+    assert [attributes_of(span)["graphql.ws.operation.id"] for span in spans] == ["a"] * operations
+
+
+def as_sent(document: str) -> Any:
+    """A document as each message brings it: an object of its own."""
+    return json.loads(json.dumps(document))
+
+
+def theirs() -> Context:
+    """A context with a span of the application's."""
+    ids = SpanContext(0xABC, 0xDEF, is_remote=False)
+    return trace.set_span_in_context(NonRecordingSpan(ids), Context())
+
+
+@pytest.mark.parametrize(
+    ("document", "move", "is_own"),
+    [
+        (QUERY, lambda talk, task: None, True),
+        (QUERY, lambda talk, task: task.attach(theirs()), True),
+        (QUERY, lambda talk, task: task.attach(Context()), False),
+        (QUERY, lambda talk, task: talk.handles({"type": "complete", "id": "a"}), False),
+        (as_sent(QUERY), lambda talk, task: None, False),
+        ("{ other }", lambda talk, task: None, False),
+        (None, lambda talk, task: None, False),
+    ],
+    ids=["its own", "under a span of theirs", "elsewhere", "ended", "equal", "other", "none"],
+)
+def test_a_running_operation_is_known_by_its_very_document(
+    document: str | None,
+    move: Callable[[Talk, Place], object],
+    telemetry: Telemetry,
+    *,
+    is_own: bool,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    task = talk.starts()
+    operation = operation_in(task)
+    move(talk, task)
+    claimed = task.run(talk.connection.conversation.claim_own, document)
+    assert claimed is (operation if is_own else None)
+    assert operation.is_claimed == is_own
+    assert (unclaimed.find(QUERY) is None) == (
+        operation.is_claimed or operation.end_reason is not None
+    )
+    talk.is_closed()
+
+
+def test_an_operation_that_nothing_serves_yet_is_not_known_by_its_document(
+    telemetry: Telemetry,
+) -> None:
+    talk, other = (connect(telemetry, GRAPHQL_TRANSPORT_WS) for _ in range(2))
+    task = talk.begins()
+    assert task.run(talk.connection.conversation.claim_own, QUERY) is None
+    assert talk.reader.run(talk.connection.conversation.claim_own, QUERY) is None
+    talk.serves(task)
+    assert task.run(other.connection.conversation.claim_own, QUERY) is None
+    talk.is_closed()
+    other.is_closed()
+
+
+def test_the_cancellation_that_came_after_a_frame_was_written_is_known_by_its_identity(
+    telemetry: Telemetry,
+) -> None:
+    conversation = connect(telemetry, GRAPHQL_TRANSPORT_WS).connection.conversation
+    after, other = asyncio.CancelledError(), asyncio.CancelledError()
+    assert not conversation.has_written(after)
+    conversation.cut_short = weakref.ref(after)
+    assert conversation.has_written(after)
+    assert not conversation.has_written(other)
+
+
+@pytest.mark.parametrize("request_", [None, 0, SimpleNamespace(connection="mine")])
+def test_what_only_looks_like_a_request_has_no_connection(request_: object) -> None:
+    assert connection_of(request_) is None
+
+
+def test_a_document_whose_operation_was_stopped_before_it_is_handled_leads_nowhere(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    document = as_sent("query Read { ahead }")
+    first = {"type": "subscribe", "id": "a", "payload": {"query": document}}
+    talk.comes(first)
+    talk.comes({"type": "complete", "id": "a"})
+    talk.turns_to(first)
+    assert unclaimed.find(document) is None
+    talk.is_closed()
+
+
+def test_an_execution_after_the_end_is_nobodys(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    task = talk.starts()
+    talk.is_closed()
+    assert task.run(talk.connection.conversation.claim, execution(), talk.request) is None
+
+
+def test_a_task_that_an_operation_left_behind_may_serve_another(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    task = talk.starts("a")
+    claim = talk.connection.conversation.claim
+    assert task.run(claim, execution(), talk.request) is operation_in(task)
+    talk.handles({"type": "complete", "id": "a"})
+    other = operation_in(talk.starts("b"))
+    assert task.run(claim, execution(as_sent(QUERY)), talk.request) is other
+    talk.is_closed()
+
+
+def test_an_operation_may_be_served_without_a_document(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    task = talk.begins()
+    talk.serves(task, "a", document=None)
+    assert operation_in(task).document is QUERY
+    talk.is_closed()
+
+
+async def test_nothing_of_an_operation_is_kept_whose_document_was_rewritten() -> None:
+    telemetry = Telemetry()
+    before = living()
+
+    def converse() -> None:
+        talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+        task = talk.begins("a", query="query Sent { n }")
+        talk.handled()
+        talk.serves(task, "a", "query Rewritten { n }")
+        talk.says("complete", id="a", within=task)
+        talk.served(task)
+        talk.is_closed()
+
+    converse()
+    assert living() == before
+    telemetry.shutdown()
+
+
+# --- Tasks that were cancelled -----------------------------------------------------------------
+
+
+def test_what_others_send_for_an_operation_whose_task_was_cancelled_is_counted(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    task = talk.starts()
+    talk.delivers(within=task)
+    talk.served(task, asyncio.CancelledError())
+    talk.delivers()
+    talk.is_closed()
+    assert telemetry.total("websocket.server.messages", graphql__ws__message__type="next") == 2
+
+
+def test_an_operation_that_is_described_after_its_task_was_cancelled_is_counted_once(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    task = talk.starts()
+    talk.delivers(within=task)
+    operation = operation_in(task)
+    talk.served(task, asyncio.CancelledError())
+    operation.describe("subscription", "N")
+    talk.is_closed()
+    assert telemetry.total("websocket.server.messages", graphql__ws__message__type="next") == 1
+    assert telemetry.total("graphql.server.subscription.active") == 0
+
+
+# --- A broken pipe ---------------------------------------------------------------------------
+
+
+@pytest.mark.internal_error
+@pytest.mark.parametrize("name", PIPES)
+def test_a_broken_pipe_changes_no_verdict_and_no_count(
+    name: str, clock: Clock, library_log: LogKeeper
+) -> None:
+    pipe = PIPES[name]()
+    broken = OTelConfig(tracer_provider=pipe.tracer_provider, meter_provider=pipe.meter_provider)
+    talk = Talk(broken)
+    talk.opens(GRAPHQL_TRANSPORT_WS)
+    talk.starts("alive")
+    converse(talk, clock)
+    talk = Talk(broken)
+    talk.opens(GRAPHQL_WS)
+    talk.is_lost()
+    tally = Recording(broken).metrics.tally
+    assert {outcome.value: n for (outcome, _), n in tally.closes().items() if n} == {
+        "normal": 1,
+        "connection_lost": 1,
+    }
+    assert tally.connections() == {GRAPHQL_TRANSPORT_WS: 0, GRAPHQL_WS: 0}
+    assert tally.subscriptions() == 0
+    assert len(library_log.closes) == 1

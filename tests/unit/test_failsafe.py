@@ -1,0 +1,252 @@
+"""No exception of ours passes the fuse, and whatever is not ours to stop does."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from strawberry_ws_otel._fuse import FailureLog, Fuse, Fuses
+from tests.conftest import LIBRARY, LogKeeper
+
+pytestmark = pytest.mark.internal_error
+
+
+class OwnError(Exception):
+    pass
+
+
+OURS = [
+    ValueError("bad"),
+    OwnError(),
+    MemoryError(),
+    RecursionError(),
+    StopIteration(),
+    StopAsyncIteration(),
+    TimeoutError(),
+    ConnectionResetError(),
+    ExceptionGroup("several", [ValueError()]),
+]
+NOT_OURS = [
+    KeyboardInterrupt(),
+    SystemExit(1),
+    asyncio.CancelledError(),
+    GeneratorExit(),
+    BaseExceptionGroup("several", [KeyboardInterrupt()]),
+]
+
+
+@contextmanager
+def handling(handler: logging.Handler | logging.Filter) -> Iterator[None]:
+    """The library's log has this handler, or filter."""
+    logger = logging.getLogger(LIBRARY)
+    logger.addFilter(handler) if isinstance(handler, logging.Filter) else logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeFilter(handler)
+        if isinstance(handler, logging.Handler):
+            logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("error", OURS, ids=repr)
+def test_an_exception_is_swallowed_and_logged_whole(
+    error: Exception, library_log: LogKeeper
+) -> None:
+    fuse = Fuse(signal="the spans of a.Provider")
+    with fuse:
+        raise error
+    assert fuse.blown
+    (record,) = library_log.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+    assert record.exc_info[2] is not None
+    assert record.getMessage() == (
+        f"Telemetry failed in the spans of a.Provider: {named(error)}; it is off for this"
+        " connection, operation or instrument, and the conversation goes on untouched"
+    )
+
+
+def named(error: Exception) -> str:
+    """The class of an error, and what it says."""
+    cls = type(error)
+    module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
+    return f"{module}{cls.__qualname__}: {error}"
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise OwnError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MuteError(), "tests.unit.test_failsafe.MuteError: ;"),
+        (ValueError("a" * 1000), f"ValueError: {'a' * 512};"),
+        (ValueError("\ud800"), "ValueError: ?;"),
+    ],
+    ids=["that cannot speak", "of any length", "that cannot be encoded"],
+)
+def test_the_log_survives_an_exception(error: Exception, said: str, library_log: LogKeeper) -> None:
+    with Fuse():
+        raise error
+    (record,) = library_log.records
+    assert record.getMessage().startswith(f"Telemetry failed in the library: {said} it is off")
+
+
+def test_what_is_refused_is_warned_of_and_blows_nothing(library_log: LogKeeper) -> None:
+    fuse, other = Fuse(FailureLog(), "the spans of a.Provider"), Fuse(FailureLog())
+    error = OwnError("not yet")
+    for _ in range(2):
+        fuse.refuse("add_link", error)
+    fuse.refuse("add_event", error)
+    other.refuse("add_link", error)
+    said = "which raised tests.unit.test_failsafe.OwnError: not yet"
+    assert [(record.levelno, record.getMessage()) for record in library_log.records] == [
+        (logging.WARNING, f"Telemetry leaves out add_link() in the spans of a.Provider, {said}"),
+        (logging.WARNING, f"Telemetry leaves out add_event() in the spans of a.Provider, {said}"),
+        (logging.WARNING, f"Telemetry leaves out add_link() in the library, {said}"),
+    ]
+    assert (fuse.blown, other.blown) == (False, False)
+
+
+def test_a_fuse_without_a_log_to_share_warns_for_itself(library_log: LogKeeper) -> None:
+    Fuse().refuse("add_link", OwnError())
+    assert len(library_log.records) == 1
+
+
+def test_a_warning_is_logged_once_for_each_message(library_log: LogKeeper) -> None:
+    log, other = FailureLog(), FailureLog()
+    for whose in ("one", "two"):
+        log.warn_once("%s cannot be watched", whose)
+    log.warn_once("%s cannot be heard", "one")
+    other.warn_once("%s cannot be watched", "three")
+    assert [(record.levelno, record.getMessage()) for record in library_log.records] == [
+        (logging.WARNING, "one cannot be watched"),
+        (logging.WARNING, "one cannot be heard"),
+        (logging.WARNING, "three cannot be watched"),
+    ]
+
+
+SIGNALS = {
+    # a fuse, and what the log calls it
+    "library": "the library",
+    "spans": "the spans of a.Provider",
+    "metrics": "the metrics of b.Provider",
+    "log": "the log of closes",
+}
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_each_signal_fails_for_itself(signal: str, library_log: LogKeeper) -> None:
+    fuses = Fuses(FailureLog(), SIGNALS["spans"], SIGNALS["metrics"])
+    with getattr(fuses, signal):
+        raise OwnError
+    assert {name for name in SIGNALS if getattr(fuses, name).blown} == {signal}
+    (record,) = library_log.records
+    assert record.getMessage().startswith(f"Telemetry failed in {SIGNALS[signal]}: ")
+
+
+def descend() -> None:
+    descend()
+
+
+def test_a_stack_that_is_really_exhausted_is_survived(library_log: LogKeeper) -> None:
+    with Fuse():
+        descend()
+    assert [record.exc_info and record.exc_info[0] for record in library_log.records] == [
+        RecursionError
+    ]
+
+
+@pytest.mark.parametrize("error", NOT_OURS, ids=repr)
+def test_what_is_not_ours_passes_and_is_not_logged(
+    error: BaseException, library_log: LogKeeper
+) -> None:
+    fuse = Fuse()
+    with pytest.raises(type(error)) as raised, fuse:
+        raise error
+    assert raised.value is error
+    assert not fuse.blown
+    assert not library_log.records
+
+
+def test_nothing_raised_is_nothing_logged(library_log: LogKeeper) -> None:
+    fuse = Fuse()
+    with fuse:
+        pass
+    assert not fuse.blown
+    assert not library_log.records
+
+
+def test_only_the_first_exception_is_logged(library_log: LogKeeper) -> None:
+    fuse = Fuse()
+    for _ in range(3):
+        with fuse:
+            raise ValueError
+    assert len(library_log.records) == 1
+
+
+def test_a_blown_fuse_still_lets_pass_what_is_not_ours() -> None:
+    fuse = Fuse()
+    with fuse:
+        raise ValueError
+    with pytest.raises(KeyboardInterrupt), fuse:
+        raise KeyboardInterrupt
+
+
+def test_each_fuse_blows_for_itself(library_log: LogKeeper) -> None:
+    one, other = Fuse(), Fuse()
+    with one:
+        raise ValueError
+    assert (one.blown, other.blown) == (True, False)
+    with other:
+        raise ValueError
+    assert len(library_log.records) == 2
+
+
+def test_a_fuse_may_be_entered_within_itself(library_log: LogKeeper) -> None:
+    fuse, passed = Fuse(), []
+    with fuse:
+        with fuse:
+            raise ValueError
+        passed.append("the inner one stops it")
+    assert passed
+    assert len(library_log.records) == 1
+
+
+class RaisingHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OwnError
+
+
+class RaisingFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        raise OwnError
+
+
+@pytest.mark.parametrize("handler", [RaisingHandler(), RaisingFilter()], ids=type)
+def test_a_log_that_raises_is_survived_and_not_asked_again(
+    handler: logging.Handler | logging.Filter,
+) -> None:
+    fuse = Fuse()
+    with handling(handler):
+        with fuse:
+            raise ValueError
+        with fuse:
+            raise ValueError
+        fuse.refuse("add_link", ValueError())
+    assert fuse.blown
+
+
+class InterruptedHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_inside_the_log_is_not_ours_to_stop() -> None:
+    with handling(InterruptedHandler()), pytest.raises(KeyboardInterrupt), Fuse():
+        raise ValueError

@@ -1,0 +1,535 @@
+"""Counts are integers of what is alive and of what was, and readers of any thread see both."""
+
+import gc
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strawberry_ws_otel._close import (
+    FAULTS,
+    CloseFrame,
+    Facts,
+    Fault,
+    Outcome,
+    Verdict,
+    outcomes_of,
+    verdict,
+)
+from strawberry_ws_otel._protocol import (
+    GRAPHQL_TRANSPORT_WS,
+    GRAPHQL_WS,
+    MessageType,
+    vocabulary,
+)
+from strawberry_ws_otel._counts import Results, Tally, Traffic
+from tests.support.strategies import PROPERTY
+
+MODERN, LEGACY = vocabulary(GRAPHQL_TRANSPORT_WS), vocabulary(GRAPHQL_WS)
+NEXT, PING, DATA = MODERN.sent["next"], MODERN.received["ping"], LEGACY.sent["data"]
+
+
+def normal() -> Verdict:
+    facts = Facts(upgraded=True)
+    facts.frame_received(CloseFrame(1000))
+    return verdict(facts)
+
+
+def lost(*ordinary: str) -> Verdict:
+    return verdict(Facts(upgraded=True, lost=True), ordinary)
+
+
+def carry(traffic: Traffic, **messages: int) -> None:
+    known = {"next": NEXT, "ping": PING, "data": DATA}
+    traffic.messages.update({known[name]: count for name, count in messages.items()})
+
+
+ZEROS = dict.fromkeys(FAULTS.items(), 0)
+
+
+def sums(tally: Tally) -> dict[str, Any]:
+    return {
+        "connections": tally.connections(),
+        "subscriptions": tally.subscriptions(),
+        "closes": {key: count for key, count in tally.closes().items() if count},
+        "frame_errors": tally.frame_errors(),
+        "messages": tally.messages(),
+        "bytes": tally.bytes(),
+        "events": tally.events(),
+    }
+
+
+def test_a_new_tally_knows_nothing_but_the_outcomes_and_the_events_from_0_on() -> None:
+    tally = Tally()
+    assert sums(tally) == {
+        "connections": {},
+        "subscriptions": 0,
+        "closes": {},
+        "frame_errors": {},
+        "messages": {},
+        "bytes": {},
+        "events": {None: 0},
+    }
+    assert tally.closes() == ZEROS
+
+
+def opened(tally: Tally, subprotocol: str | None) -> Traffic:
+    traffic = Traffic(subprotocol)
+    tally.opened(traffic)
+    return traffic
+
+
+def begun(tally: Tally, message_type: MessageType, sound: int = 0, failed: int = 0) -> Results:
+    results = Results(message_type)
+    results.sound, results.failed = sound, failed
+    tally.begun(results)
+    return results
+
+
+def subscribed(tally: Tally, sound: int = 0) -> Results:
+    results = Results()
+    results.sound = sound
+    tally.subscribed(results)
+    return results
+
+
+def test_what_is_alive_is_counted() -> None:
+    tally = Tally()
+    one, other, third = (
+        opened(tally, name) for name in (GRAPHQL_TRANSPORT_WS, GRAPHQL_TRANSPORT_WS, GRAPHQL_WS)
+    )
+    carry(one, next=2, ping=1)
+    carry(other, next=3)
+    carry(third, data=4)
+    one.bytes_received, other.bytes_received, third.bytes_sent = 10, 20, 30
+    subscribed(tally, 5)
+    assert sums(tally) == {
+        "connections": {GRAPHQL_TRANSPORT_WS: 2, GRAPHQL_WS: 1},
+        "subscriptions": 1,
+        "closes": {},
+        "frame_errors": {},
+        "messages": {NEXT: 5, PING: 1, DATA: 4},
+        "bytes": {
+            (GRAPHQL_TRANSPORT_WS, "receive"): 30,
+            (GRAPHQL_TRANSPORT_WS, "transmit"): 0,
+            (GRAPHQL_WS, "receive"): 0,
+            (GRAPHQL_WS, "transmit"): 30,
+        },
+        "events": {None: 5},
+    }
+
+
+def test_a_subscription_that_is_about_to_end_is_alive_no_longer_and_its_events_count() -> None:
+    tally = Tally()
+    results = subscribed(tally, 3)
+    assert (tally.subscriptions(), tally.events()) == (1, {None: 3})
+    results.is_over = True
+    assert (tally.subscriptions(), tally.events()) == (0, {None: 3})
+    tally.ended(results)
+    assert (tally.subscriptions(), tally.events()) == (0, {None: 3})
+
+
+def test_what_is_over_is_counted_still_and_gauges_are_0() -> None:
+    tally = Tally()
+    traffic, subscription = opened(tally, GRAPHQL_WS), subscribed(tally, 5)
+    carry(traffic, data=4)
+    traffic.bytes_sent = 30
+    tally.ended(subscription)
+    tally.closed(normal(), traffic)
+    assert sums(tally) == {
+        "connections": {GRAPHQL_WS: 0},
+        "subscriptions": 0,
+        "closes": {(Outcome.NORMAL, Fault.NONE): 1},
+        "frame_errors": {},
+        "messages": {DATA: 4},
+        "bytes": {(GRAPHQL_WS, "receive"): 0, (GRAPHQL_WS, "transmit"): 30},
+        "events": {None: 5},
+    }
+
+
+def test_a_refused_handshake_is_a_close_and_never_was_a_connection() -> None:
+    tally = Tally()
+    tally.closed(verdict(Facts(status=403)), None)
+    assert tally.closes() == {**ZEROS, (Outcome.HANDSHAKE_REJECTED, Fault.CLIENT): 1}
+    assert not tally.connections()
+
+
+def test_a_connection_without_a_subprotocol_is_one() -> None:
+    tally = Tally()
+    opened(tally, None)
+    assert tally.connections() == {None: 1}
+
+
+def test_an_outcome_that_is_ordinary_is_counted_as_such_from_0_on() -> None:
+    tally = Tally()
+    tally.declare_ordinary({"connection_lost", Outcome.OTHER, 4100})
+    ordinary = {Outcome.CONNECTION_LOST, Outcome.OTHER, *outcomes_of(4100)}
+    assert tally.closes() == {**ZEROS, **{(outcome, Fault.NONE): 0 for outcome in ordinary}}
+
+
+def test_a_declaration_that_comes_late_loses_no_count() -> None:
+    tally = Tally()
+    tally.closed(lost("connection_lost"), None)
+    tally.closed(lost(), None)
+    tally.declare_ordinary({"connection_lost"})
+    assert {key: count for key, count in tally.closes().items() if count} == {
+        (Outcome.CONNECTION_LOST, Fault.NONE): 1,
+        (Outcome.CONNECTION_LOST, Fault.NETWORK): 1,
+    }
+
+
+def test_events_with_an_error_are_counted_by_its_class() -> None:
+    tally = Tally()
+    subscribed(tally, 2)
+    for error_type in ("ValueError", "KeyError", "ValueError"):
+        tally.event_failed(error_type)
+    assert tally.events() == {None: 2, "ValueError": 2, "KeyError": 1}
+
+
+def test_results_of_operations_are_messages_before_and_after_their_end() -> None:
+    tally = Tally()
+    carry(opened(tally, GRAPHQL_TRANSPORT_WS), next=1, ping=1)
+    results = [begun(tally, NEXT, 2, 1), begun(tally, NEXT), begun(tally, DATA, 4)]
+    expected = {NEXT: 1 + 2 + 1, PING: 1, DATA: 4}
+    assert (tally.messages(), tally.events(), tally.subscriptions()) == (expected, {None: 0}, 0)
+    for each in results:
+        tally.ended(each)
+    assert (tally.messages(), tally.events(), tally.subscriptions()) == (expected, {None: 0}, 0)
+
+
+def test_results_of_a_subscription_over_a_socket_are_messages_as_well_as_events() -> None:
+    tally = Tally()
+    results = begun(tally, NEXT, 2, 1)
+    tally.subscribed(results)
+    tally.event_failed("ValueError")
+    sums_alive = tally.messages(), tally.events(), tally.subscriptions()
+    tally.ended(results)
+    sums_over = tally.messages(), tally.events(), tally.subscriptions()
+    assert sums_alive == ({NEXT: 3}, {None: 2, "ValueError": 1}, 1)
+    assert sums_over == ({NEXT: 3}, {None: 2, "ValueError": 1}, 0)
+
+
+def test_error_frames_are_counted_by_their_class() -> None:
+    tally = Tally()
+    for error_type in ("TimeoutError", "zlib.error", "TimeoutError"):
+        tally.frame_failed(error_type)
+    assert tally.frame_errors() == {"TimeoutError": 2, "zlib.error": 1}
+
+
+Count = Callable[[Tally, str], object]
+
+
+@pytest.mark.parametrize(
+    ("count", "read"),
+    [(Tally.frame_failed, Tally.frame_errors), (Tally.event_failed, Tally.events)],
+)
+def test_only_the_first_hundred_classes_have_a_count_of_their_own(
+    count: Count, read: Callable[[Tally], dict[str | None, int]]
+) -> None:
+    tally = Tally()
+    for n in [*range(150), *range(150)]:
+        count(tally, f"Error{n}")
+    counts = {name: number for name, number in read(tally).items() if name is not None}
+    assert counts == {**{f"Error{n}": 2 for n in range(100)}, "_OTHER": 100}
+
+
+def test_the_hundred_are_shared_by_all_that_is_labelled_so() -> None:
+    tally = Tally()
+    assert [tally.bounded(f"Error{n}") for n in range(100)] == [f"Error{n}" for n in range(100)]
+    tally.frame_failed("Error100")
+    tally.event_failed("Error5")
+    assert tally.frame_errors() == {"_OTHER": 1}
+    assert tally.events() == {None: 0, "Error5": 1}
+
+
+def test_sums_are_copies() -> None:
+    tally = Tally()
+    traffic = opened(tally, GRAPHQL_WS)
+    before = sums(tally)
+    for value in before.values():
+        if isinstance(value, dict):
+            value.clear()
+    carry(traffic, data=1)
+    assert tally.messages() == {DATA: 1}
+    assert tally.connections() == {GRAPHQL_WS: 1}
+
+
+lives = st.lists(
+    st.tuples(
+        st.sampled_from([GRAPHQL_TRANSPORT_WS, GRAPHQL_WS, None]),
+        st.dictionaries(st.sampled_from([NEXT, PING, DATA]), st.integers(1, 9)),
+        st.booleans(),
+    )
+)
+
+
+@PROPERTY
+@given(lives=lives)
+def test_no_sum_depends_on_who_is_still_alive(
+    lives: list[tuple[str | None, dict[Any, int], bool]],
+) -> None:
+    tally, expected, carried = Tally(), Counter[Any](), Counter[Any]()
+    for subprotocol, messages, over in lives:
+        traffic = opened(tally, subprotocol)
+        traffic.messages.update(messages)
+        traffic.bytes_sent = sum(messages.values())
+        traffic.bytes_received = 1
+        results = subscribed(tally, len(messages))
+        expected.update(messages)
+        carried[subprotocol, "transmit"] += traffic.bytes_sent
+        carried[subprotocol, "receive"] += 1
+        if over:
+            tally.ended(results)
+            tally.closed(normal(), traffic)
+    assert tally.messages() == expected
+    assert tally.bytes() == carried
+    assert tally.events() == {None: sum(len(messages) for _, messages, _ in lives)}
+    assert tally.subscriptions() == sum(not over for *_, over in lives)
+    assert sum(tally.connections().values()) == sum(not over for *_, over in lives)
+    assert sum(tally.closes().values()) == sum(over for *_, over in lives)
+
+
+# --- Threads ---------------------------------------------------------------------------------
+
+ROUNDS = 1000
+
+
+@contextmanager
+def reading(read: Callable[[], dict[Any, Any]], watched: Any) -> Iterator[list[int]]:
+    """Another thread reads one sum again and again, for as long as this lasts."""
+    readings: list[int] = []
+    over = threading.Event()
+
+    def read_on() -> None:
+        while not over.is_set():
+            readings.append(read().get(watched, 0))
+        readings.append(read().get(watched, 0))
+
+    thread = threading.Thread(target=read_on)
+    thread.start()
+    try:
+        yield readings
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_reader_in_a_thread_never_sees_messages_decrease(hasty_threads: None) -> None:
+    tally = Tally()
+    with reading(tally.messages, NEXT) as readings:
+        for _ in range(ROUNDS):
+            traffic = opened(tally, GRAPHQL_TRANSPORT_WS)
+            for n in range(1, 4):
+                traffic.messages[NEXT] = n
+                traffic.messages[PING] = n
+            tally.closed(normal(), traffic)
+    assert readings == sorted(readings)
+    assert readings[-1] == 3 * ROUNDS
+
+
+def test_a_reader_in_a_thread_never_sees_results_decrease(hasty_threads: None) -> None:
+    tally = Tally()
+    with reading(tally.messages, NEXT) as readings:
+        for _ in range(ROUNDS):
+            results = begun(tally, NEXT)
+            for _ in range(3):
+                results.sound += 1
+            tally.ended(results)
+    assert readings == sorted(readings)
+    assert readings[-1] == 3 * ROUNDS
+
+
+def test_a_reader_in_a_thread_never_sees_bytes_decrease(hasty_threads: None) -> None:
+    tally, key = Tally(), (GRAPHQL_TRANSPORT_WS, "transmit")
+    with reading(tally.bytes, key) as readings:
+        for _ in range(ROUNDS):
+            traffic = opened(tally, GRAPHQL_TRANSPORT_WS)
+            traffic.bytes_sent += 5
+            traffic.bytes_sent += 5
+            tally.closed(normal(), traffic)
+    assert readings == sorted(readings)
+    assert readings[-1] == 10 * ROUNDS
+
+
+def deliver(tally: Tally) -> None:
+    subscription = subscribed(tally)
+    for _ in range(3):
+        subscription.sound += 1
+    tally.ended(subscription)
+
+
+def test_a_reader_in_a_thread_never_sees_events_decrease(hasty_threads: None) -> None:
+    tally = Tally()
+    with reading(tally.events, None) as readings:
+        for _ in range(ROUNDS):
+            deliver(tally)
+    assert readings == sorted(readings)
+    assert readings[-1] == 3 * ROUNDS
+
+
+def test_closes_of_many_threads_add_up(hasty_threads: None) -> None:
+    tally = Tally()
+
+    def live_and_die() -> None:
+        for _ in range(500):
+            traffic = opened(tally, GRAPHQL_WS)
+            carry(traffic, data=1)
+            tally.closed(normal(), traffic)
+
+    threads = [threading.Thread(target=live_and_die) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tally.closes()[Outcome.NORMAL, Fault.NONE] == 2000
+    assert tally.messages() == {DATA: 2000}
+    assert tally.connections() == {GRAPHQL_WS: 0}
+
+
+class Abandoned:
+    """A connection and a subscription of a loop that nobody runs any more."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally, self.traffic = tally, opened(tally, None)
+        self.subscription = subscribed(tally)
+        self.itself = self
+
+    def __del__(self) -> None:
+        self.tally.ended(self.subscription)
+        self.tally.closed(normal(), self.traffic)
+
+
+@pytest.mark.usefixtures("frozen_garbage")
+def test_the_garbage_collector_may_end_a_connection_while_counts_are_read() -> None:
+    tally, rounds = Tally(), 200
+
+    def collect_all_the_time() -> None:
+        for _ in range(rounds):
+            Abandoned(tally)
+            sums(tally)
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(1)
+    thread = threading.Thread(target=collect_all_the_time, daemon=True)
+    try:
+        thread.start()
+        thread.join(30)
+    finally:
+        gc.set_threshold(*thresholds)
+    assert not thread.is_alive()
+    gc.collect()
+    assert sum(tally.closes().values()) == rounds
+    assert tally.connections() == {None: 0}
+    assert tally.subscriptions() == 0
+
+
+# --- What happens between the lock and the sum ------------------------------------------------
+
+
+class DyingOnRelease:
+    """A lock whose first release lets something die, before its reader goes on."""
+
+    def __init__(self, dies: Callable[[], None]) -> None:
+        self._dies: Callable[[], None] | None = dies
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        dies, self._dies = self._dies, None
+        if dies is not None:
+            dies()
+
+
+def dying(tally: Tally, dies: Callable[[], None]) -> Tally:
+    """The tally, in which something dies as the next reader lets go of the lock."""
+    tally._lock = DyingOnRelease(dies)  # type: ignore[assignment]  # a double
+    return tally
+
+
+def test_results_that_end_while_messages_are_summed_up_are_counted_once() -> None:
+    tally = Tally()
+    results = begun(tally, NEXT, 3)
+    assert dying(tally, lambda: tally.ended(results)).messages() == {NEXT: 3}
+    assert tally.messages() == {NEXT: 3}
+
+
+def test_a_subscription_that_ends_while_events_are_summed_up_is_counted_once() -> None:
+    tally = Tally()
+    results = subscribed(tally, 3)
+    assert dying(tally, lambda: tally.ended(results)).events() == {None: 3}
+    assert tally.events() == {None: 3}
+
+
+def test_a_connection_that_closes_while_bytes_are_summed_up_is_counted_once() -> None:
+    tally = Tally()
+    traffic = opened(tally, GRAPHQL_WS)
+    traffic.bytes_sent = 5
+    dying(tally, lambda: tally.closed(normal(), traffic))
+    sums = {(GRAPHQL_WS, "receive"): 0, (GRAPHQL_WS, "transmit"): 5}
+    assert tally.bytes() == sums
+    assert tally.bytes() == sums
+
+
+class Growing(defaultdict[MessageType, int]):
+    """Messages of which a type comes that was not there, as soon as one looks at them."""
+
+    def items(self) -> Any:
+        for item in super().items():
+            self[PING] = 1
+            yield item
+
+
+def test_a_type_that_comes_while_messages_are_summed_up_does_no_harm() -> None:
+    tally = Tally()
+    opened(tally, GRAPHQL_WS).messages = Growing(int, {NEXT: 1})
+    assert tally.messages() == {NEXT: 1}
+
+
+class Begetting(Results):
+    """Results beside which others begin, as soon as one looks at them."""
+
+    __slots__ = ("_tally",)
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__()
+        self._tally = tally
+
+    @property
+    def subscribed(self) -> bool:
+        self._tally.begun(Results())
+        return True
+
+    @subscribed.setter
+    def subscribed(self, _value: bool) -> None:
+        pass
+
+
+def test_the_child_of_a_fork_counts_though_a_reader_held_the_lock() -> None:
+    tally = Tally()
+    reader = threading.Thread(target=tally._lock.acquire)
+    reader.start()
+    reader.join()
+    assert not tally._lock.acquire(blocking=False)
+    tally.forked()
+    opened(tally, GRAPHQL_WS)
+    assert tally.connections() == {GRAPHQL_WS: 1}
+
+
+def test_an_operation_that_begins_while_subscriptions_are_counted_does_no_harm() -> None:
+    tally = Tally()
+    tally.begun(Begetting(tally))
+    assert tally.subscriptions() == 1
+
+
+def test_an_operation_without_a_result_makes_no_series_while_it_lives_and_none_after() -> None:
+    tally = Tally()
+    results = begun(tally, NEXT)
+    assert tally.messages() == {}
+    tally.ended(results)
+    assert tally.messages() == {}
