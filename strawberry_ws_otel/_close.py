@@ -93,7 +93,7 @@ class Initiator(StrEnum):
     SERVER = "server"
     NONE = "none"
     UNKNOWN = "unknown"
-    """Nobody watched the socket, see `Report`."""
+    """The socket was closed, and nobody saw by whom."""
 
 
 FAULTS: Final[Mapping[Outcome, Fault]] = {
@@ -196,15 +196,6 @@ class CloseFrame(NamedTuple):
         return CloseFrame(self.code, bounded_reason(self.reason)) if self.reason else self
 
 
-class Report(NamedTuple):
-    """What aiohttp reports of a close that nobody watched: not whose frame came first."""
-
-    code: int | None
-    """Of the close frame that the client sent; None if there was none, or nobody knows."""
-    error: BaseException | None
-    """What went wrong instead."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerEnd:
     """How the handler of a connection ended: all that its edge knows of it."""
@@ -249,8 +240,8 @@ class Facts:
     """Whether the transport was alive when the handler was cancelled or the view raised."""
     is_refused: bool = False
     """The legacy `connection_error` was sent."""
-    report: Report | None = None
-    """All that is known of a close whose frames nobody watched."""
+    is_unobserved: bool = False
+    """The socket was closed, and nobody saw by whom."""
 
     def frame_sent(self, frame: CloseFrame) -> None:
         """Note a close frame of the server."""
@@ -264,15 +255,16 @@ class Facts:
         if self.initiator is Initiator.NONE:
             self.initiator = Initiator.CLIENT
 
-    def reported(self, report: Report) -> None:
-        """Note a close that nobody watched, unless a close frame is known."""
+    def unobserved(self, error: BaseException | None) -> None:
+        """Note a close that nobody saw, unless a close frame is known."""
         if self.first is None:
-            self.report = report
+            self.is_unobserved = True
+            self.frame_error = error
             self.initiator = Initiator.UNKNOWN
 
     def forget(self) -> None:
         """Let go of exceptions, whose tracebacks keep frames of the host."""
-        self.exception = self.frame_error = self.dropped = self.report = None
+        self.exception = self.frame_error = self.dropped = None
 
     @property
     def first(self) -> CloseFrame | None:
@@ -331,8 +323,8 @@ def verdict(facts: Facts, ordinary: Collection[str | int] = ()) -> Verdict:
 
 
 def _code_without_frames(facts: Facts) -> int | None:
-    if facts.report is not None:
-        return facts.report.code
+    if facts.is_unobserved:
+        return None
     return CloseCode.ABNORMAL_CLOSURE.value if facts.upgraded else None
 
 
@@ -343,19 +335,13 @@ def _outcome(facts: Facts) -> tuple[Outcome, BaseException | None]:
         return _by_frame(facts, facts.first), error
     if facts.dropped is not None:
         return Outcome.SERVER_ERROR, facts.dropped
-    if facts.report is not None:
-        return _by_report(facts.report), facts.report.error
+    if facts.is_unobserved:
+        return Outcome.OTHER, error
     if error is not None:
         return _by_frame_error(error), error
     if facts.exception is not None and not facts.lost:
         return _by_exception(facts, facts.exception)
     return Outcome.CONNECTION_LOST if facts.upgraded else _by_status(facts.status), None
-
-
-def _by_report(report: Report) -> Outcome:
-    """Judge a close that nobody watched: an ordinary code of the client's is all that is sure."""
-    ordinary = report.code is not None and _RECEIVED.get(report.code) is Outcome.NORMAL
-    return Outcome.NORMAL if ordinary else Outcome.OTHER
 
 
 def _by_frame(facts: Facts, first: CloseFrame) -> Outcome:

@@ -43,7 +43,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _limits, _semconv
-from strawberry_ws_otel._close import CloseFrame, Facts, HandlerEnd, Report, Verdict, verdict
+from strawberry_ws_otel._close import CloseFrame, Facts, HandlerEnd, Verdict, verdict
 from strawberry_ws_otel._counts import Traffic
 from strawberry_ws_otel._current import (
     Current,
@@ -560,6 +560,8 @@ class Connection:
             if not self._is_observed or (cancelled is not None and cancelled() is error):
                 self.message_sent(message)
             return
+        if not self._is_observed and isinstance(error.__cause__ or error, ConnectionError):
+            self.write_failed()
         operation = self._operations.sender(message)
         if operation is not None:
             operation.failure = _limits.exception_type(error)
@@ -601,14 +603,13 @@ class Connection:
         """Record that somebody closes a socket that is closed already."""
         self._span.event(_semconv.EVENT_WEBSOCKET_CLOSE_REDUNDANT, {})
 
-    def close_unobserved(self, code: int | None, error: BaseException | None = None) -> None:
-        """Record a close that nobody saw, unless a close frame is known.
+    def close_unobserved(self, error: BaseException | None = None) -> None:
+        """Record that the socket is closed, and nobody saw by whom, unless a close frame is known.
 
         Args:
-            code: of the client's close frame; None if there was none, or nobody knows.
-            error: what went wrong instead.
+            error: what the transport failed with.
         """
-        self._facts.reported(Report(code, error))
+        self._facts.unobserved(error)
 
     def error_received(self, error: BaseException, answer: CloseFrame | None) -> None:
         """Record an ERROR message, and the close frame that was written because of it."""

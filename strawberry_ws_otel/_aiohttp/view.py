@@ -21,7 +21,6 @@ from strawberry_ws_otel._aiohttp.websocket import (
     NotObservableError,
     Observer,
     Transport,
-    close_frame,
 )
 from strawberry_ws_otel._close import CloseCode, CloseFrame, HandlerEnd
 from strawberry_ws_otel._config import OTelConfig, checked
@@ -137,10 +136,9 @@ class Handshake(Request):
 
     connection: Connection
 
-    def __init__(self, telemetry: Telemetry, connection: Connection, transport: Transport) -> None:
-        """Take the connection that begins with the handshake."""
+    def __init__(self, telemetry: Telemetry, transport: Transport) -> None:
+        """Take where the handshake is recorded; its connection begins next."""
         super().__init__(telemetry)
-        self.connection = connection
         self.abandonment: GeneratorExit | None = None
         """What ends a handler that is abandoned, whatever leaves it as it cleans up."""
         self._transport = transport
@@ -238,19 +236,13 @@ class Handshake(Request):
         exception: BaseException | None,
     ) -> None:
         """Report how the socket was closed as far as nobody has seen it."""
-        if not ws.closed and exception is None and self._transport.writable:
-            # aiohttp will close it, in `write_eof()`, when nobody observes it any more.
-            self.connection.close_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))
-        elif observer is not None:
-            if ws.closed and ws.exception() is None and not observer.knows_end:
-                self.connection.close_unobserved(None)
-        elif ws.closed or ws.close_code is not None:
-            # aiohttp 3.14 says 1000 as well where a close of the server's woke a reader, and has no
-            # public way to ask. Where the private one is gone, its word counts.
-            woken = getattr(ws, "_close_wait", None) is not None
-            error, code = ws.exception(), ws.close_code
-            known = error is None and not woken and code != CloseCode.ABNORMAL_CLOSURE
-            self.connection.close_unobserved(close_frame(code, None).code if known else None, error)
+        # `ws.close_code` tells that there was a close frame, and not whose came first.
+        if not ws.closed and (observer is not None or ws.close_code is None):
+            if exception is None and self._transport.writable:
+                # aiohttp will close it, in `write_eof()`, when nobody observes it any more.
+                self.connection.close_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))
+        elif observer is None or (not observer.knows_end and ws.exception() is None):
+            self.connection.close_unobserved(ws.exception())
 
     def _was_alive(self, exception: BaseException | None) -> bool | None:
         """Whether the transport was, when the handler was cancelled or raised."""
@@ -294,10 +286,10 @@ async def serve(
         if kind is _Kind.PLAIN:
             stay = Stay(Current(Request(served, request.headers), None, current().placement), fuse)
         else:
-            begun = _begin(served, fuse, request)
-            placement = begun.connection.placement or current().placement
-            stay = Stay(Current(begun, None, placement), fuse)
+            begun = Handshake(served, Transport(request))
+            connection = begun.connection = _begin(served, fuse, request)
             handshake = begun
+            stay = Stay(Current(begun, None, connection.placement or current().placement), fuse)
     try:
         # The one place that sees every ending.
         host = run()
@@ -361,14 +353,13 @@ def _kind_of(request: web.Request) -> _Kind:
         return _Kind.MALFORMED
 
 
-def _begin(telemetry: Telemetry, fuse: Fuse, request: web.Request) -> Handshake:
+def _begin(telemetry: Telemetry, fuse: Fuse, request: web.Request) -> Connection:
     """Begin the connection of a handshake in the running context."""
     fuses = telemetry.fuses()
     fuses.library = fuse
-    connection = Connection(
+    return Connection(
         telemetry, fuses, get_current(), request.headers, partial(_attributes, request)
     )
-    return Handshake(telemetry, connection, Transport(request))
 
 
 def _attributes(request: web.Request) -> dict[str, AttributeValue | None]:

@@ -9,6 +9,7 @@ The layer stands over a class of the application's: names of its own begin with 
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from types import CoroutineType
 from typing import Any, Final
@@ -28,9 +29,11 @@ Call = Callable[[], Awaitable[Any]]
 
 def _serving(handler: Any) -> Request | None:  # noqa: ANN401  # of either subprotocol
     """Return the request that became the WebSocket which a handler serves, if it is recorded."""
+    request: object = None
     # A handler of the application's need not keep the adapter, or under that name.
-    adapter = getattr(handler, "websocket", None)
-    request = getattr(adapter, "_otel_request", None) or current_request()
+    with suppress(Exception):
+        request = handler.websocket._otel_request  # noqa: SLF001  # ours
+    request = request or current_request()
     return request if isinstance(request, Request) and request.connection else None
 
 

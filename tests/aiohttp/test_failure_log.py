@@ -10,9 +10,8 @@ from opentelemetry import metrics, trace
 from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
-from strawberry_ws_otel._strawberry import extension
-from strawberry_ws_otel._fuse import FailureLog, Fuse
-from strawberry_ws_otel._fuse import RECORDS_PER_MINUTE
+from strawberry_ws_otel._fuse import RECORDS_PER_MINUTE, FailureLog, Fuse
+from strawberry_ws_otel._strawberry import extension as _extension
 from tests.aiohttp.test_views import Fixed
 from tests.conftest import LogKeeper, is_internal
 from tests.support.broken_api import PIPES, Pipe, PipeError

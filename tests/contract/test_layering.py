@@ -20,47 +20,106 @@ ROOT: Final = Path(strawberry_ws_otel.__file__).parent
 OTEL: Final = frozenset({"opentelemetry"})
 STRAWBERRY: Final = frozenset({"strawberry"})
 AIOHTTP: Final = frozenset({"aiohttp"})
-HOST: Final = STRAWBERRY | AIOHTTP
-GRAPHQL: Final = OTEL | {"graphql"}
-SCHEMA: Final = GRAPHQL | STRAWBERRY
+GRAPHQL: Final = frozenset({"graphql"})
 NOTHING: Final = frozenset[str]()
 
-LAYERS: Final[tuple[dict[str, frozenset[str]], ...]] = (
-    # Each module, and the packages beside the standard library that it may import. Within the
-    # library it may import those of the layers above it.
+FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
+    # Each module: what of the library it may import, and which packages beside the standard
+    # library. A module stands above all that it imports.
     {
-        "_version": NOTHING,
-        "_semconv": NOTHING,
-        "_bounds": NOTHING,
-        "_cancellation": NOTHING,
-        "_coroutines": NOTHING,
-        "_transport": AIOHTTP,
+        "_aiohttp/__init__": ("", NOTHING),
+        "_limits": ("", NOTHING),
+        "_semconv": ("", NOTHING),
+        "_strawberry/__init__": ("", NOTHING),
+        "_version": ("", NOTHING),
     },
-    {"_protocol": NOTHING, "_rate": NOTHING, "_close": NOTHING},
-    {"_failsafe": NOTHING, "_config": OTEL, "_log": OTEL, "_tally": NOTHING},
-    {"_layers": NOTHING, "_spans": OTEL, "_metrics": OTEL, "_errors": GRAPHQL},
-    {"_current": OTEL, "_telemetry": OTEL},
-    {"_propagation": OTEL, "_request": NOTHING},
-    {"_operation": OTEL},
-    {"_ws_operation": OTEL, "_init": NOTHING},
-    {"_operations": NOTHING},
-    {"_conversation": OTEL},
-    {"_closing": NOTHING},
-    {"_connection": OTEL},
-    {"_observer": AIOHTTP, "_handlers": STRAWBERRY},
-    {"_unwatched": AIOHTTP, "_extension": SCHEMA},
-    {"_socket": AIOHTTP},
-    {"_adapter": HOST},
-    {"_view": HOST | OTEL},
-    {"__init__": NOTHING},
+    {
+        "_close": ("_limits _semconv", NOTHING),
+        "_fuse": ("_limits _semconv", NOTHING),
+        "_protocol": ("_semconv", NOTHING),
+    },
+    {
+        "_config": ("_close", OTEL),
+        "_counts": ("_close _protocol _semconv", NOTHING),
+        "_log": ("_close _fuse _limits _semconv", OTEL),
+        "_spans": ("_fuse _limits _protocol _semconv _version", OTEL),
+        "_strawberry/layers": ("_fuse", NOTHING),
+    },
+    {
+        "_current": ("_fuse _spans", OTEL),
+        "_metrics": ("_counts _fuse _limits _semconv _version", OTEL),
+        "_strawberry/errors": ("_config _limits _semconv", GRAPHQL | OTEL),
+    },
+    {
+        "_propagation": ("_config _current _fuse _spans", OTEL),
+        "_recording": ("_config _fuse _log _metrics _spans", OTEL),
+    },
+    {
+        "_operation": (
+            ("_counts _fuse _limits _propagation _protocol _recording _semconv _spans"),
+            OTEL,
+        ),
+    },
+    {
+        "_ws_operation": (
+            ("_close _current _fuse _limits _operation _propagation _protocol _recording _semconv"),
+            OTEL,
+        ),
+    },
+    {
+        "_operations": (
+            (
+                "_close _counts _current _fuse _limits _propagation _protocol "
+                "_recording _ws_operation"
+            ),
+            NOTHING,
+        ),
+    },
+    {
+        "_connection": (
+            (
+                "_close _counts _current _fuse _limits _operation _operations "
+                "_propagation _protocol _recording _semconv _spans _ws_operation"
+            ),
+            OTEL,
+        ),
+    },
+    {
+        "_aiohttp/websocket": ("_close _connection _current _limits _strawberry/layers", AIOHTTP),
+        "_strawberry/adapter": ("_connection _fuse _strawberry/layers", STRAWBERRY),
+        "_strawberry/extension": (
+            (
+                "_config _connection _current _fuse _limits _operation _operations "
+                "_propagation _recording _semconv _spans _strawberry/errors"
+            ),
+            GRAPHQL | OTEL | STRAWBERRY,
+        ),
+        "_strawberry/handlers": ("_connection _current _strawberry/layers", STRAWBERRY),
+    },
+    {
+        "_aiohttp/view": (
+            (
+                "_aiohttp/websocket _close _config _connection _current _fuse _limits "
+                "_log _recording _semconv _strawberry/adapter _strawberry/handlers "
+                "_strawberry/layers"
+            ),
+            AIOHTTP | OTEL | STRAWBERRY,
+        ),
+    },
+    {
+        "__init__": (
+            ("_aiohttp/view _config _connection _strawberry/extension _version"),
+            NOTHING,
+        ),
+    },
 )
-MODULES: Final = {name: packages for layer in LAYERS for name, packages in layer.items()}
-STDLIB_ONLY: Final = {"_protocol", "_close", "_semconv", "_bounds"}
+MODULES: Final = {name: row for floor in FLOORS for name, row in floor.items()}
+STDLIB_ONLY: Final = {"_protocol", "_close", "_semconv", "_limits"}
 FORBIDDEN: Final = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.instrumentation")
 
 
 def tree_of(module: str) -> ast.Module:
-    return ast.parse((ROOT / f"{module}.py").read_text())
+    return ast.parse((ROOT / f"{module}.py").read_text(encoding="utf-8"))
 
 
 def imports_of(module: str) -> set[str]:
@@ -77,7 +136,13 @@ def imports_of(module: str) -> set[str]:
 
 def own_imports_of(module: str) -> set[str]:
     """The modules of the library that a module imports."""
-    return {name.split(".")[1] for name in imports_of(module) if name.startswith(f"{PACKAGE}.")}
+    paths = [
+        name.removeprefix(f"{PACKAGE}.").split(".")
+        for name in imports_of(module)
+        if name.startswith(f"{PACKAGE}.")
+    ]
+    found = {"/".join(path[:length]) for path in paths for length in (1, 2)}
+    return found & set(MODULES)
 
 
 def packages_of(module: str) -> set[str]:
@@ -86,43 +151,39 @@ def packages_of(module: str) -> set[str]:
     return packages - sys.stdlib_module_names - {PACKAGE}
 
 
-def above(module: str) -> set[str]:
-    """The modules of the layers above that of a module."""
-    found: set[str] = set()
-    for layer in LAYERS:
-        if module in layer:
-            return found
-        found.update(layer)
-    raise AssertionError(module)
-
-
 @cache
-def depth(module: str) -> int:
+def floor_of(module: str) -> int:
     """How many modules stand above each other down to this one."""
-    return 1 + max(map(depth, own_imports_of(module)), default=0)
+    return 1 + max(map(floor_of, own_imports_of(module)), default=0)
 
 
-def test_every_module_has_its_layer() -> None:
-    assert set(MODULES) == {path.stem for path in ROOT.glob("*.py")}
-    assert len(MODULES) == sum(map(len, LAYERS))
+def test_the_architecture_in_contributing_is_the_one_that_is_tested() -> None:
+    contributing = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[_/a-z]+`(?:, `[_/a-z]+`)*) \| .+ \|$", contributing, re.MULTILINE)
+    documented = [name for row in rows for name in re.findall(r"`(.+?)`", row)]
+    assert sorted(documented) == sorted(name for name in MODULES if not name.endswith("/__init__"))
+
+
+def test_every_module_has_its_row() -> None:
+    found = {path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.py")}
+    assert set(MODULES) == found
+    assert len(MODULES) == sum(map(len, FLOORS))
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_the_packages_of_its_layer(module: str) -> None:
-    assert packages_of(module) == MODULES[module]
+def test_a_module_imports_what_its_row_allows(module: str) -> None:
+    own, packages = MODULES[module]
+    assert own_imports_of(module) == set(own.split())
+    assert packages_of(module) == packages
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_in_one_direction(module: str) -> None:
-    assert own_imports_of(module) <= above(module)
-
-
-def test_there_are_as_many_layers_as_the_longest_chain_of_imports() -> None:
-    assert len(LAYERS) == depth("__init__")
+def test_a_module_stands_above_all_that_it_imports() -> None:
+    floors = {module: number for number, floor in enumerate(FLOORS, 1) for module in floor}
+    assert floors == {module: floor_of(module) for module in MODULES}
 
 
 @pytest.mark.parametrize("module", STDLIB_ONLY)
-def test_the_core_knows_the_standard_library_and_itself(module: str) -> None:
+def test_the_tables_of_the_core_know_the_standard_library_and_each_other(module: str) -> None:
     assert packages_of(module) == set()
     assert own_imports_of(module) <= STDLIB_ONLY
 
@@ -132,16 +193,20 @@ def test_sdk_and_exporters_are_the_choice_of_the_application(module: str) -> Non
     assert not [name for name in imports_of(module) if name.startswith(FORBIDDEN)]
 
 
-def test_only_the_edges_know_the_host() -> None:
-    known = {package: set[str]() for package in ("strawberry", "graphql", "aiohttp")}
+def modules_that_import(package: str) -> set[str]:
+    return {module for module in MODULES if package in packages_of(module)}
+
+
+def test_only_the_edges_know_the_hosts() -> None:
+    assert all(name.startswith("_aiohttp/") for name in modules_that_import("aiohttp"))
+    hosts = modules_that_import("strawberry") | modules_that_import("graphql")
+    assert all(name.startswith(("_strawberry/", "_aiohttp/")) for name in hosts)
+
+
+def test_nothing_of_the_core_or_of_strawberry_s_edge_leads_to_aiohttp() -> None:
     for module in MODULES:
-        for package in packages_of(module) & set(known):
-            known[package].add(module)
-    assert known == {
-        "strawberry": {"_extension", "_handlers", "_adapter", "_view"},
-        "graphql": {"_errors", "_extension"},
-        "aiohttp": {"_transport", "_observer", "_unwatched", "_socket", "_adapter", "_view"},
-    }
+        if not module.startswith("_aiohttp/") and module != "__init__":
+            assert not [name for name in own_imports_of(module) if name.startswith("_aiohttp")]
 
 
 def test_the_door_has_four_names_and_a_version() -> None:
@@ -247,13 +312,13 @@ def test_no_module_changes_what_it_assigned(module: str) -> None:
 
 
 STATELESS: Final = {
-    "_adapter.ADAPTER_LAYER",
-    "_handlers.HANDLER_LAYERS",
+    "_aiohttp/view._PROBE",
     "_propagation._GETTER",
     "_propagation._HEADERS",
     "_protocol._VOCABULARIES",
     "_spans.NOT_STARTED",
-    "_view._PROBE",
+    "_strawberry/adapter.ADAPTER_LAYER",
+    "_strawberry/handlers.HANDLER_LAYERS",
 }
 """What holds objects of our own of which nobody can see a change."""
 

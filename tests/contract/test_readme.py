@@ -15,7 +15,6 @@ from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelConfig, __version__, _protocol, _semconv
 from strawberry_ws_otel._close import FAULTS, CloseCode, CloseFrame, Facts, verdict
 from strawberry_ws_otel._ws_operation import _FAILURES, EndReason
-from tests.contract.test_layering import LAYERS
 from tests.contract.test_metrics import INSTRUMENTS
 from tests.support.schema import Query, Subscription
 
@@ -294,9 +293,3 @@ def test_the_lowest_versions_are_the_ones_that_ci_tests() -> None:
 def test_the_changelog_tells_of_this_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)[:2] == ["Unreleased", __version__]
-
-
-def test_the_architecture_in_contributing_is_the_one_that_is_tested() -> None:
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\| (`_.*?) \|", contributing, re.MULTILINE)
-    assert [set(codes(line)) for line in lines] == [set(layer) for layer in LAYERS]

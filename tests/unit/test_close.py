@@ -21,7 +21,6 @@ from strawberry_ws_otel._close import (
     Fault,
     Initiator,
     Outcome,
-    Report,
     Verdict,
     outcomes_of,
     verdict,
@@ -275,7 +274,7 @@ ROWS = [
     *server_closes(Outcome.INVALID_FRAME, 1002),
     # invalid_message
     *server_closes(Outcome.INVALID_MESSAGE, 4400),
-    *server_closes(Outcome.INVALID_MESSAGE, 1000, refused=True),
+    *server_closes(Outcome.INVALID_MESSAGE, 1000, is_refused=True),
     without_frame(
         "a malformed message makes the view raise",
         Outcome.INVALID_MESSAGE,
@@ -287,8 +286,8 @@ ROWS = [
     *server_closes(Outcome.INIT_TIMEOUT, 4408),
     *server_closes(Outcome.UNAUTHORIZED, 4401),
     *server_closes(Outcome.FORBIDDEN, 4403),
-    *server_closes(Outcome.FORBIDDEN, 1011, refused=True),
-    *server_closes(Outcome.FORBIDDEN, 4403, refused=True),
+    *server_closes(Outcome.FORBIDDEN, 1011, is_refused=True),
+    *server_closes(Outcome.FORBIDDEN, 4403, is_refused=True),
     *server_closes(Outcome.SUBPROTOCOL_REJECTED, 4406),
     *server_closes(Outcome.DUPLICATE_OPERATION, 4409),
     *server_closes(Outcome.DUPLICATE_INIT, 4429),
@@ -338,7 +337,7 @@ ROWS = [
         1000,
     ),
     *server_closes(Outcome.SERVER_ERROR, 1011, 4500),
-    *server_closes(Outcome.SERVER_ERROR, 4500, refused=True),
+    *server_closes(Outcome.SERVER_ERROR, 4500, is_refused=True),
     without_frame(
         "an exception leaves the view", Outcome.SERVER_ERROR, "KeyError", exception=KeyError()
     ),
@@ -347,7 +346,7 @@ ROWS = [
         Outcome.SERVER_ERROR,
         "asyncio.exceptions.CancelledError",
         exception=asyncio.CancelledError(),
-        cancelled=False,
+        is_cancelled=False,
     ),
     without_frame(
         "a connection of the application's own is lost",
@@ -474,33 +473,25 @@ def test_the_first_frame_of_each_side_counts() -> None:
     assert (facts.received, facts.sent) == (CloseFrame(1000, "a"), CloseFrame(1000, "a"))
 
 
-REPORTS = {
-    Report(1000, None): Outcome.NORMAL,
-    Report(1001, None): Outcome.NORMAL,
-    Report(1005, None): Outcome.NORMAL,
-    Report(1011, None): Outcome.OTHER,
-    Report(4401, None): Outcome.OTHER,
-    Report(4999, None): Outcome.OTHER,
-    Report(None, None): Outcome.OTHER,
-    Report(None, TimeoutError()): Outcome.OTHER,
-}
-
-
-@pytest.mark.parametrize(("report", "outcome"), REPORTS.items(), ids=repr)
-def test_of_a_close_that_nobody_watched_only_an_ordinary_code_is_judged(
-    report: Report, outcome: Outcome
-) -> None:
+@pytest.mark.parametrize("error", [None, TimeoutError(), ConnectionResetError()])
+def test_of_a_close_that_nobody_saw_nothing_is_known(error: Exception | None) -> None:
     facts = upgraded()
-    facts.reported(report)
-    judged = verdict(facts)
-    assert (judged.outcome, judged.code) == (outcome, report.code)
-    assert (judged.initiator, judged.clean) == (Initiator.UNKNOWN, False)
+    facts.unobserved(error)
+    assert verdict(facts) == Verdict(
+        outcome=Outcome.OTHER,
+        fault=Fault.UNKNOWN,
+        initiator=Initiator.UNKNOWN,
+        clean=False,
+        code=None,
+        reason="",
+        error_type="other" if error is None else type(error).__name__,
+    )
 
 
-def test_a_report_says_nothing_where_a_close_frame_is_known() -> None:
+def test_a_close_that_nobody_saw_changes_nothing_where_a_close_frame_is_known() -> None:
     facts = from_server(4401)
     before = verdict(facts)
-    facts.reported(Report(4999, TimeoutError()))
+    facts.unobserved(TimeoutError())
     assert verdict(facts) == before
 
 
@@ -571,9 +562,9 @@ others = st.builds(
     lost=st.booleans(),
     exception=exceptions,
     malformed=st.booleans(),
-    cancelled=st.booleans(),
+    is_cancelled=st.booleans(),
     transport_up=st.booleans(),
-    refused=st.booleans(),
+    is_refused=st.booleans(),
 )
 
 
@@ -626,7 +617,7 @@ def test_the_label_of_any_code_is_bounded(facts: Facts) -> None:
 
 def has_a_cause_in_the_server(facts: Facts) -> bool:
     """Whether anything that happened can only be the server's own doing."""
-    cancelled = facts.cancelled and isinstance(facts.exception, CANCELLATIONS)
+    cancelled = facts.is_cancelled and isinstance(facts.exception, CANCELLATIONS)
     raised = facts.exception is not None and not cancelled
     closed = facts.sent is not None and facts.sent.code in {1011, 4500}
     failed = facts.dropped is not None or (raised and not facts.malformed)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -17,7 +16,9 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from strawberry_ws_otel import OTelConfig, _connection, connection_span
 from strawberry_ws_otel._close import CloseFrame
-from strawberry_ws_otel._connection import connection_of, current_connection
+from strawberry_ws_otel._connection import current_connection, current_request
+from strawberry_ws_otel._current import Current, Stay
+from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._recording import Telemetry as Recording
@@ -447,7 +448,7 @@ def fails(talk: Talk) -> None:
 
 def cannot_be_sent(talk: Talk) -> None:
     talk.starts()
-    talk.connection.conversation.not_sent({"type": "next", "id": "a"}, OverflowError())
+    talk.connection.message_failed({"type": "next", "id": "a"}, OverflowError())
     talk.says("error", id="a")
 
 
@@ -508,14 +509,14 @@ ENDS: dict[str, tuple[Tell, str, str | None]] = {
         "asyncio.exceptions.CancelledError",
     ),
     "its task dies with the socket": (
-        loses_its_task(KeyError("n"), after=lambda talk: talk.connection.closing.send_failed()),
+        loses_its_task(KeyError("n"), after=lambda talk: talk.connection.write_failed()),
         "connection_closed",
         None,
     ),
     "its task dies after the client has closed": (
         loses_its_task(
             KeyError("n"),
-            after=lambda talk: talk.connection.closing.frame_received(CloseFrame(1000)),
+            after=lambda talk: talk.connection.close_received(CloseFrame(1000)),
         ),
         "connection_closed",
         None,
@@ -526,9 +527,7 @@ ENDS: dict[str, tuple[Tell, str, str | None]] = {
         None,
     ),
     "its task dies after the end of the stream": (
-        loses_its_task(
-            KeyError("n"), after=lambda talk: talk.connection.closing.stream_ended(None)
-        ),
+        loses_its_task(KeyError("n"), after=lambda talk: talk.connection.disconnected(None)),
         "connection_closed",
         None,
     ),
@@ -834,7 +833,7 @@ def test_the_close_is_told_once_at_the_moment_it_was_decided(telemetry: Telemetr
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     talk.writes_close(4400, "bad")
     talk.writes_close(1011, "worse")
-    talk.connection.closing.stream_ended(None)
+    talk.connection.disconnected(None)
     talk.is_closed(1000)
     assert close_of(telemetry) == {
         "websocket.close.code": 4400,
@@ -846,8 +845,7 @@ def test_the_close_is_told_once_at_the_moment_it_was_decided(telemetry: Telemetr
 
 def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
     talk = Talk(config(telemetry))
-    talk.connection.facts.status = 403
-    talk.ends()
+    talk.ends(status=403)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert not span.events
     attributes = attributes_of(span)
@@ -862,8 +860,8 @@ def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
 
 def test_a_redundant_close_is_an_event_and_nothing_else(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.connection.closing.frame_received(CloseFrame(1000))
-    talk.connection.closing.redundant()
+    talk.connection.close_received(CloseFrame(1000))
+    talk.connection.close_redundant()
     talk.ends()
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert events_of(span, "websocket.close.redundant") == [{}]
@@ -904,7 +902,7 @@ def test_an_error_frame_is_an_event_a_count_and_a_verdict(
     error: Exception, code: int | None, telemetry: Telemetry
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.connection.closing.frame_failed(error, CloseFrame(1009))
+    talk.connection.error_received(error, CloseFrame(1009))
     talk.ends()
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     name = attributes_of(span)["error.type"]
@@ -922,7 +920,7 @@ def test_an_error_frame_after_a_close_frame_does_not_change_the_verdict(
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.writes_close(4400)
-    talk.connection.closing.frame_failed(ConnectionResetError(), None)
+    talk.connection.error_received(ConnectionResetError(), None)
     talk.ends()
     assert close_of(telemetry)["websocket.close.outcome"] == "invalid_message"
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
@@ -944,7 +942,7 @@ def test_a_timeout_before_any_close_frame_is_a_missed_pong(
     talk = connect(telemetry, GRAPHQL_WS)
     if closed_before:
         talk.writes_close(1000)
-    talk.connection.closing.stream_ended(error)
+    talk.connection.disconnected(error)
     talk.ends()
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert attributes_of(span)["websocket.close.outcome"] == outcome
@@ -974,15 +972,9 @@ def trips_unheard_over(value: Any) -> Trip:
 
 
 def reads_in_vain(talk: Talk, error: BaseException) -> BaseException:
-    talk.connection.conversation.frame_received(9)
-    talk.connection.conversation.reading_failed(error)
+    talk.connection.data_received(9)
+    talk.connection.message_unreadable(error)
     return error
-
-
-def gives_up_reading(talk: Talk, error: BaseException) -> BaseException:
-    """As an application does whose decoder was cancelled: nobody has cancelled the handler."""
-    talk.connection.facts.cancelled = False
-    return reads_in_vain(talk, error)
 
 
 def reads_in_vain_and_raises(make: Callable[[BaseException], BaseException]) -> Trip:
@@ -1033,12 +1025,12 @@ def goes_on_after_reading_in_vain(talk: Talk, error: BaseException) -> BaseExcep
 
 
 def asks_for_no_frame(talk: Talk, error: BaseException) -> BaseException:
-    talk.connection.conversation.reading_failed(error)
+    talk.connection.message_unreadable(error)
     return error
 
 
 def raises_while_a_frame_waits(talk: Talk, error: BaseException) -> BaseException:
-    talk.connection.conversation.frame_received(9)
+    talk.connection.data_received(9)
     return error
 
 
@@ -1069,7 +1061,7 @@ BLAME: dict[str, tuple[Trip, BaseException, str]] = {
     "cannot read a frame that is too deep": (reads_in_vain, RecursionError(), CLIENT),
     "cannot read a frame by means of its own": (reads_in_vain, KeyError(), CLIENT),
     "gives up reading by a cancellation of its own": (
-        gives_up_reading,
+        reads_in_vain,
         asyncio.CancelledError(),
         CLIENT,
     ),
@@ -1101,7 +1093,8 @@ async def test_an_exception_is_the_clients_fault_if_what_it_sent_has_raised_it(
     trip, error, outcome = BLAME[what]
     talk = connect(telemetry, GRAPHQL_WS)
     left = trip(talk, error)
-    talk.ends(left)
+    # Nobody has cancelled the handler.
+    talk.ends(left, is_cancelled=False)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     attributes = attributes_of(span)
     assert attributes["websocket.close.outcome"] == outcome
@@ -1110,10 +1103,10 @@ async def test_an_exception_is_the_clients_fault_if_what_it_sent_has_raised_it(
 
 def test_what_no_message_can_be_made_of_is_counted_as_another(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.connection.conversation.frame_received(3)
+    talk.connection.data_received(3)
     talk.handles({"type": "start"})
-    talk.connection.conversation.frame_received(3)
-    talk.connection.conversation.frame_received(3)
+    talk.connection.data_received(3)
+    talk.connection.data_received(3)
     talk.is_closed()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type="_OTHER") == 3
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
@@ -1125,7 +1118,7 @@ def test_what_no_message_can_be_made_of_is_counted_as_another(telemetry: Telemet
 def test_an_exception_is_not_kept(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.ends(KeyError("user"))
-    assert talk.connection.facts.exception is None
+    assert talk.connection._facts.exception is None
 
 
 def test_the_record_of_an_abnormal_close_tells_the_connection_apart(
@@ -1174,7 +1167,7 @@ def test_what_the_operator_declared_ordinary_is_no_failure(
 def test_a_message_with_an_odd_id_may_be_sent(type_: str, odd: Any, telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     talk.says(type_, id=odd)
-    talk.connection.conversation.not_sent({"type": type_, "id": odd}, ValueError())
+    talk.connection.message_failed({"type": type_, "id": odd}, ValueError())
     talk.is_closed()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type=type_) == 1
 
@@ -1188,7 +1181,7 @@ def test_a_message_of_an_odd_type_is_one_of_the_others(odd: Any, telemetry: Tele
 
 
 LATE: dict[str, Tell] = {
-    "an upgrade": lambda talk: talk.connection.opened(GRAPHQL_WS),
+    "an upgrade": lambda talk: talk.connection.accepted(GRAPHQL_WS),
     "an init": lambda talk: talk.hears({"type": "connection_init"}),
     "an operation": lambda talk: talk.begins(),
 }
@@ -1216,7 +1209,7 @@ def test_the_connection_is_found_wherever_its_code_runs(telemetry: Telemetry) ->
     places = [talk.reader, talk.hears({"type": "connection_init"}), talk.begins(), talk.starts()]
     for place in places:
         assert place.run(current_connection) is talk.connection
-        assert place.run(connection_span) is talk.connection.span.span
+        assert place.run(connection_span) is talk.connection.span
     talk.is_closed()
     assert talk.reader.run(current_connection) is None
 
@@ -1252,7 +1245,7 @@ def test_a_flood_of_messages_without_a_document_is_events_of_the_connection(
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     for number in range(300):
         talk.comes({"type": "subscribe", "id": str(number), "payload": {"extensions": {}}})
-    assert len(talk.connection.conversation._undecided) == 100
+    assert len(talk.connection._undecided) == 100
     talk.is_closed()
     (span,) = telemetry.spans()
     ordinals = [
@@ -1270,9 +1263,9 @@ def test_a_message_without_a_document_begins_an_operation_if_the_handler_may_kno
     talk = connect(telemetry, GRAPHQL_WS)
     value = {"type": "start", "id": "a", "payload": {"extensions": {"hash": "abc"}}}
     talk.hears(value)
-    conversation = talk.connection.conversation
-    inner = talk.reader.run(conversation.handling, value, talk.request, knows_documents=knows)
-    talk.reader.run(conversation.handled, inner, None)
+    begin = talk.connection.message_handling
+    inner = talk.reader.run(begin, value, talk.request, knows_documents=knows)
+    talk.reader.run(talk.connection.message_handled, inner, None)
     talk.handled()
     talk.is_closed()
     spans = telemetry.spans("GraphQL Operation")
@@ -1292,7 +1285,7 @@ async def test_a_flood_of_operations_that_nobody_handles_leaves_each_one_its_own
     ]
     for value in values:
         talk.comes(value)
-    assert len(talk.connection.conversation._operations._waiting) == 100
+    assert len(talk.connection._operations._waiting) == 100
     for number in (0, 299):
         task = talk.turns_to(values[number])
         talk.handled()
@@ -1318,10 +1311,9 @@ async def test_a_message_that_the_application_reads_by_itself_is_one_when_it_is_
     telemetry: Telemetry, *, reads_ahead: bool
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    conversation = talk.connection.conversation
-    conversation.reads_ahead = reads_ahead
+    talk.connection.reads_ahead = reads_ahead
     value = {"type": "start", "id": "a", "payload": {"query": QUERY}}
-    conversation.frame_received(10)
+    talk.connection.data_received(10)
     talk.turns_to(value)
     talk.handled()
     talk.is_closed()
@@ -1338,13 +1330,12 @@ async def test_a_reader_that_is_cancelled_does_not_blame_what_it_was_reading(
     talk = connect(telemetry, GRAPHQL_WS)
 
     async def read() -> None:
-        talk.connection.conversation.frame_received(10)
+        talk.connection.data_received(10)
         try:
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError as cancellation:
-            talk.connection.conversation.reading_failed(cancellation)
-            talk.connection.facts.cancelled = False
-            talk.ends(cancellation)
+            talk.connection.message_unreadable(cancellation)
+            talk.ends(cancellation, is_cancelled=False)
 
     reading = asyncio.create_task(read())
     await asyncio.sleep(0)
@@ -1367,7 +1358,7 @@ def test_an_execution_elsewhere_is_the_operations_and_goes_on_below_its_span(
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     operation = operation_in(talk.starts())
     elsewhere = Place()
-    claim = talk.connection.conversation.claim
+    claim = talk.connection.claim
     assert elsewhere.run(claim, execution(), talk.request) is operation
     assert elsewhere.current[:2] == (talk.request, operation)
     assert trace.get_current_span(elsewhere.context) is operation.span.span
@@ -1380,7 +1371,7 @@ def test_an_execution_in_a_context_that_was_kept_from_the_operation_stays_there(
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     task, elsewhere = talk.starts(), Place()
     elsewhere.attach(context := task.context)
-    claim = talk.connection.conversation.claim
+    claim = talk.connection.claim
     assert elsewhere.run(claim, execution(), talk.request) is operation_in(task)
     assert elsewhere.current[:2] == (talk.request, operation_in(task))
     assert elsewhere.context is context
@@ -1394,7 +1385,7 @@ def test_an_execution_for_a_message_without_a_document_begins_its_operation(
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     talk.comes({"type": "subscribe", "id": "a", "payload": {"extensions": {"hash": "abc"}}})
     # The handler is one that nobody sees handle a message.
-    claim = talk.connection.conversation.claim
+    claim = talk.connection.claim
     claimed = talk.reader.run(claim, execution(is_stream=is_stream), talk.request)
     assert (claimed is not None) == bool(operations)
     talk.is_closed()
@@ -1437,7 +1428,7 @@ def test_a_running_operation_is_known_by_its_very_document(
     task = talk.starts()
     operation = operation_in(task)
     move(talk, task)
-    claimed = task.run(talk.connection.conversation.claim_own, document)
+    claimed = task.run(talk.connection.claim_own, document)
     assert claimed is (operation if is_own else None)
     assert operation.is_claimed == is_own
     assert (unclaimed.find(QUERY) is None) == (
@@ -1451,28 +1442,36 @@ def test_an_operation_that_nothing_serves_yet_is_not_known_by_its_document(
 ) -> None:
     talk, other = (connect(telemetry, GRAPHQL_TRANSPORT_WS) for _ in range(2))
     task = talk.begins()
-    assert task.run(talk.connection.conversation.claim_own, QUERY) is None
-    assert talk.reader.run(talk.connection.conversation.claim_own, QUERY) is None
+    assert task.run(talk.connection.claim_own, QUERY) is None
+    assert talk.reader.run(talk.connection.claim_own, QUERY) is None
     talk.serves(task)
-    assert task.run(other.connection.conversation.claim_own, QUERY) is None
+    assert task.run(other.connection.claim_own, QUERY) is None
     talk.is_closed()
     other.is_closed()
 
 
-def test_the_cancellation_that_came_after_a_frame_was_written_is_known_by_its_identity(
-    telemetry: Telemetry,
+@pytest.mark.parametrize(
+    ("is_observed", "was_written", "count"),
+    [(True, True, 1), (True, False, 0), (False, False, 1)],
+    ids=["written before", "not written", "nobody saw whether"],
+)
+def test_a_message_counts_whose_sender_was_cancelled_when_it_had_been_written(
+    telemetry: Telemetry, *, is_observed: bool, was_written: bool, count: int
 ) -> None:
-    conversation = connect(telemetry, GRAPHQL_TRANSPORT_WS).connection.conversation
-    after, other = asyncio.CancelledError(), asyncio.CancelledError()
-    assert not conversation.has_written(after)
-    conversation.cut_short = weakref.ref(after)
-    assert conversation.has_written(after)
-    assert not conversation.has_written(other)
+    talk = Talk(config(telemetry))
+    talk.connection.accepted(GRAPHQL_TRANSPORT_WS, is_observed=is_observed)
+    cancellation = asyncio.CancelledError()
+    talk.connection.write_cancelled(cancellation if was_written else asyncio.CancelledError())
+    talk.connection.message_failed({"type": "ping"}, cancellation)
+    talk.is_closed()
+    assert telemetry.total("websocket.server.messages") == count
 
 
-@pytest.mark.parametrize("request_", [None, 0, SimpleNamespace(connection="mine")])
-def test_what_only_looks_like_a_request_has_no_connection(request_: object) -> None:
-    assert connection_of(request_) is None
+def test_what_only_looks_like_a_request_is_none() -> None:
+    place = Place()
+    place.run(Stay, Current(SimpleNamespace(connection="mine")), Fuse())
+    assert place.run(current_request) is None
+    assert place.run(current_connection) is None
 
 
 def test_a_document_whose_operation_was_stopped_before_it_is_handled_leads_nowhere(
@@ -1492,13 +1491,13 @@ def test_an_execution_after_the_end_is_nobodys(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     task = talk.starts()
     talk.is_closed()
-    assert task.run(talk.connection.conversation.claim, execution(), talk.request) is None
+    assert task.run(talk.connection.claim, execution(), talk.request) is None
 
 
 def test_a_task_that_an_operation_left_behind_may_serve_another(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     task = talk.starts("a")
-    claim = talk.connection.conversation.claim
+    claim = talk.connection.claim
     assert task.run(claim, execution(), talk.request) is operation_in(task)
     talk.handles({"type": "complete", "id": "a"})
     other = operation_in(talk.starts("b"))

@@ -20,8 +20,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from strawberry_ws_otel._close import CloseCode, CloseFrame
-from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._connection import Handling, Running
+from strawberry_ws_otel._connection import Connection, Handling, Running
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._ws_operation import EndReason
 from tests.attacks.hostile.bounds import unbounded_labels, unbounded_span
@@ -44,18 +43,18 @@ FAILURES: Final[tuple[BaseException, ...]] = (
 Tell = Callable[[Connection, CloseFrame, BaseException], object]
 
 TELLS: Final[tuple[Tell, ...]] = (
-    lambda connection, frame, error: connection.closing.redundant(),
-    lambda connection, frame, error: connection.closing.send_failed(),
-    lambda connection, frame, error: connection.closing.stream_ended(None),
-    lambda connection, frame, error: connection.closing.socket_failed(None),
-    lambda connection, frame, error: connection.closing.frame_sent(frame),
-    lambda connection, frame, error: connection.closing.frame_received(frame),
-    lambda connection, frame, error: connection.closing.dropped(error),
-    lambda connection, frame, error: connection.closing.frame_failed(ValueError(), frame),
-    lambda connection, frame, error: connection.closing.stream_ended(error),
-    lambda connection, frame, error: connection.closing.socket_failed(error),
-    lambda connection, frame, error: connection.closing.frame_failed(error, None),
-    lambda connection, frame, error: connection.conversation.reading_failed(error),
+    lambda connection, frame, error: connection.close_redundant(),
+    lambda connection, frame, error: connection.write_failed(),
+    lambda connection, frame, error: connection.disconnected(None),
+    lambda connection, frame, error: connection.close_sent(frame),
+    lambda connection, frame, error: connection.close_received(frame),
+    lambda connection, frame, error: connection.close_dropped(error),
+    lambda connection, frame, error: connection.error_received(ValueError(), frame),
+    lambda connection, frame, error: connection.disconnected(error),
+    lambda connection, frame, error: connection.close_unobserved(error),
+    lambda connection, frame, error: connection.write_cancelled(error),
+    lambda connection, frame, error: connection.error_received(error, None),
+    lambda connection, frame, error: connection.message_unreadable(error),
 )
 """What edges tell, beside messages."""
 
@@ -200,25 +199,25 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(told=anyone, size=st.integers(0, 1 << 20), ahead=st.booleans())
     def frame_received(self, told: Told, size: int, *, ahead: bool) -> None:
-        told.connection.conversation.reads_ahead |= ahead
-        if not told.connection.conversation.reads_ahead:
+        told.connection.reads_ahead |= ahead
+        if not told.connection.reads_ahead:
             told.settles()
         told.unread += 1
-        told.connection.conversation.frame_received(size)
+        told.connection.data_received(size)
 
     @rule(told=anyone, value=messages, place=places)
     def received(self, told: Told, value: Any, place: Place) -> None:
         told.reads(value)
-        place.run(told.connection.conversation.received, value)
+        place.run(told.connection.message_received, value)
 
     @rule(told=anyone, value=messages, place=places, knows=st.none() | st.booleans())
     def handling(self, told: Told, value: Any, place: Place, *, knows: bool | None) -> None:
         """The host handles a message that it may have got behind our back."""
-        reads_ahead = told.connection.conversation.reads_ahead
+        reads_ahead = told.connection.reads_ahead
         if told.unread and not reads_ahead and not told.is_newest(value):
             told.reads(value)
         handling = place.run(
-            told.connection.conversation.handling, value, told.request, knows_documents=knows
+            told.connection.message_handling, value, told.request, knows_documents=knows
         )
         self.handlings.append(Work(told, place, handling, value))
 
@@ -228,19 +227,19 @@ class AnyOrder(RuleBasedStateMachine):
         self.handlings.remove(work)
         if work.is_at is not None and not work.told.over and work.told.is_newest(work.what):
             work.told.newest = None
-        work.place.run(work.told.connection.conversation.handled, work.is_at, error)
+        work.place.run(work.told.connection.message_handled, work.is_at, error)
 
     @rule(told=anyone, id_=short_ids, document=documents, place=places)
     def running(self, told: Told, id_: str, document: str | None, place: Place) -> None:
-        conversation = told.connection.conversation
-        running = place.run(conversation.running, id_, document, None, told.request)
+        begin = told.connection.operation_running
+        running = place.run(begin, id_, document, None, told.request)
         self.runs.append(Work(told, place, running, id_))
 
     @while_running
     @rule(work=one_of("runs"), error=failures)
     def ran(self, work: Work, error: BaseException | None) -> None:
         self.runs.remove(work)
-        work.place.run(work.told.connection.conversation.ran, work.is_at, error)
+        work.place.run(work.told.connection.operation_ran, work.is_at, error)
 
     @rule(told=anyone, type_=st.sampled_from(["connection_ack", "connection_error"]))
     def greets(self, told: Told, type_: str) -> None:
@@ -336,7 +335,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(told=anyone, message=mappings, error=st.sampled_from([ValueError(), TypeError()]))
     def not_sent(self, told: Told, message: dict[str, Any], error: Exception) -> None:
-        told.connection.conversation.not_sent(message, error)
+        told.connection.message_failed(message, error)
 
     @rule(told=anyone, tell=st.sampled_from(TELLS), frame=frames, error=errors, place=places)
     def happens(
@@ -349,8 +348,7 @@ class AnyOrder(RuleBasedStateMachine):
     def ended(self, told: Told, exception: BaseException | None, *, up: bool) -> None:
         told.settles()
         told.over = True
-        told.connection.facts.transport_up = up
-        told.ends(exception)
+        told.ends(exception, transport_alive=up)
 
     # --- What the application does -----------------------------------------------------------
 
@@ -366,9 +364,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(told=anyone, execution=executions, place=places)
     def claimed(self, told: Told, execution: Execution, place: Place) -> None:
-        conversation = told.connection.conversation
-        if place.run(conversation.claim_own, execution.document) is None:
-            place.run(conversation.claim, execution, told.request)
+        connection = told.connection
+        if place.run(connection.claim_own, execution.document) is None:
+            place.run(connection.claim, execution, told.request)
 
     @rule(place=places, type_=types, name=names, count=st.integers(0, 20))
     def learned(self, place: Place, type_: str, name: str | None, count: int) -> None:
@@ -411,7 +409,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert sums.get("websocket.server.active_connections", 0) == 0
         assert sums.get("graphql.server.subscription.active") == 0
         assert sums.get("graphql.ws.operation.duration", 0) == sum(
-            told.connection.conversation._operations.begun for told in self.all
+            told.connection._operations.begun for told in self.all
         )
         total = self.telemetry.total
         for direction in ("receive", "transmit"):

@@ -10,9 +10,9 @@ from prometheus_client import REGISTRY, generate_latest
 
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._close import CloseFrame
-from strawberry_ws_otel._strawberry.errors import error_type
-from strawberry_ws_otel._semconv import CLOSE_OUTCOME as OUTCOME
 from strawberry_ws_otel._recording import Telemetry as Recording
+from strawberry_ws_otel._semconv import CLOSE_OUTCOME as OUTCOME
+from strawberry_ws_otel._strawberry.errors import error_type
 from tests.attacks.hostile.bounds import unbounded_labels, unbounded_record
 from tests.conftest import LogKeeper
 from tests.support.clock import stop_clock
@@ -59,7 +59,7 @@ def attack(recording: Recording, word: str, number: int) -> None:
         case 1:
             talk.closes(number, f"reason {word}{number}")
         case 2:
-            talk.connection.closing.frame_failed(failure, CloseFrame(1002))
+            talk.connection.error_received(failure, CloseFrame(1002))
             talk.ends()
         case _:
             talk.ends(failure)

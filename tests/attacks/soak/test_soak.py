@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from strawberry_ws_otel._aiohttp import observer
+from strawberry_ws_otel._aiohttp import websocket
 from strawberry_ws_otel._limits import utf8_size
 from strawberry_ws_otel._log import CloseLog
 from tests.attacks.soak.logged import Close, Closes
@@ -17,7 +17,7 @@ from tests.support.cases import CASES, Case
 from tests.support.scenarios.model import by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, hears, live, steps
 from tests.support.telemetry import Telemetry
-from tests.unit.test_failsafe import handling
+from tests.unit.test_fuse import handling
 
 QUICK = [case for case in CASES if "heartbeat" not in case.scenario.setup.socket]
 """Those that need not wait until a PONG is missed."""
@@ -98,7 +98,7 @@ async def test_a_conversation_that_went_otherwise_is_not_played(telemetry: Telem
 async def test_bytes_that_never_were_are_a_lie(
     telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_observer, "utf8_size", lambda data: utf8_size(data) + 1)
+    monkeypatch.setattr(websocket, "utf8_size", lambda data: utf8_size(data) + 1)
     findings = await soak(FEW, [case_of(CLOSES)], telemetry)
     assert (findings.lying, findings.metrics) == ({}, 1)
     assert "websocket.server.io" in findings.reports[0]
