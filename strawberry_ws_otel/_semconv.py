@@ -170,7 +170,7 @@ ERROR_MESSAGE: Final = "graphql.error.message"
 """draft: message of a GraphQL error, by `OTelConfig.error_messages`."""
 
 ERROR_PATH: Final = "graphql.error.path"
-"""draft: path of a GraphQL error, `a.0.b`."""
+"""draft: path of a GraphQL error, `a[0].b`."""
 
 ERROR_LOCATIONS: Final = "graphql.error.locations"
 """draft: `line:column`, several joined by `,`."""
