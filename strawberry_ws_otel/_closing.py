@@ -74,7 +74,7 @@ class Closing:
             {
                 _semconv.EXCEPTION_TYPE: _bounds.exception_type(error),
                 _semconv.EXCEPTION_MESSAGE: _bounds.exception_message(error),
-                _semconv.CLOSE_CODE: code if isinstance(code, int) else None,
+                _semconv.CLOSE_CODE: int(code) if isinstance(code, int) else None,
             },
         )
         self._telemetry.metrics.tally.frame_failed(_bounds.exception_type(error))

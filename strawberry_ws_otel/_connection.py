@@ -153,7 +153,7 @@ class Connection:
             time.monotonic() - self._started,
             {
                 _semconv.SUBPROTOCOL: traffic.subprotocol,
-                _semconv.CLOSE_CODE: judged.code_label,
+                _semconv.CLOSE_CODE: judged.named_code,
                 _semconv.CLOSE_INITIATOR: judged.initiator.value,
                 _semconv.CLOSE_OUTCOME: judged.outcome.value,
                 _semconv.CLOSE_FAULT: judged.fault.value,

@@ -61,7 +61,7 @@ SUBPROTOCOL: Final = "websocket.subprotocol"
 """own: the negotiated subprotocol (RFC 6455 1.9)."""
 
 CLOSE_CODE: Final = "websocket.close.code"
-"""own: code of the first close frame (RFC 6455 7.1.5), 1006 when there was none."""
+"""own: code of the first close frame (RFC 6455 7.1.5), else 1006; metrics have named codes only."""
 
 CLOSE_REASON: Final = "websocket.close.reason"
 """own: reason of the first close frame (RFC 6455 7.1.6)."""

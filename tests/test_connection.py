@@ -309,7 +309,7 @@ def test_a_conversation_is_counted_whole(telemetry: Telemetry, clock: Clock) -> 
             labels(
                 {
                     **protocol,
-                    "websocket.close.code": "1001",
+                    "websocket.close.code": 1001,
                     "websocket.close.initiator": "client",
                     "websocket.close.outcome": "normal",
                     "websocket.close.fault": "none",

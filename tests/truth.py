@@ -274,10 +274,9 @@ def assert_closes(telemetry: Telemetry, *verdicts: Verdict) -> None:
 def true_life(case: Case) -> dict[str, Any]:
     """What the duration of a connection is labelled with."""
     verdict = case.scenario.verdict
-    named = str(verdict.code) if verdict.code in NAMED_CODES else name.OTHER
     return known(
         SUBPROTOCOL=subprotocol(case),
-        CLOSE_CODE=None if verdict.code is None else named,
+        CLOSE_CODE=verdict.code if verdict.code in NAMED_CODES else None,
         CLOSE_INITIATOR=verdict.initiator,
         CLOSE_OUTCOME=verdict.outcome,
         CLOSE_FAULT=verdict.fault,

@@ -97,7 +97,7 @@ EVENT_NAMES: Final = frozenset(
         *(f"{name.EVENT_MESSAGE_PREFIX}{message_type}" for message_type in MESSAGE_TYPES),
     }
 )
-CLOSE_CODES: Final = frozenset({name.OTHER, *(str(int(code)) for code in CloseCode)})
+CLOSE_CODES: Final = frozenset({None, *CloseCode})
 LABELS: Final = CHOICES.keys() | {name.CLOSE_CODE, name.ERROR_TYPE}
 
 EVENTS: Final = 128
@@ -150,9 +150,8 @@ def unbounded_labels(metrics: Mapping[str, Mapping[Attributes, float]]) -> Itera
     """What is wrong with the attributes of metrics."""
     for metric, points in metrics.items():
         for labels in map(dict, points):
-            code = labels.pop(name.CLOSE_CODE, name.OTHER)
-            if not labels.keys() <= LABELS or code not in CLOSE_CODES:
-                yield f"{metric} {labels} {code}"
+            if not labels.keys() <= LABELS or labels.get(name.CLOSE_CODE) not in CLOSE_CODES:
+                yield f"{metric} {labels}"
             yield from (f"{metric} {wrong}" for wrong in unbounded(labels))
 
 
