@@ -60,7 +60,7 @@ class Closing:
 
     def redundant(self) -> None:
         """Note that somebody closed a socket that was closed already."""
-        self._span.event(_semconv.EVENT_WEBSOCKET_CLOSE_REDUNDANT, {})
+        self._span.event(_semconv.EVENT_WEBSOCKET_REDUNDANT_CLOSE, {})
 
     def frame_failed(self, error: BaseException, answer: CloseFrame | None) -> None:
         """Note an ERROR frame, and the close frame that was written because of it."""
@@ -145,8 +145,8 @@ class Closing:
             _semconv.CLOSE_OUTCOME: judged.outcome.value,
             _semconv.CLOSE_FAULT: judged.fault.value,
             _semconv.ERROR_TYPE: judged.error_type,
-            _semconv.CLOSE_CODE_SENT: facts.sent.code if facts.sent else None,
-            _semconv.CLOSE_CODE_RECEIVED: facts.received.code if facts.received else None,
+            _semconv.CLOSE_SENT_CODE: facts.sent.code if facts.sent else None,
+            _semconv.CLOSE_RECEIVED_CODE: facts.received.code if facts.received else None,
         }
 
     def _reason(self, judged: Verdict) -> str | None:

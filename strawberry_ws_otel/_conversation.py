@@ -471,10 +471,10 @@ class Conversation:
             _semconv.SUBPROTOCOL: self.traffic.subprotocol,
             _semconv.MESSAGES_RECEIVED: counts["receive"],
             _semconv.MESSAGES_SENT: counts["transmit"],
-            _semconv.OPERATIONS: self._operations.begun,
-            _semconv.OPERATIONS_INTERRUPTED: interrupted,
+            _semconv.OPERATION_COUNT: self._operations.begun,
+            _semconv.OPERATION_INTERRUPTED_COUNT: interrupted,
             _semconv.ACKNOWLEDGED: self._acknowledged,
-            _semconv.IDLE_TIME: None if last is None else time.monotonic() - last,
+            _semconv.RECEIVE_IDLE_TIME: None if last is None else time.monotonic() - last,
         }
 
     def forget(self) -> None:

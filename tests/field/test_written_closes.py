@@ -49,7 +49,7 @@ from tests.told import (
 )
 from tests.wire import Client
 
-REDUNDANT: tuple[str, dict[str, Any]] = (_semconv.EVENT_WEBSOCKET_CLOSE_REDUNDANT, {})
+REDUNDANT: tuple[str, dict[str, Any]] = (_semconv.EVENT_WEBSOCKET_REDUNDANT_CLOSE, {})
 ACTIVE = "websocket.server.active_connections"
 
 
