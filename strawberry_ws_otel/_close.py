@@ -14,7 +14,6 @@ from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
 from strawberry_ws_otel._limits import bounded_reason, exception_type
-from strawberry_ws_otel._semconv import OTHER
 
 
 class CloseCode(IntEnum):
@@ -50,7 +49,7 @@ class CloseCode(IntEnum):
 
 
 NAMED_CODES: Final = frozenset(CloseCode)
-"""The codes that may label a metric."""
+"""The codes that metrics carry."""
 
 
 class Outcome(StrEnum):
@@ -192,8 +191,11 @@ class CloseFrame(NamedTuple):
     reason: str = ""
 
     def bounded(self) -> "CloseFrame":
-        """Return it with a reason that fits into a frame: hosts quote clients there, at length."""
-        return CloseFrame(self.code, bounded_reason(self.reason)) if self.reason else self
+        """Return it with a reason that fits into a frame: hosts quote clients there, at length.
+
+        The code becomes a plain number: telemetry is not handed members of enumerations.
+        """
+        return CloseFrame(int(self.code), bounded_reason(self.reason))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,11 +288,12 @@ class Verdict(NamedTuple):
     """Class of the exception that decided it, else the outcome; None unless abnormal."""
 
     @property
-    def code_label(self) -> str | None:
-        """The code as a label of metrics, which has to be bounded."""
-        if self.code is None:
-            return None
-        return str(self.code) if self.code in NAMED_CODES else OTHER
+    def named_code(self) -> int | None:
+        """The code if it has a name: what metrics may carry, whose values have to be bounded.
+
+        The outcome says of the others whether they are the application's.
+        """
+        return self.code if self.code in NAMED_CODES else None
 
     @property
     def abnormal(self) -> bool:

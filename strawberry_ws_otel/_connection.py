@@ -601,7 +601,7 @@ class Connection:
 
     def close_redundant(self) -> None:
         """Record that somebody closes a socket that is closed already."""
-        self._span.event(_semconv.EVENT_WEBSOCKET_CLOSE_REDUNDANT, {})
+        self._span.event(_semconv.EVENT_WEBSOCKET_REDUNDANT_CLOSE, {})
 
     def close_unobserved(self, error: BaseException | None = None) -> None:
         """Record that the socket is closed, and nobody saw by whom, unless a close frame is known.
@@ -623,7 +623,7 @@ class Connection:
             {
                 _semconv.EXCEPTION_TYPE: _limits.exception_type(error),
                 _semconv.EXCEPTION_MESSAGE: _limits.exception_message(error),
-                _semconv.CLOSE_CODE: code if isinstance(code, int) else None,
+                _semconv.CLOSE_CODE: int(code) if isinstance(code, int) else None,
             },
         )
         self._telemetry.metrics.tally.frame_failed(_limits.exception_type(error))
@@ -745,7 +745,7 @@ class Connection:
             time.monotonic() - self._started,
             {
                 _semconv.SUBPROTOCOL: traffic.subprotocol,
-                _semconv.CLOSE_CODE: judged.code_label,
+                _semconv.CLOSE_CODE: judged.named_code,
                 _semconv.CLOSE_INITIATOR: judged.initiator.value,
                 _semconv.CLOSE_OUTCOME: judged.outcome.value,
                 _semconv.CLOSE_FAULT: judged.fault.value,
@@ -773,8 +773,8 @@ class Connection:
             _semconv.CLOSE_OUTCOME: judged.outcome.value,
             _semconv.CLOSE_FAULT: judged.fault.value,
             _semconv.ERROR_TYPE: judged.error_type,
-            _semconv.CLOSE_CODE_SENT: facts.sent.code if facts.sent else None,
-            _semconv.CLOSE_CODE_RECEIVED: facts.received.code if facts.received else None,
+            _semconv.CLOSE_SENT_CODE: facts.sent.code if facts.sent else None,
+            _semconv.CLOSE_RECEIVED_CODE: facts.received.code if facts.received else None,
         }
 
     def _reason(self, judged: Verdict) -> str | None:
@@ -793,10 +793,10 @@ class Connection:
             _semconv.SUBPROTOCOL: self.traffic.subprotocol,
             _semconv.MESSAGES_RECEIVED: counts["receive"],
             _semconv.MESSAGES_SENT: counts["transmit"],
-            _semconv.OPERATIONS: self._operations.begun,
-            _semconv.OPERATIONS_INTERRUPTED: interrupted,
+            _semconv.OPERATION_COUNT: self._operations.begun,
+            _semconv.OPERATION_INTERRUPTED_COUNT: interrupted,
             _semconv.ACKNOWLEDGED: self._acknowledged,
-            _semconv.IDLE_TIME: None if last is None else time.monotonic() - last,
+            _semconv.RECEIVE_IDLE_TIME: None if last is None else time.monotonic() - last,
         }
 
     def _log(self, judged: Verdict) -> None:

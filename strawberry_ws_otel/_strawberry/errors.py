@@ -1,6 +1,6 @@
 """GraphQL errors as telemetry sees them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -39,7 +39,7 @@ def error_attributes(
     raised = _raised(error) if located else None
     return {
         _semconv.ERROR_MESSAGE: _limits.bounded(error.message, _limits.MESSAGE) if shown else None,
-        _semconv.ERROR_PATH: _limits.bounded(".".join(map(str, error.path)), _limits.NAME)
+        _semconv.ERROR_PATH: _limits.bounded(_path(error.path), _limits.NAME)
         if error.path
         else None,
         _semconv.ERROR_LOCATIONS: ",".join(
@@ -50,6 +50,12 @@ def error_attributes(
         _semconv.EXCEPTION_TYPE: _limits.exception_type(raised) if raised else None,
         _semconv.EXCEPTION_MESSAGE: _limits.exception_message(raised) if raised and shown else None,
     }
+
+
+def _path(keys: Iterable[str | int]) -> str:
+    """Write a path as the draft does, `a[0].b`: a number is the index of an item in a list."""
+    steps = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return "".join(steps).removeprefix(".")
 
 
 def _code(error: GraphQLError) -> str | None:

@@ -114,7 +114,7 @@ async def test_an_operation_that_a_handler_closes_for_is_rejected_whoever_closes
     await both(telemetry, served_by(Closing), talk, protocol, abnormal=1)
     [connected] = told(telemetry, CONNECTION)
     assert connected["attributes"]["websocket.close.outcome"] == outcome
-    assert connected["attributes"]["graphql.ws.operations.interrupted"] == 0
+    assert connected["attributes"]["graphql.ws.operation.interrupted_count"] == 0
     assert operations(telemetry) == [
         operation(TICKS, "rejected", protocol=protocol, known=False, error="rejected")
     ]

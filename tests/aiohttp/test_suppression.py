@@ -182,7 +182,7 @@ async def test_what_is_left_suppressed_on_connect_keeps_operations_from_the_trac
     assert init == expected[1]
     assert connection["links"] == [INIT]
     assert connection["attributes"] == expected[0]["attributes"]
-    assert connection["attributes"]["graphql.ws.operations"] == 2
+    assert connection["attributes"]["graphql.ws.operation.count"] == 2
 
 
 class Polled(View):
@@ -214,7 +214,7 @@ async def test_one_operation_may_be_kept_from_the_trace(
     assert ids(telemetry) == ["0", "2"]
     [connection] = told(telemetry, CONNECTION)
     assert connection["links"] == [INIT, "subscription", "subscription 2"]
-    assert connection["attributes"]["graphql.ws.operations"] == 3
+    assert connection["attributes"]["graphql.ws.operation.count"] == 3
     assert [each["parent"] for each in told(telemetry, PARSING)] == [
         "subscription",
         "subscription 2",

@@ -34,7 +34,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "_version": ("", NOTHING),
     },
     {
-        "_close": ("_limits _semconv", NOTHING),
+        "_close": ("_limits", NOTHING),
         "_fuse": ("_limits _semconv", NOTHING),
         "_protocol": ("_semconv", NOTHING),
     },

@@ -104,8 +104,8 @@ def closing(verdict: Verdict) -> dict[str, Any]:
             "websocket.close.clean": verdict.clean,
             "websocket.close.outcome": verdict.outcome,
             "websocket.close.fault": verdict.fault,
-            "websocket.close.code.sent": verdict.sent,
-            "websocket.close.code.received": verdict.received,
+            "websocket.close.sent_code": verdict.sent,
+            "websocket.close.received_code": verdict.received,
         }
     )
 
@@ -159,10 +159,10 @@ def connection(  # noqa: PLR0913  # all that a connection can tell
             **closing(verdict),
             "graphql.ws.messages.received": messages[0],
             "graphql.ws.messages.sent": messages[1],
-            "graphql.ws.operations": len(operations),
-            "graphql.ws.operations.interrupted": interrupted,
+            "graphql.ws.operation.count": len(operations),
+            "graphql.ws.operation.interrupted_count": interrupted,
             "graphql.ws.acknowledged": acknowledged,
-            "graphql.ws.idle_time": idle,
+            "graphql.ws.receive_idle_time": idle,
             **attributes,
         },
         events=[*events, close_event(verdict)],

@@ -429,20 +429,23 @@ def test_what_is_abnormal_has_a_fault_and_a_class(row: Row) -> None:
 
 
 @pytest.mark.parametrize("code", CloseCode)
-def test_a_named_code_labels_metrics(code: CloseCode) -> None:
-    assert verdict(from_client(code)).code_label == str(code.value)
+def test_metrics_carry_a_named_code(code: CloseCode) -> None:
+    assert verdict(from_client(code)).named_code == code.value
 
 
 @pytest.mark.parametrize("code", [-1, 0, 999, 1004, 1016, 2999, 3000, 4100, 4999, 5000, 65535])
-def test_a_code_without_a_name_is_one_of_the_others(code: int) -> None:
-    assert verdict(from_client(code)).code_label == "_OTHER"
+def test_metrics_carry_no_code_without_a_name_and_the_outcome_says_whose_it_is(code: int) -> None:
+    judged = verdict(from_client(code))
+    application = 3000 <= code < 5000
+    assert judged.named_code is None
+    assert judged.outcome == (Outcome.APPLICATION_CODE if application else Outcome.OTHER)
 
 
-def test_without_an_upgrade_there_is_no_code_to_label_with() -> None:
-    assert verdict(Facts(status=403)).code_label is None
+def test_without_an_upgrade_metrics_carry_no_code() -> None:
+    assert verdict(Facts(status=403)).named_code is None
 
 
-def test_the_codes_that_may_label_are_few() -> None:
+def test_the_codes_that_metrics_carry_are_few() -> None:
     assert frozenset(CloseCode) == NAMED_CODES
     assert len(NAMED_CODES) < 40
 
@@ -611,8 +614,8 @@ def test_the_outcome_is_one_of_those_that_its_code_can_have(facts: Facts) -> Non
 
 @PROPERTY
 @given(facts=any_facts())
-def test_the_label_of_any_code_is_bounded(facts: Facts) -> None:
-    assert verdict(facts).code_label in {None, "_OTHER", *(str(int(code)) for code in CloseCode)}
+def test_metrics_carry_a_named_code_or_none(facts: Facts) -> None:
+    assert verdict(facts).named_code in {None, *CloseCode}
 
 
 def has_a_cause_in_the_server(facts: Facts) -> bool:

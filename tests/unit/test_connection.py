@@ -153,14 +153,14 @@ def test_a_conversation_of_graphql_transport_ws_is_told_whole(
                 **CLOSED_BY_CLIENT,
                 "websocket.close.clean": True,
                 "websocket.close.fault": "none",
-                "websocket.close.code.sent": 1000,
-                "websocket.close.code.received": 1001,
+                "websocket.close.sent_code": 1000,
+                "websocket.close.received_code": 1001,
                 "graphql.ws.messages.received": 5,
                 "graphql.ws.messages.sent": 5,
-                "graphql.ws.operations": 2,
-                "graphql.ws.operations.interrupted": 0,
+                "graphql.ws.operation.count": 2,
+                "graphql.ws.operation.interrupted_count": 0,
                 "graphql.ws.acknowledged": True,
-                "graphql.ws.idle_time": 3.0,
+                "graphql.ws.receive_idle_time": 3.0,
             },
             events=[
                 hears("connection_init"),
@@ -238,13 +238,13 @@ def test_a_conversation_of_graphql_ws_is_told_whole(
                 **BROKEN_BY_SERVER,
                 "websocket.close.clean": False,
                 "websocket.close.fault": "server",
-                "websocket.close.code.sent": 1011,
+                "websocket.close.sent_code": 1011,
                 "graphql.ws.messages.received": 3,
                 "graphql.ws.messages.sent": 5,
-                "graphql.ws.operations": 2,
-                "graphql.ws.operations.interrupted": 1,
+                "graphql.ws.operation.count": 2,
+                "graphql.ws.operation.interrupted_count": 1,
                 "graphql.ws.acknowledged": True,
-                "graphql.ws.idle_time": 2.0,
+                "graphql.ws.receive_idle_time": 2.0,
                 "error.type": "server_error",
             },
             events=[
@@ -319,7 +319,7 @@ def test_a_conversation_is_counted_whole(telemetry: Telemetry, clock: Clock) -> 
             labels(
                 {
                     **protocol,
-                    "websocket.close.code": "1001",
+                    "websocket.close.code": 1001,
                     "websocket.close.initiator": "client",
                     "websocket.close.outcome": "normal",
                     "websocket.close.fault": "none",
@@ -852,7 +852,7 @@ def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
     assert attributes["http.response.status_code"] == 403
     assert attributes["websocket.close.outcome"] == "handshake_rejected"
     assert attributes.keys().isdisjoint(
-        {"websocket.close.code", "websocket.subprotocol", "graphql.ws.idle_time"}
+        {"websocket.close.code", "websocket.subprotocol", "graphql.ws.receive_idle_time"}
     )
     assert "websocket.server.active_connections" not in telemetry.metrics()
     assert telemetry.total("websocket.server.closes") == 1
@@ -864,7 +864,7 @@ def test_a_redundant_close_is_an_event_and_nothing_else(telemetry: Telemetry) ->
     talk.connection.close_redundant()
     talk.ends()
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
-    assert events_of(span, "websocket.close.redundant") == [{}]
+    assert events_of(span, "websocket.redundant_close") == [{}]
     assert attributes_of(span)["websocket.close.outcome"] == "normal"
 
 
@@ -1252,7 +1252,7 @@ def test_a_flood_of_messages_without_a_document_is_events_of_the_connection(
         event["graphql.ws.message.sequence"] for event in events_of(span, "graphql.ws.subscribe")
     ]
     assert ordinals == kept(300)
-    assert attributes_of(span)["graphql.ws.operations"] == 0
+    assert attributes_of(span)["graphql.ws.operation.count"] == 0
     assert attributes_of(span)["graphql.ws.messages.received"] == 300
 
 
@@ -1270,7 +1270,7 @@ def test_a_message_without_a_document_begins_an_operation_if_the_handler_may_kno
     talk.is_closed()
     spans = telemetry.spans("GraphQL Operation")
     (connection,) = telemetry.spans("GraphQL WebSocket Connection")
-    assert len(spans) == attributes_of(connection)["graphql.ws.operations"] == operations
+    assert len(spans) == attributes_of(connection)["graphql.ws.operation.count"] == operations
     events = [event.name for span in (connection, *spans) for event in span.events]
     assert events.count("graphql.ws.start") == 1
     assert all("graphql.document.hash" not in attributes_of(span) for span in spans)

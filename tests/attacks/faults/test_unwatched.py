@@ -69,13 +69,13 @@ def test_the_verdict_is_the_truth_or_unknown(
     assert_wire(client, verdict)
     span = connection_span(telemetry)
     told = attributes_of(span)
-    redundant = len(events_of(span, name.EVENT_WEBSOCKET_CLOSE_REDUNDANT))
+    redundant = len(events_of(span, name.EVENT_WEBSOCKET_REDUNDANT_CLOSE))
     assert redundant in {case.scenario.redundant, 0}
     assert is_true(told, verdict) or is_unknown(told)
     for attribute, true in (
         (name.CLOSE_CODE, verdict.code),
-        (name.CLOSE_CODE_SENT, verdict.sent),
-        (name.CLOSE_CODE_RECEIVED, verdict.received),
+        (name.CLOSE_SENT_CODE, verdict.sent),
+        (name.CLOSE_RECEIVED_CODE, verdict.received),
     ):
         assert told.get(attribute) in {true, None}
     assert told[name.CLOSE_INITIATOR] in {verdict.initiator, "unknown"}
