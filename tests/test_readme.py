@@ -330,6 +330,17 @@ def test_a_change_starts_with_what_it_is_about() -> None:
     assert [change for change in changes if not change.startswith("- `")] == []
 
 
+def test_ci_runs_every_session_and_contributing_has_it() -> None:
+    sessions = re.findall(r"^@nox\.session.*\ndef (\w+)", NOXFILE, re.MULTILINE)
+    runs = " ".join(re.findall(r'"\$\{nox\[@\]\}" (.*)', CI))
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    [table] = re.findall(r"^\| session \|.*?\n\n", contributing, re.MULTILINE | re.DOTALL)
+    assert sessions
+    for session in sessions:
+        assert re.search(rf"\b{session}\b", runs)
+        assert re.search(rf"^\| .*`{session}[-\d.]*`.* \|", table, re.MULTILINE)
+
+
 def test_pre_commit_runs_the_commands_of_the_sessions() -> None:
     config = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     hooks = re.findall(r"entry: (.*)", config)
