@@ -31,6 +31,7 @@ from opentelemetry.trace import (
     TraceFlags,
 )
 
+from strawberry_ws_otel import __version__
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
 from strawberry_ws_otel._spans import (
@@ -858,7 +859,7 @@ def test_the_scope_is_the_library(telemetry: Telemetry) -> None:
     start(telemetry.tracer_provider).end()
     scope = telemetry.spans()[0].instrumentation_scope
     assert scope is not None
-    assert (scope.name, scope.version) == ("strawberry_ws_otel", "0.1.0")
+    assert (scope.name, scope.version) == ("strawberry_ws_otel", __version__)
 
 
 def test_a_sampled_parent_decides_whether_anything_is_recorded() -> None:
