@@ -64,8 +64,10 @@ class _Messages(_HandedOn):
             with connection.fuse:
                 connection.message_unreadable(error)
             raise
-        with connection.fuse:
+        try:
             connection.message_received(message)
+        except Exception as error:  # noqa: BLE001  # the fuse's
+            connection.fuse.blow(error)
         return message
 
 
