@@ -110,7 +110,7 @@ class RecordingTransportHandler(BaseGraphQLTransportWSHandler[Any, Any]):
     """The layer over a handler of `graphql-transport-ws`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let the application's class have its say about classes of the application's only."""
+        """Call the application's `__init_subclass__` for the application's classes only."""
         if not is_derived(cls):
             super().__init_subclass__(**kwargs)
 
@@ -148,7 +148,7 @@ class RecordingLegacyHandler(BaseGraphQLWSHandler[Any, Any]):
     """The layer over a handler of `graphql-ws`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let the application's class have its say about classes of the application's only."""
+        """Call the application's `__init_subclass__` for the application's classes only."""
         if not is_derived(cls):
             super().__init_subclass__(**kwargs)
 
