@@ -100,7 +100,7 @@ class Closing:
 
     def send_failed(self) -> None:
         """Note that the transport refused a frame: the socket is dead, though nobody read so."""
-        self._conversation.going_down()
+        self._conversation.mark_closing()
 
     def _decide_once(self) -> None:
         if not self._decided or self._conversation.awaits_ack:
@@ -112,7 +112,7 @@ class Closing:
             self.tell(self.judge())
         else:
             self._decided = True
-            self._conversation.going_down()
+            self._conversation.mark_closing()
 
     def judge(self) -> Verdict:
         """Judge the facts so far."""

@@ -22,7 +22,7 @@ from strawberry_ws_otel._current import (
 )
 from strawberry_ws_otel._failsafe import Fuses
 from strawberry_ws_otel._init import ConnectionInit
-from strawberry_ws_otel._operation import Attributes
+from strawberry_ws_otel._operation import Attributes, Event, SocketOperation, State
 from strawberry_ws_otel._operations import (
     Execution,
     Operations,
@@ -33,7 +33,6 @@ from strawberry_ws_otel._protocol import Meaning, Message, Vocabulary, vocabular
 from strawberry_ws_otel._spans import SpanProxy, SpanRecorder
 from strawberry_ws_otel._tally import Traffic
 from strawberry_ws_otel._telemetry import Telemetry
-from strawberry_ws_otel._ws_operation import SocketOperation
 
 _MAX_UNDECIDED: Final = 100
 """Messages without a document that may wait to be handled."""
@@ -67,8 +66,8 @@ class Conversation:
         "fuse",
         "reads_ahead",
         "result_name",
+        "results_by_unique_id",
         "traffic",
-        "unshared",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917  # what a conversation starts with
@@ -101,7 +100,7 @@ class Conversation:
         self._trace = connection_trace
         self._speak(vocabulary(None))
         self._operations = Operations(telemetry, fuses, connection_id, connection_trace)
-        self.unshared = self._operations.unshared
+        self.results_by_unique_id = self._operations.results_by_unique_id
         """What the operations have sent that have their id for themselves, by that id."""
         self._init: ConnectionInit | None = None
         """The init, until it is acknowledged."""
@@ -152,7 +151,8 @@ class Conversation:
             return
         self._unread = max(0, self._unread - 1)
         self._tripped = None
-        self._operations.handler_lives()
+        if self._operations.has_cancelled:
+            self._operations.fail_cancelled()
         self._message = message = self._vocabulary.read(value)
         self.traffic.messages[message.type] += 1
         match message.type.meaning:
@@ -233,8 +233,9 @@ class Conversation:
             operation = self._decided(message, knows_documents=knows_documents)
         if operation is None or operation is outside.operation:
             return outside
+        is_first = operation.fire(Event.HANDLE)
         unclaimed.add(operation, outside.request)
-        if self._operations.start(operation):
+        if is_first:
             placement = operation.placement or outside.placement
         else:
             placement = _placed(operation.placement, outside.placement)
@@ -279,7 +280,8 @@ class Conversation:
         if self._message is not None and self._message.value is message.value:
             self._message = None
         if error is None:
-            self._operations.handler_lives()
+            if self._operations.has_cancelled:
+                self._operations.fail_cancelled()
         elif isinstance(error, Exception) and _is_to_blame(message, error):
             self._tripped = error
 
@@ -300,8 +302,7 @@ class Conversation:
         operation = None if self._over else self._operations.to_run(id_)
         if operation is None:
             return None
-        self._operations.start(operation)
-        self._operations.accept(operation, document, name)
+        self._operations.run(operation, document, name)
         inside = current()
         if inside.operation is not operation:
             placement = _placed(operation.placement, inside.placement)
@@ -317,7 +318,7 @@ class Conversation:
         """
         if running is not None:
             running.stay.leave()
-            self._operations.done(running.operation, error)
+            self._operations.ran(running.operation, error)
 
     def claim_own(self, document: object) -> SocketOperation | None:
         """Return the operation that the running task serves, if this is its very document.
@@ -329,9 +330,8 @@ class Conversation:
             document is None
             or operation is None
             or operation.document is not document
-            or operation.end_reason is not None
-            or not operation.is_running
-            or not self._operations.is_ours(operation)
+            or operation.books is not self._operations
+            or operation.state is not State.RUNNING
         ):
             return None
         if operation.placement is not None and _is_missing(operation.placement):
@@ -347,14 +347,14 @@ class Conversation:
         """
         if self._over:
             return None
-        is_ours = self._operations.is_ours(current().operation)
+        inner = current().operation
+        is_ours = inner is not None and inner.books is self._operations
         if self._undecided and not is_ours and execution.is_stream:
             # A handler that was not asked to handle the message has looked up its document.
             self._operations.begin(self._undecided.pop(), self._vocabulary)
         operation = self._operations.claim(execution)
         if operation is None:
             return None
-        self._operations.start(operation)
         self._operations.claimed(operation)
         if operation.placement is not None and _is_missing(operation.placement):
             placement = operation.placement.moved(application_context())
@@ -373,12 +373,13 @@ class Conversation:
         ):
             payload = message.get("payload")
             failed = isinstance(payload, Mapping) and bool(payload.get("errors"))
-            operation.result_sent(message_type, failed=failed)
-            return
+            if operation.fire(Event.RESULT_SENT, failed):
+                return
         self.traffic.messages[message_type] += 1
         match message_type.meaning:
-            case Meaning.ERROR | Meaning.COMPLETE if operation := self._operations.sender(message):
-                self._operations.last_message_sent(operation, message_type)
+            case Meaning.ERROR | Meaning.COMPLETE if self._operations.last_message_sent(
+                message, message_type
+            ):
                 return
             case Meaning.ACK:
                 self._acknowledged = True
@@ -410,9 +411,9 @@ class Conversation:
 
     # --- The end -----------------------------------------------------------------------------
 
-    def going_down(self) -> None:
+    def mark_closing(self) -> None:
         """Note that the connection is about to end: what dies now dies with it."""
-        self._operations.dying = True
+        self._operations.is_closing = True
 
     def close_sent(self, code: int) -> None:
         """Note a close of the server: some refuse the operation that is being handled."""
@@ -428,7 +429,7 @@ class Conversation:
 
         Even one that crossed a close frame which had been decided upon before it came.
         """
-        self.going_down()
+        self.mark_closing()
         self._end_init(error_type)
 
     def stopped(self, exception: BaseException | None) -> bool:

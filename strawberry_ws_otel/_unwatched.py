@@ -55,7 +55,7 @@ class Unwatched:
         one any more.
         """
         if self._ws.closed:
-            self._conversation.going_down()
+            self._conversation.mark_closing()
         elif not isinstance(error, _WITHOUT_FRAME):
             self.frame_received()
 

@@ -11,10 +11,10 @@ from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._conversation import Handling, Running
 from strawberry_ws_otel._current import Current, Stay, current
+from strawberry_ws_otel._operation import SocketOperation
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._request import Request
 from strawberry_ws_otel._telemetry import Telemetry as Recording
-from strawberry_ws_otel._ws_operation import SocketOperation
 
 QUERY: Final = "subscription N { n }"
 START: Final = {GRAPHQL_TRANSPORT_WS: "subscribe", GRAPHQL_WS: "start"}

@@ -19,7 +19,6 @@ from strawberry_ws_otel import (
     _propagation,
     _spans,
     _view,
-    _ws_operation,
 )
 from strawberry_ws_otel._adapter import RecordingAdapter
 from strawberry_ws_otel._closing import Closing
@@ -30,7 +29,7 @@ from strawberry_ws_otel._init import ConnectionInit
 from strawberry_ws_otel._log import CloseLog
 from strawberry_ws_otel._metrics import Metrics
 from strawberry_ws_otel._observer import Observer
-from strawberry_ws_otel._operation import Operation
+from strawberry_ws_otel._operation import Operation, SocketOperation
 from strawberry_ws_otel._operations import Operations
 from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
 from strawberry_ws_otel._protocol import Vocabulary
@@ -39,7 +38,6 @@ from strawberry_ws_otel._spans import SpanProxy, SpanRecorder, Spans
 from strawberry_ws_otel._tally import Tally
 from strawberry_ws_otel._telemetry import Telemetry as Recording
 from strawberry_ws_otel._transport import Transport
-from strawberry_ws_otel._ws_operation import SocketOperation
 from tests.arms import CASES as ALL
 from tests.arms import traced
 from tests.conftest import LogKeeper, Run, is_internal
@@ -136,7 +134,7 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Conversation, "ended"),
     (Conversation, "forget"),
     (Conversation, "frame_received"),
-    (Conversation, "going_down"),
+    (Conversation, "mark_closing"),
     (Conversation, "handled"),
     (Conversation, "handling"),
     (Conversation, "judged"),
@@ -161,30 +159,26 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Operation, "finish"),
     (Operation, "phase"),
     (Operation, "start"),
-    (Operations, "accept"),
     (Operations, "begin"),
     (Operations, "connection_closed"),
-    (Operations, "done"),
-    (Operations, "handler_lives"),
-    (Operations, "is_ours"),
+    (Operations, "ended"),
     (Operations, "last_message_sent"),
+    (Operations, "ran"),
+    (Operations, "run"),
     (Operations, "sender"),
-    (Operations, "start"),
     (Operations, "stop"),
     (Operations, "to_handle"),
     (Operations, "to_run"),
+    (Operations, "wind_down"),
+    (Operations, "wound_down"),
     (SocketOperation, "__init__"),
-    (SocketOperation, "accept"),
-    (SocketOperation, "end"),
     (SocketOperation, "errors"),
-    (SocketOperation, "forget"),
-    (SocketOperation, "result_sent"),
-    (SocketOperation, "start_handling"),
+    (SocketOperation, "fire"),
+    (_operation, "application_context"),
     (_operation, "document_attributes"),
-    (_operations, "application_context"),
+    (_operation, "placement_of"),
     (_operations, "current"),
     (_operations, "is_being_cancelled"),
-    (_ws_operation, "placement_of"),
     # Spans and metrics.
     (Metrics, "record"),
     (SpanProxy, "__init__"),

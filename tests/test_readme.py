@@ -14,7 +14,7 @@ from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelConfig, __version__, _protocol, _semconv
 from strawberry_ws_otel._close import FAULTS, CloseCode, CloseFrame, Facts, verdict
-from strawberry_ws_otel._ws_operation import _FAILURES, EndReason
+from strawberry_ws_otel._operation import _FAILURES, EndReason
 from tests.schema import Query, Subscription
 from tests.test_layering import LAYERS
 from tests.test_metric_contract import INSTRUMENTS

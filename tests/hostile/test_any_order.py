@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._conversation import Handling, Running
+from strawberry_ws_otel._operation import EndReason
 from strawberry_ws_otel._operations import Execution, unclaimed
-from strawberry_ws_otel._ws_operation import EndReason
 from tests.hostile.bounds import unbounded_labels, unbounded_span
 from tests.recorded import config
 from tests.strategies import MESSAGE_TYPES, PROPERTY, any_json, any_text, ids, messages
