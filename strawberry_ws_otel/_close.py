@@ -259,7 +259,7 @@ class Facts:
 
     def unobserved(self, error: BaseException | None) -> None:
         """Record a close that nobody saw, unless a close frame is known."""
-        if self.first is None:
+        if self.first is None and self.dropped is None:
             self.is_unobserved = True
             self.frame_error = error
             self.initiator = Initiator.UNKNOWN

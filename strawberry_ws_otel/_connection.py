@@ -57,13 +57,12 @@ from strawberry_ws_otel._current import (
     running_task,
 )
 from strawberry_ws_otel._fuse import Fuses
-from strawberry_ws_otel._operation import WAITED, Attributes
+from strawberry_ws_otel._operation import WAITED, Attributes, Event, SocketOperation, State
 from strawberry_ws_otel._operations import Execution, Operations, unclaimed
 from strawberry_ws_otel._propagation import ConnectionTrace, of_request
 from strawberry_ws_otel._protocol import Meaning, Message, Vocabulary, vocabulary
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import NOT_STARTED, SpanProxy, is_suppressed, span_id
-from strawberry_ws_otel._ws_operation import SocketOperation
 
 _MAX_UNDECIDED: Final = 100
 """Messages without a document that may wait to be handled."""
@@ -195,8 +194,8 @@ class Connection:
         "placement",
         "reads_ahead",
         "result_name",
+        "results_by_unique_id",
         "traffic",
-        "unshared",
     )
 
     def __init__(
@@ -246,7 +245,7 @@ class Connection:
         """What the connection has carried; the edge counts the bytes that it sends."""
         self._speak(vocabulary(None))
         self._operations = Operations(telemetry, fuses, self.id, self._trace)
-        self.unshared = self._operations.unshared
+        self.results_by_unique_id = self._operations.results_by_unique_id
         """What the operations have sent that have their id for themselves, by that id."""
         self._init: ConnectionInit | None = None
         """The init, until it is acknowledged."""
@@ -266,7 +265,7 @@ class Connection:
         """Those that start an operation if the application knows their document."""
         self._last_received: float | None = None
         self._over = False
-        self._cancelled_after_write: weakref.ref[BaseException] | None = None
+        self._cancelled_after_write: weakref.ref[asyncio.CancelledError] | None = None
         """The cancellation that reached a sender whose frame had been written."""
 
     @property
@@ -308,7 +307,8 @@ class Connection:
             return
         self._unread = max(0, self._unread - 1)
         self._tripped = None
-        self._operations.handler_lives()
+        if self._operations.has_cancelled:
+            self._operations.fail_cancelled()
         self._message = message = self._vocabulary.read(value)
         self.traffic.messages[message.type] += 1
         match message.type.meaning:
@@ -337,7 +337,7 @@ class Connection:
         """
         if not self._is_observed and isinstance(error, _END_OF_READING):
             # The handler is about to end, and what dies now dies with the connection.
-            self._operations.dying = True
+            self._operations.is_closing = True
             return
         if isinstance(error, GeneratorExit) or (self._is_observed and not self._unread):
             return
@@ -393,8 +393,9 @@ class Connection:
             operation = self._begin_undecided(message, knows_documents=knows_documents)
         if operation is None or operation is outside.operation:
             return outside
+        is_first = operation.fire(Event.HANDLE)
         unclaimed.add(operation, outside.request)
-        if self._operations.start(operation):
+        if is_first:
             placement = operation.placement or outside.placement
         else:
             placement = _placed(operation.placement, outside.placement)
@@ -441,7 +442,8 @@ class Connection:
         if self._message is not None and self._message.value is message.value:
             self._message = None
         if error is None:
-            self._operations.handler_lives()
+            if self._operations.has_cancelled:
+                self._operations.fail_cancelled()
         elif isinstance(error, Exception) and _is_to_blame(message, error):
             self._tripped = error
 
@@ -462,8 +464,7 @@ class Connection:
         operation = None if self._over else self._operations.to_run(id_)
         if operation is None:
             return None
-        self._operations.start(operation)
-        self._operations.accept(operation, document, name)
+        self._operations.run(operation, document, name)
         inside = current()
         if inside.operation is not operation:
             placement = _placed(operation.placement, inside.placement)
@@ -479,7 +480,7 @@ class Connection:
         """
         if running is not None:
             running.stay.leave()
-            self._operations.done(running.operation, error)
+            self._operations.ran(running.operation, error)
 
     def claim_own(self, document: object) -> SocketOperation | None:
         """Return the operation that the running task serves, if this is its very document.
@@ -491,9 +492,8 @@ class Connection:
             document is None
             or operation is None
             or operation.document is not document
-            or operation.end_reason is not None
-            or not operation.is_running
-            or not self._operations.is_ours(operation)
+            or operation.books is not self._operations
+            or operation.state is not State.RUNNING
         ):
             return None
         if operation.placement is not None and _is_missing(operation.placement):
@@ -509,14 +509,14 @@ class Connection:
         """
         if self._over:
             return None
-        is_ours = self._operations.is_ours(current().operation)
+        inner = current().operation
+        is_ours = inner is not None and inner.books is self._operations
         if self._undecided and not is_ours and execution.is_stream:
             # A handler that was not asked to handle the message has looked up its document.
             self._operations.begin(self._undecided.pop(), self._vocabulary)
         operation = self._operations.claim(execution)
         if operation is None:
             return None
-        self._operations.start(operation)
         self._operations.claimed(operation)
         if operation.placement is not None and _is_missing(operation.placement):
             placement = operation.placement.moved(application_context())
@@ -535,12 +535,13 @@ class Connection:
         ):
             payload = message.get("payload")
             failed = isinstance(payload, Mapping) and bool(payload.get("errors"))
-            operation.result_sent(message_type, failed=failed)
-            return
+            if operation.fire(Event.RESULT_SENT, failed):
+                return
         self.traffic.messages[message_type] += 1
         match message_type.meaning:
-            case Meaning.ERROR | Meaning.COMPLETE if operation := self._operations.sender(message):
-                self._operations.last_message_sent(operation, message_type)
+            case Meaning.ERROR | Meaning.COMPLETE if self._operations.last_message_sent(
+                message, message_type
+            ):
                 return
             case Meaning.ACK:
                 self._acknowledged = True
@@ -640,9 +641,9 @@ class Connection:
 
     def write_failed(self) -> None:
         """Record that the transport refused a frame: it is gone, though nobody has read that."""
-        self._operations.dying = True
+        self._operations.is_closing = True
 
-    def write_cancelled(self, error: BaseException) -> None:
+    def write_cancelled(self, error: asyncio.CancelledError) -> None:
         """Record that the sender of a message was cancelled when its frame had been written."""
         self._cancelled_after_write = weakref.ref(error)
 
@@ -664,7 +665,7 @@ class Connection:
         if self._span.recording or self._init is not None:
             self._decided(self._judge())
         else:
-            self._is_closing = self._operations.dying = True
+            self._is_closing = self._operations.is_closing = True
 
     def _judge(self) -> Verdict:
         return verdict(self._facts, self._telemetry.config.normal_outcomes)
@@ -681,7 +682,7 @@ class Connection:
                     _semconv.CLOSE_OUTCOME: judged.outcome.value,
                 },
             )
-        self._is_closing = self._operations.dying = True
+        self._is_closing = self._operations.is_closing = True
         # An init that is not acknowledged ends so, even one that crossed the close frame.
         self._end_init(judged.error_type)
 

@@ -38,7 +38,7 @@ class Results:
     An object of its own: the tally must keep no operation alive, and with it a connection.
     """
 
-    __slots__ = ("failed", "is_over", "message_type", "sound", "subscribed", "until")
+    __slots__ = ("failed", "fast_path_limit", "is_over", "message_type", "ok", "subscribed")
 
     def __init__(self, message_type: MessageType | None = None) -> None:
         self.message_type = message_type
@@ -47,17 +47,17 @@ class Results:
         """Whether they are the events of a subscription."""
         self.is_over = False
         """Whether no more is to come, whatever the end will turn out to be."""
-        self.sound = 0
+        self.ok = 0
         """Those without an error."""
         self.failed = 0
         """Those with an error."""
-        self.until = 0
-        """The `sound` until which a further one is to be counted up, and nothing else is to do."""
+        self.fast_path_limit = 0
+        """The `ok` until which a further one is to be counted up, and nothing else is to do."""
 
     @property
     def all(self) -> int:
         """Those with an error and those without."""
-        return self.sound + self.failed
+        return self.ok + self.failed
 
 
 class Tally:
@@ -139,7 +139,7 @@ class Tally:
             if results.message_type is not None and results.all:
                 self._messages[results.message_type] += results.all
             if results.subscribed:
-                self._events[None] += results.sound
+                self._events[None] += results.ok
 
     def bounded(self, error_type: str) -> str:
         """Return `error_type` if it is one of the first 100 distinct ones, else `_OTHER`."""
@@ -203,5 +203,5 @@ class Tally:
         with self._lock:
             counts = self._events.copy()
             live = list(self._live)
-        counts[None] += sum(results.sound for results in live if results.subscribed)
+        counts[None] += sum(results.ok for results in live if results.subscribed)
         return counts

@@ -1,11 +1,33 @@
-"""The state of one operation, on whatever transport."""
+"""One operation, on whatever transport, and the table of what may happen to one over a WebSocket.
+
+The rules:
+
+1. What becomes of an operation over a WebSocket stands in `TRANSITIONS` and nowhere else: for each
+   event and each state the next state and, where that ends it, the one reason why. What is done
+   besides depends on the event (`_ON_EVENT`) or on a state that is left or entered (`_ON_EXIT`,
+   `_ON_ENTRY`), never on flags.
+2. Every pair of an event and a state has a meaning. Where it changes nothing, the table says why.
+3. The table knows one operation. Which one an event is about is for `_operations` to find out.
+
+Four clocks tick independently, and the races between them are what the table is about: the client
+sends, the host handles what was received (maybe much later), the task that the host has started
+serves, and the connection closes. Sources that are cited below:
+
+* "transport-ws": PROTOCOL.md of graphql-ws, for the subprotocol `graphql-transport-ws`.
+* "legacy": PROTOCOL.md of subscriptions-transport-ws, for the subprotocol `graphql-ws`.
+* "Strawberry": its two handlers, as seen in 0.341.2 and, unless it says otherwise, in 0.319.
+"""
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from enum import IntEnum, StrEnum, auto
+from functools import partial
 from hashlib import sha256
 from itertools import islice
-from typing import ClassVar, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
@@ -13,12 +35,317 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _limits, _semconv
+from strawberry_ws_otel._close import Verdict
 from strawberry_ws_otel._counts import Results
+from strawberry_ws_otel._current import Placement, application_context, placement_of
 from strawberry_ws_otel._fuse import Fuses
-from strawberry_ws_otel._propagation import Parentage
-from strawberry_ws_otel._protocol import MessageType
+from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
+from strawberry_ws_otel._protocol import Message, MessageType
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder, span_id
+
+if TYPE_CHECKING:
+    import asyncio
+
+# --- States, events and transitions ------------------------------------------------------------
+
+
+class EndReason(StrEnum):
+    """Why an operation over a WebSocket ended."""
+
+    COMPLETED = "completed"
+    """Its source ended."""
+    CLIENT_COMPLETED = "client_completed"
+    """The client sent `complete` or `stop`, or a legacy `start` with the same id."""
+    ERROR = "error"
+    """An `error` message was sent."""
+    REJECTED = "rejected"
+    """The host refused it: limit, not acknowledged, duplicate id."""
+    CONNECTION_CLOSED = "connection_closed"
+    """It died with its connection."""
+    FAILED = "failed"
+    """An exception ended its task."""
+
+
+class State(IntEnum):
+    """What is known of an operation.
+
+    In order: up to `HANDLED` nobody serves it yet, from `WINDING_DOWN` on it has ended. Integers
+    are hashed and compared without a call.
+    """
+
+    RECEIVED = auto()
+    """Its first message was received. Its span has not started."""
+    HANDLED = auto()
+    """The host was handed that message, and may refuse it."""
+    SERVED = auto()
+    """An execution or a result is its, outside of the host's method that serves operations."""
+    RUNNING = auto()
+    """The host's method that serves it runs."""
+    COMPLETING = auto()
+    """That method has sent `complete`: whether it completed or failed shows when it ends."""
+    RETURNED = auto()
+    """That method has ended and said nothing: somebody else does, or the connection closes."""
+    CANCELLED = auto()
+    """That method was cancelled: by the application, if the connection's handler goes on."""
+    WINDING_DOWN = auto()
+    """It has ended, and the host's method still runs: what that sends is not another's."""
+    ENDED = auto()
+    """It has ended, and may be handled or served all the same, by code that nobody sees end."""
+    GONE = auto()
+    """It has ended, and nobody acts in its name any more. Nothing of it is kept."""
+
+
+class Event(IntEnum):
+    """What happens to an operation."""
+
+    HANDLE = auto()
+    """The host begins to handle its first message."""
+    RUN = auto()
+    """The host's method that serves operations begins to serve it."""
+    EXECUTE = auto()
+    """An execution of the schema turns out to be its."""
+    RESULT_SENT = auto()
+    ERROR_SENT = auto()
+    COMPLETE_SENT = auto()
+    STOP = auto()
+    """The client sends `complete` or `stop`."""
+    RESTART = auto()
+    """The client sends a legacy `start` with its id."""
+    REUSE = auto()
+    """The client sends a `subscribe` with its id."""
+    REFUSE = auto()
+    """The connection closes over it: 4401, 4409, or while it asks for an id that is taken."""
+    RETURN = auto()
+    """The host's method that serves it returns."""
+    RAISE = auto()
+    """That method raises an exception."""
+    RAISE_CLOSING = auto()
+    """That method raises one while the connection closes."""
+    CANCEL = auto()
+    """That method is cancelled."""
+    CANCEL_CLOSING = auto()
+    """That method is cancelled while the connection closes."""
+    GO_ON = auto()
+    """The connection's handler goes on: no cancellation before was the connection's."""
+    CLOSE = auto()
+    """The connection has closed."""
+
+
+class Row(NamedTuple):
+    """What an event makes of a state."""
+
+    state: State
+    """The next state."""
+    reason: EndReason | None = None
+    """Why the operation ends, if it does."""
+
+
+_STOPPED: Final = {
+    State.RECEIVED: Row(State.ENDED, EndReason.CLIENT_COMPLETED),
+    State.HANDLED: Row(State.GONE, EndReason.CLIENT_COMPLETED),
+    State.SERVED: Row(State.ENDED, EndReason.CLIENT_COMPLETED),
+    State.RUNNING: Row(State.WINDING_DOWN, EndReason.CLIENT_COMPLETED),
+    State.RETURNED: Row(State.GONE, EndReason.CLIENT_COMPLETED),
+}
+"""What becomes of an operation that the client has done with."""
+
+TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
+    # Strawberry: `handle_message` awaits `handle_subscribe` or `handle_start`, which looks for the
+    # ack, the id and the limit, and creates the task that serves the operation.
+    Event.HANDLE: {State.RECEIVED: Row(State.HANDLED)},
+    # Strawberry: the task runs `run_operation` (transport-ws) or `handle_async_results` (legacy).
+    Event.RUN: {
+        State.RECEIVED: Row(State.RUNNING),
+        State.HANDLED: Row(State.RUNNING),
+        State.SERVED: Row(State.RUNNING),
+        State.RETURNED: Row(State.RUNNING),
+        State.CANCELLED: Row(State.RUNNING),
+        # An application that reads ahead had the client's `complete` before the host had either.
+        State.ENDED: Row(State.WINDING_DOWN),
+    },
+    # A handler of the application's that calls `Schema.stream` or `Schema.subscribe` by itself.
+    Event.EXECUTE: {
+        State.RECEIVED: Row(State.SERVED),
+        State.HANDLED: Row(State.SERVED),
+    },
+    # transport-ws, "Next"; legacy, "GQL_DATA".
+    Event.RESULT_SENT: {
+        State.RECEIVED: Row(State.SERVED),
+        State.HANDLED: Row(State.SERVED),
+        State.SERVED: Row(State.SERVED),
+        State.RUNNING: Row(State.RUNNING),
+        State.RETURNED: Row(State.RETURNED),
+        State.CANCELLED: Row(State.CANCELLED),
+    },
+    # transport-ws, "Error"; legacy, "GQL_ERROR". Before anything serves the operation it is the
+    # limit of `max_subscriptions_per_connection` that speaks (Strawberry). The host's method goes
+    # on for a moment after its own.
+    Event.ERROR_SENT: {
+        State.RECEIVED: Row(State.ENDED, EndReason.REJECTED),
+        State.HANDLED: Row(State.GONE, EndReason.REJECTED),
+        State.SERVED: Row(State.ENDED, EndReason.ERROR),
+        State.RUNNING: Row(State.WINDING_DOWN, EndReason.ERROR),
+        State.RETURNED: Row(State.GONE, EndReason.ERROR),
+        State.CANCELLED: Row(State.GONE, EndReason.ERROR),
+    },
+    # transport-ws, "Complete"; legacy, "GQL_COMPLETE". The host's method sends it where it has
+    # completed, and also where an exception is about to leave it (Strawberry, transport-ws) or
+    # where its task was cancelled (Strawberry, legacy). So it says nothing while the method runs.
+    Event.COMPLETE_SENT: {
+        State.RECEIVED: Row(State.ENDED, EndReason.COMPLETED),
+        State.HANDLED: Row(State.GONE, EndReason.COMPLETED),
+        State.SERVED: Row(State.ENDED, EndReason.COMPLETED),
+        State.RUNNING: Row(State.COMPLETING),
+        State.RETURNED: Row(State.GONE, EndReason.COMPLETED),
+        State.CANCELLED: Row(State.GONE, EndReason.COMPLETED),
+    },
+    # transport-ws, "Complete" of the client; legacy, "GQL_STOP". The host cancels the task and does
+    # not wait for it (Strawberry 0.341.2, transport-ws), so that it may go on sending.
+    Event.STOP: _STOPPED,
+    # legacy, "GQL_START" says nothing of an id that is live. The host ends the old operation
+    # (Strawberry: `handle_start` calls `cleanup_operation`), and its id is the new one's.
+    Event.RESTART: {**_STOPPED, State.COMPLETING: Row(State.COMPLETING)},
+    # transport-ws, "Subscribe": a live id is refused with 4409. The host lets go of the id before
+    # it sends `complete` (Strawberry: `forget_id`), so that by then it is the new one's.
+    Event.REUSE: {State.COMPLETING: Row(State.COMPLETING)},
+    # transport-ws, "Subscribe": 4401 before the ack, 4409 for a live id (Strawberry: both from
+    # `handle_subscribe`; legacy: 4401 from `handle_start`).
+    Event.REFUSE: {
+        State.RECEIVED: Row(State.ENDED, EndReason.REJECTED),
+        State.HANDLED: Row(State.GONE, EndReason.REJECTED),
+    },
+    # A method that returns has said what there was to say, or leaves that to somebody else, or has
+    # closed the connection (Strawberry: 4400 for a document that cannot be parsed).
+    Event.RETURN: {
+        State.RUNNING: Row(State.RETURNED),
+        State.COMPLETING: Row(State.GONE, EndReason.COMPLETED),
+        State.WINDING_DOWN: Row(State.GONE),
+    },
+    # Strawberry: `run_operation` sends `complete` and raises; `handle_async_results` only raises,
+    # into a task that nobody awaits.
+    Event.RAISE: {
+        State.RUNNING: Row(State.GONE, EndReason.FAILED),
+        State.COMPLETING: Row(State.GONE, EndReason.FAILED),
+        State.WINDING_DOWN: Row(State.GONE),
+    },
+    # As a connection goes down, sends fail and sources are closed: what that raises says nothing.
+    Event.RAISE_CLOSING: {
+        State.RUNNING: Row(State.RETURNED),
+        State.COMPLETING: Row(State.GONE, EndReason.COMPLETED),
+        State.WINDING_DOWN: Row(State.GONE),
+    },
+    # The application cancels a task, or aiohttp the connection's handler, which cancels all of them
+    # (Strawberry: `shutdown`, `cleanup`) before anybody says that the connection closes. The legacy
+    # method swallows the error and sends a `complete` (Strawberry), which did not complete it.
+    Event.CANCEL: {
+        State.RUNNING: Row(State.CANCELLED),
+        State.COMPLETING: Row(State.CANCELLED),
+        State.WINDING_DOWN: Row(State.GONE),
+    },
+    # Strawberry: the handler leaves its loop at the close, and cancels what is alive.
+    Event.CANCEL_CLOSING: {
+        State.RUNNING: Row(State.RETURNED),
+        State.COMPLETING: Row(State.RETURNED),
+        State.WINDING_DOWN: Row(State.GONE),
+    },
+    # The handler has received or handled a message since. Nobody tells the client (Strawberry:
+    # a `CancelledError` is no `Exception`).
+    Event.GO_ON: {State.CANCELLED: Row(State.GONE, EndReason.FAILED)},
+    # RFC 6455, section 7.1.4: the connection is closed. No message can follow.
+    Event.CLOSE: {
+        State.RECEIVED: Row(State.GONE, EndReason.CONNECTION_CLOSED),
+        State.HANDLED: Row(State.GONE, EndReason.CONNECTION_CLOSED),
+        State.SERVED: Row(State.GONE, EndReason.CONNECTION_CLOSED),
+        State.RUNNING: Row(State.GONE, EndReason.CONNECTION_CLOSED),
+        State.COMPLETING: Row(State.GONE, EndReason.COMPLETED),
+        State.RETURNED: Row(State.GONE, EndReason.CONNECTION_CLOSED),
+        State.CANCELLED: Row(State.GONE, EndReason.CONNECTION_CLOSED),
+    },
+}
+"""What each event makes of each state, unless `IGNORED` says that it makes nothing of it."""
+
+
+class Ignored(NamedTuple):
+    """Pairs of an event and a state that change nothing."""
+
+    why: str
+    events: tuple[Event, ...]
+    states: tuple[State, ...]
+
+
+_METHOD_ENDS: Final = (
+    Event.RETURN,
+    Event.RAISE,
+    Event.RAISE_CLOSING,
+    Event.CANCEL,
+    Event.CANCEL_CLOSING,
+)
+_NEW: Final = (State.RECEIVED, State.HANDLED)
+_IDLE: Final = (State.SERVED, State.RETURNED, State.CANCELLED)
+_AT_WORK: Final = (State.RUNNING, State.COMPLETING)
+_OVER: Final = (State.WINDING_DOWN, State.ENDED, State.GONE)
+
+IGNORED: Final = (
+    Ignored("The host may be handed the message twice.", (Event.HANDLE,), (State.HANDLED,)),
+    Ignored(
+        "It has been accepted. An application may execute it more than once.",
+        (Event.HANDLE, Event.EXECUTE),
+        (*_IDLE, *_AT_WORK),
+    ),
+    Ignored("An application's method may call the host's twice.", (Event.RUN,), _AT_WORK),
+    Ignored(
+        "transport-ws, Complete: it is the last message, though the client may not know it yet. "
+        "The legacy host repeats it when the task is cancelled (Strawberry).",
+        (Event.RESULT_SENT, Event.ERROR_SENT, Event.COMPLETE_SENT, Event.STOP),
+        (State.COMPLETING,),
+    ),
+    Ignored(
+        "transport-ws, Subscribe: it is the new one that is refused, with 4409.",
+        (Event.REUSE,),
+        (*_NEW, *_IDLE, State.RUNNING),
+    ),
+    Ignored(
+        "A message of the client's: the handler has gone on, and the operation has failed by then.",
+        (Event.STOP, Event.RESTART),
+        (State.CANCELLED,),
+    ),
+    Ignored(
+        "The host serves it, so that the close refuses another.",
+        (Event.REFUSE,),
+        (*_IDLE, *_AT_WORK),
+    ),
+    Ignored(
+        "No method of the host's serves it (any more).",
+        _METHOD_ENDS,
+        (*_NEW, *_IDLE, State.ENDED, State.GONE),
+    ),
+    Ignored(
+        "Nobody has cancelled it.",
+        (Event.GO_ON,),
+        (*_NEW, State.SERVED, *_AT_WORK, State.RETURNED),
+    ),
+    Ignored(
+        "It has ended: the first reason counts. Each side's `complete` may cross the other's "
+        "(transport-ws, Complete), and what a stopped task still sends may be on its way.",
+        tuple(event for event in Event if event not in {Event.RUN, *_METHOD_ENDS}),
+        _OVER,
+    ),
+    Ignored(
+        "It has ended, and was begun before.",
+        (Event.RUN,),
+        (State.WINDING_DOWN, State.GONE),
+    ),
+)
+"""The pairs that `TRANSITIONS` has no row for: together they are all there are."""
+
+METHOD_RUNS: Final = frozenset({State.RUNNING, State.COMPLETING, State.WINDING_DOWN})
+"""The states in which the host's method that serves an operation runs."""
+
+_FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
+"""The reasons that give the span the status ERROR whatever else happened."""
+
+# --- Operations on any transport ---------------------------------------------------------------
 
 MAX_ERROR_EVENTS: Final = 10
 """Events `graphql.error` of one span."""
@@ -32,11 +359,11 @@ Only then is a span given a time at which it started: Elastic's bridge and ddtra
 SUBSCRIPTION: Final = "subscription"
 """The type of an operation whose results are events."""
 
-_IGNORED: Final = r"(?:[\ufeff\t\n\r ,]|#[^\n\r]*)*+"
+_IGNORED_TOKENS: Final = r"(?:[\ufeff\t\n\r ,]|#[^\n\r]*)*+"
 """The ignored tokens of GraphQL, section 2.1.7."""
 
 _LEADING: Final = re.compile(
-    rf"{_IGNORED}(?:\{{|(?P<type>query|mutation|subscription)\b{_IGNORED}(?P<name>\w+)?)",
+    rf"{_IGNORED_TOKENS}(?:\{{|(?P<type>query|mutation|subscription)\b{_IGNORED_TOKENS}(?P<name>\w+)?)",
     re.ASCII,
 )
 """How a document begins whose first definition is an operation, section 2.3."""
@@ -59,6 +386,7 @@ class Operation:
         "config",
         "document",
         "fuses",
+        "is_subscription",
         "name",
         "results",
         "span",
@@ -67,6 +395,9 @@ class Operation:
 
     first: object = None
     """The message that asked for it, if one did and the host has not accepted it yet."""
+
+    books: "Books | None" = None
+    """Those of the connection over which it came, if it came over one."""
 
     _is_request: ClassVar[bool] = True
     """Whether it is a request even if nobody learns its type."""
@@ -99,6 +430,8 @@ class Operation:
         self._started = time.monotonic()
         self.span = NOT_STARTED
         self.type: str | None = None
+        self.is_subscription = False
+        """Whether that is known to be `subscription`."""
         self._describe: Callable[[], None] | None = None
         """What learns the type, if it has only been guessed yet."""
         self.results = Results(message_type)
@@ -157,8 +490,9 @@ class Operation:
         if self._is_ended or self.type is not None:
             return
         self.type, self._describe = operation_type, None
-        if self._is_subscription != self.results.subscribed:
-            self._telemetry.metrics.tally.subscribed(self.results, really=self._is_subscription)
+        self.is_subscription = operation_type == SUBSCRIPTION
+        if self.is_subscription != self.results.subscribed:
+            self._telemetry.metrics.tally.subscribed(self.results, really=self.is_subscription)
         if self.span.recording:
             named = name is not None and self.config.name_spans_after_operation
             bounded_name = None if name is None else _limits.bounded(name, _limits.NAME)
@@ -212,15 +546,11 @@ class Operation:
             error_type: the class of the first error in it.
         """
         if error_type is None:
-            self.results.sound += 1
+            self.results.ok += 1
             return
         self.results.failed += 1
-        if self._is_subscription:
+        if self.is_subscription:
             self._telemetry.metrics.tally.event_failed(error_type)
-
-    @property
-    def _is_subscription(self) -> bool:
-        return self.type == SUBSCRIPTION
 
     def finish(
         self,
@@ -237,27 +567,25 @@ class Operation:
         """
         if self._is_ended:
             return
-        self._learn_type()
+        if self._describe is not None:
+            self._learn_type()
         self._is_ended = True
         error_type = self._error_type or error_type
         self._telemetry.metrics.tally.ended(self.results)
         try:
-            self._record_end(error_type, description, attributes or {})
+            if not self.is_subscription and (self.type is not None or self._is_request):
+                self._measure(
+                    _semconv.METRIC_REQUEST_DURATION,
+                    {_semconv.OPERATION_TYPE: self.type, _semconv.ERROR_TYPE: error_type},
+                )
+            if self.span.recording:
+                self.span.set(
+                    {_semconv.ERROR_COUNT: self._error_count or None, **(attributes or {})}
+                )
+            if error_type is not None:
+                self.span.fail(error_type, description)
         finally:
             self.span.end()
-
-    def _record_end(
-        self, error_type: str | None, description: str | None, attributes: Attributes
-    ) -> None:
-        if not self._is_subscription and (self.type is not None or self._is_request):
-            self._measure(
-                _semconv.METRIC_REQUEST_DURATION,
-                {_semconv.OPERATION_TYPE: self.type, _semconv.ERROR_TYPE: error_type},
-            )
-        if self.span.recording:
-            self.span.set({_semconv.ERROR_COUNT: self._error_count or None, **attributes})
-        if error_type is not None:
-            self.span.fail(error_type, description)
 
     def _measure(self, name: str, attributes: Attributes) -> None:
         self._telemetry.metrics.record(
@@ -273,6 +601,378 @@ class Operation:
     def duration(self) -> float:
         """Seconds since the operation began."""
         return time.monotonic() - self._started
+
+
+# --- Operations over a WebSocket ---------------------------------------------------------------
+
+
+class Books(Protocol):
+    """What one operation needs of those who keep all operations of its connection."""
+
+    trace: ConnectionTrace
+    """Where spans start."""
+    waiting: dict["SocketOperation", None]
+    """Those whose first message the host may still handle."""
+    has_cancelled: bool
+    """Whether some were cancelled since the handler went on."""
+
+    def ended(self, operation: "SocketOperation") -> None:
+        """Note that an operation has ended."""
+
+    def wind_down(self, operation: "SocketOperation") -> None:
+        """Note that an operation has ended whose id the host's method still sends with."""
+
+    def wound_down(self, operation: "SocketOperation") -> None:
+        """Note that this method is done."""
+
+
+class _Errors(NamedTuple):
+    """The GraphQL errors of a result that has been made and not been sent yet."""
+
+    error_type: str
+    number: int
+    events: list[Attributes]
+
+
+_NOTHING: Final = MappingProxyType[str, Any]({})
+
+_MAX_UNSENT: Final = 100
+"""Results with errors, of one operation, that may wait to be sent."""
+
+
+class SocketOperation(Operation):
+    """An operation over a WebSocket: it has an id, a connection, a state and one end reason."""
+
+    __slots__ = (
+        "_completed_after",
+        "_executions",
+        "_first_message",
+        "_first_result",
+        "_next_recorded",
+        "_received_at",
+        "_result_type",
+        "_unsent",
+        "books",
+        "client_id",
+        "connection_id",
+        "end_reason",
+        "failure",
+        "first",
+        "handled_in",
+        "id",
+        "payload",
+        "placement",
+        "state",
+        "unclaimed_key",
+    )
+
+    books: Books
+    _is_request = False
+
+    def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
+        self,
+        telemetry: Telemetry,
+        fuses: Fuses,
+        connection_id: str,
+        books: Books,
+        first: Message,
+        message_type: MessageType,
+    ) -> None:
+        """Begin the operation, as its first message is received.
+
+        Args:
+            telemetry: where it is recorded.
+            fuses: what keeps our failures from the host.
+            connection_id: ours.
+            books: of all operations of the connection.
+            first: the message.
+            message_type: as which messages its results are counted.
+        """
+        id_, payload = first.id, first.payload
+        self.state = State.RECEIVED
+        self.books = books
+        self.id: Hashable = id_
+        """The id as it came, a key of the host's; None when nobody asks for it any more."""
+        self.connection_id = connection_id
+        self.client_id = _limits.bounded(id_, _limits.ID)
+        """As it is recorded, and kept."""
+        super().__init__(
+            telemetry,
+            fuses,
+            payload.get("operationName"),
+            payload.get("query"),
+            {_semconv.CONNECTION_ID: connection_id, _semconv.OPERATION_ID: self.client_id},
+            message_type,
+        )
+        self.first: object = first.value
+        """Its first message, until the host has accepted the operation."""
+        self.payload: Mapping[str, Any] = payload
+        """That of its first message, likewise."""
+        self.handled_in: asyncio.Task[Any] | None = None
+        """The task in which its first message is being handled."""
+        self.placement: Placement | None = None
+        """What puts its span into a context, once it has started."""
+        self.unclaimed_key: int | None = None
+        """Under which an execution in another task may find it."""
+        self.end_reason: EndReason | None = None
+        self.failure: str | None = None
+        """Class of the exception that its task ended with, or could not send a message for."""
+        self._completed_after: float | None = None
+        """Its duration when the host sent `complete`."""
+        self._first_message = first.type
+        self._result_type = message_type
+        self._received_at = time.time_ns()
+        self._executions = 0
+        self._unsent: deque[_Errors] | None = None
+        """The errors of results that are not sent yet, once there are some."""
+        self._next_recorded = 1
+        """Ordinal of the result that matters next: the first, then those that get an event."""
+        self._first_result: float | None = None
+        telemetry.metrics.tally.begun(self.results)
+
+    def fire(self, event: Event, detail: Any = None) -> bool:  # noqa: ANN401  # what the event brings
+        """Do what `TRANSITIONS` says of an event in the state of the operation.
+
+        Args:
+            event: that happens.
+            detail: what it brings, for the action of the event (`_ON_EVENT`), or the verdict over
+                the close (`Event.CLOSE`).
+
+        Returns:
+            Whether the event is of any consequence. A message that is of none is not the
+            operation's.
+        """
+        step = _STEPS[self.state][event]
+        if step is None:
+            return False
+        self.state = step.state
+        for action in step.actions:
+            try:
+                action(self, detail)
+            except Exception as error:  # noqa: BLE001  # whatever fails, it ends and counts
+                self.fuses.library.blow(error)
+        return True
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether an execution of the schema is known to be its."""
+        return self._executions > 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has its end reason."""
+        return self.state >= State.WINDING_DOWN
+
+    def claim(self) -> None:
+        """Note that an execution is its; an application may try more than once."""
+        self._executions += 1
+        self.fire(Event.EXECUTE)
+
+    def _described(self, operation_type: str) -> Attributes:
+        if operation_type != SUBSCRIPTION:
+            return {}
+        return {_semconv.SUBSCRIPTION_ID: f"{self.connection_id}-{self.client_id}"}
+
+    def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
+        """Keep the errors of a result until it is sent: an application may make it in advance."""
+        if self._is_ended:
+            return
+        self.results.fast_path_limit = self.results.ok
+        kept = list(islice(events, MAX_ERROR_EVENTS)) if self.span.recording else []
+        if self._unsent is None:
+            self._unsent = deque(maxlen=_MAX_UNSENT)
+        self._unsent.append(_Errors(error_type, count, kept))
+
+    def _record_unsent_errors(self) -> None:
+        """Record the errors that nobody has sent with a result."""
+        while self._unsent:
+            self._record_errors(*self._unsent.popleft())
+
+    @property
+    def exemplar_context(self) -> Context:
+        """A context in which a measurement leads to the span."""
+        return self.span.exemplar_context if self.placement is None else self.placement.context
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the first message, until the last one."""
+        completed_after = self._completed_after
+        return time.monotonic() - self._started if completed_after is None else completed_after
+
+    # --- What the table does: each takes what the event brings ----------------------------------
+
+    def start_handling(self, _detail: object) -> None:
+        """Start the span in the running context."""
+        with self.fuses.spans:
+            connection_trace = self.books.trace
+            application = application_context()
+            parentage = connection_trace.operation(self.payload.get("extensions"), application)
+            has_waited = time.monotonic() - self._started > WAITED
+            received_at = self._received_at if has_waited else None
+            self.start(parentage, received_at)
+            self.span.message(self._first_message, received_at)
+            self.placement = placement_of(self.span, application, parentage.carried)
+            connection_trace.link(self.span, parentage)
+
+    def accept(self, _detail: object) -> None:
+        """Let go of the first message: the host has accepted the operation."""
+        self.first, self.payload = None, _NOTHING
+        self.books.waiting.pop(self, None)
+
+    def count_result(self, failed: bool) -> None:  # noqa: FBT001  # all that is known of it
+        """Count a result, and note until when the next ones are only counted."""
+        results = self.results
+        if failed and self._unsent:
+            errors = self._unsent.popleft()
+            self._record_errors(*errors)
+            self.delivered(errors.error_type)
+        else:
+            results.ok += 1
+        if results.ok + results.failed == self._next_recorded:
+            if self._first_result is None:
+                self._first_result = self.duration
+            self._next_recorded = self.span.numbered_message(self._result_type, self._next_recorded)
+        results.fast_path_limit = (
+            results.ok if self._unsent else self._next_recorded - 1 - results.failed
+        )
+
+    def record_last_message(self, message_type: MessageType) -> None:
+        """Record an `error`, with the GraphQL errors that it says."""
+        self._record_unsent_errors()
+        self.span.message(message_type)
+
+    def record_message(self, message_type: MessageType) -> None:
+        self.span.message(message_type)
+
+    def complete(self, _detail: object) -> None:
+        """Take the time: nothing is sent any more, whatever the end will turn out to be."""
+        self._completed_after = time.monotonic() - self._started
+        self.stop_counting()
+
+    def cancel(self, _detail: object) -> None:
+        self.stop_counting()
+        self.books.has_cancelled = True
+
+    def stop_counting(self) -> None:
+        """Note that it sends nothing any more of its own accord."""
+        results = self.results
+        results.is_over = True
+        results.fast_path_limit = results.ok
+
+    def fail(self, error: BaseException) -> None:
+        self.failure = _limits.exception_type(error)
+
+    def wind_down(self, _detail: object) -> None:
+        self.books.wind_down(self)
+
+    def wound_down(self, _detail: object) -> None:
+        self.books.wound_down(self)
+
+    def forget(self, _detail: object) -> None:
+        """Let go of what the client sent, of any length: a forgotten timer keeps the operation."""
+        self.books.waiting.pop(self, None)
+        self.id = self.document = self.name = self.placement = None
+        self.first, self.payload = None, _NOTHING
+
+    def end(self, detail: Verdict, reason: EndReason) -> None:
+        """End the operation.
+
+        Args:
+            detail: the verdict over the close that ended it, for `CONNECTION_CLOSED`.
+            reason: why it ended.
+        """
+        self.end_reason = reason
+        if self._describe is not None:
+            self._learn_type()
+        if self._executions > 1 and reason is EndReason.COMPLETED:
+            # Those of an execution that the application has given up, and tried again.
+            self._unsent = None
+        if self._unsent:
+            self._record_unsent_errors()
+        error_type = description = outcome = code = None
+        name = str(reason)
+        if reason in _FAILURES:
+            error_type = self.failure or name
+        elif reason is EndReason.CONNECTION_CLOSED:
+            outcome, code = detail.outcome.value, detail.code
+            if detail.abnormal:
+                error_type = outcome
+                description = f"interrupted by an abnormal close: {outcome}"
+        self._measure(
+            _semconv.METRIC_OPERATION_DURATION,
+            {_semconv.OPERATION_TYPE: self.type, _semconv.END_REASON: name},
+        )
+        self.finish(
+            error_type,
+            description,
+            {
+                _semconv.END_REASON: name,
+                _semconv.RESULTS: self.results.ok + self.results.failed,
+                _semconv.TIME_TO_FIRST_RESULT: self._first_result,
+                _semconv.CLOSE_OUTCOME: outcome,
+                _semconv.CLOSE_CODE: code,
+            },
+        )
+        self.books.ended(self)
+
+
+_Action = Callable[[SocketOperation, Any], None]
+
+_ON_EVENT: Final[Mapping[Event, _Action]] = {
+    Event.RESULT_SENT: SocketOperation.count_result,
+    Event.ERROR_SENT: SocketOperation.record_last_message,
+    Event.COMPLETE_SENT: SocketOperation.record_message,
+    Event.STOP: SocketOperation.record_message,
+    Event.RAISE: SocketOperation.fail,
+    Event.GO_ON: SocketOperation.fail,
+}
+"""What is done because of an event, unless it is ignored."""
+
+_ON_EXIT: Final[Mapping[State, _Action]] = {
+    State.RECEIVED: SocketOperation.start_handling,
+    State.WINDING_DOWN: SocketOperation.wound_down,
+}
+"""What is done as a state is left, before anything else."""
+
+_ON_ENTRY: Final[Mapping[State, _Action]] = {
+    State.SERVED: SocketOperation.accept,
+    State.RUNNING: SocketOperation.accept,
+    State.COMPLETING: SocketOperation.complete,
+    State.CANCELLED: SocketOperation.cancel,
+    State.WINDING_DOWN: SocketOperation.wind_down,
+    State.GONE: SocketOperation.forget,
+}
+"""What is done as a state is entered, after everything else."""
+
+
+class _Step(NamedTuple):
+    """A row, ready to be done."""
+
+    state: State
+    actions: tuple[_Action, ...]
+
+
+def _step(before: State, event: Event, row: Row) -> _Step:
+    """Put together what is done: as the state is left, by the event, at the end, on entry."""
+    moves = row.state is not before
+    actions = (
+        _ON_EXIT.get(before) if moves else None,
+        _ON_EVENT.get(event),
+        None if row.reason is None else partial(SocketOperation.end, reason=row.reason),
+        _ON_ENTRY.get(row.state) if moves else None,
+    )
+    return _Step(row.state, tuple(action for action in actions if action is not None))
+
+
+def _steps(state: State) -> Mapping[Event, _Step | None]:
+    """Return what each event makes of a state; None where that is nothing."""
+    ignored = {event for each in IGNORED if state in each.states for event in each.events}
+    rows = {event: rows[state] for event, rows in TRANSITIONS.items() if state in rows}
+    return dict.fromkeys(ignored) | {event: _step(state, event, rows[event]) for event in rows}
+
+
+_STEPS: Final = {state: _steps(state) for state in State}
+"""The tables by state, as they are looked up."""
 
 
 def document_attributes(query: object, *, captured: bool) -> Attributes:

@@ -147,7 +147,7 @@ SUBSCRIPTION_ID: Final = "graphql.subscription.id"
 """draft: unique in the server: connection id, `-`, the client's id."""
 
 END_REASON: Final = "graphql.ws.operation.end_reason"
-"""own: why the operation ended, one of `_ws_operation.EndReason`."""
+"""own: why the operation ended, one of `_operation.EndReason`."""
 
 RESULTS: Final = "graphql.ws.results"
 """own: results (`next`, `data`) sent."""

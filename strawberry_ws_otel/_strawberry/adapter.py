@@ -138,9 +138,9 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         # what does so would cost more, and a `with` as much as what it would guard.
         try:
             if message["type"] == connection.result_name:
-                results = connection.unshared[message["id"]]
-                if results.sound != results.until:
-                    results.sound += 1
+                results = connection.results_by_unique_id[message["id"]]
+                if results.ok != results.fast_path_limit:
+                    results.ok += 1
                     return returned
         except Exception:  # noqa: BLE001, S110  # whatever it is, it is not like most messages
             pass

@@ -16,8 +16,8 @@ from strawberry.aiohttp.views import AiohttpWebSocketAdapter
 from strawberry.extensions import SchemaExtension
 
 from strawberry_ws_otel import OTelExtension
+from strawberry_ws_otel._operation import SocketOperation
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
-from strawberry_ws_otel._ws_operation import SocketOperation
 from tests.conftest import Run
 from tests.support.cases import BARE, STRAWBERRY, Arm, traced
 from tests.support.expected import CONNECTION, INIT, OPERATION

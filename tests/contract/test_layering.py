@@ -56,22 +56,16 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     },
     {
         "_operation": (
-            ("_counts _fuse _limits _propagation _protocol _recording _semconv _spans"),
-            OTEL,
-        ),
-    },
-    {
-        "_ws_operation": (
-            ("_close _current _fuse _limits _operation _propagation _protocol _recording _semconv"),
+            (
+                "_close _counts _current _fuse _limits _propagation _protocol "
+                "_recording _semconv _spans"
+            ),
             OTEL,
         ),
     },
     {
         "_operations": (
-            (
-                "_close _counts _current _fuse _limits _propagation _protocol "
-                "_recording _ws_operation"
-            ),
+            ("_close _counts _current _fuse _limits _operation _propagation _protocol _recording"),
             NOTHING,
         ),
     },
@@ -79,7 +73,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "_connection": (
             (
                 "_close _counts _current _fuse _limits _operation _operations "
-                "_propagation _protocol _recording _semconv _spans _ws_operation"
+                "_propagation _protocol _recording _semconv _spans"
             ),
             OTEL,
         ),
@@ -314,6 +308,9 @@ def test_no_module_changes_what_it_assigned(module: str) -> None:
 
 STATELESS: Final = {
     "_aiohttp/view._PROBE",
+    "_operation.IGNORED",
+    "_operation.TRANSITIONS",
+    "_operation._STOPPED",
     "_propagation._GETTER",
     "_propagation._HEADERS",
     "_protocol._VOCABULARIES",

@@ -14,7 +14,7 @@ from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelConfig, __version__, _protocol, _semconv
 from strawberry_ws_otel._close import FAULTS, CloseCode, CloseFrame, Facts, verdict
-from strawberry_ws_otel._ws_operation import _FAILURES, EndReason
+from strawberry_ws_otel._operation import _FAILURES, EndReason
 from tests.contract.test_metrics import INSTRUMENTS
 from tests.support.schema import Query, Subscription
 

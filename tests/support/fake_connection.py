@@ -10,9 +10,9 @@ from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._close import CloseFrame, HandlerEnd
 from strawberry_ws_otel._connection import Connection, Handling, Request, Running
 from strawberry_ws_otel._current import Current, Stay, current
+from strawberry_ws_otel._operation import SocketOperation
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._recording import Telemetry as Recording
-from strawberry_ws_otel._ws_operation import SocketOperation
 
 QUERY: Final = "subscription N { n }"
 START: Final = {GRAPHQL_TRANSPORT_WS: "subscribe", GRAPHQL_WS: "start"}

@@ -1285,7 +1285,7 @@ async def test_a_flood_of_operations_that_nobody_handles_leaves_each_one_its_own
     ]
     for value in values:
         talk.comes(value)
-    assert len(talk.connection._operations._waiting) == 100
+    assert len(talk.connection._operations.waiting) == 100
     for number in (0, 299):
         task = talk.turns_to(values[number])
         talk.handled()
@@ -1431,9 +1431,7 @@ def test_a_running_operation_is_known_by_its_very_document(
     claimed = task.run(talk.connection.claim_own, document)
     assert claimed is (operation if is_own else None)
     assert operation.is_claimed == is_own
-    assert (unclaimed.find(QUERY) is None) == (
-        operation.is_claimed or operation.end_reason is not None
-    )
+    assert (unclaimed.find(QUERY) is None) == (operation.is_claimed or operation.has_ended)
     talk.is_closed()
 
 

@@ -84,16 +84,16 @@ def opened(tally: Tally, subprotocol: str | None) -> Traffic:
     return traffic
 
 
-def begun(tally: Tally, message_type: MessageType, sound: int = 0, failed: int = 0) -> Results:
+def begun(tally: Tally, message_type: MessageType, ok: int = 0, failed: int = 0) -> Results:
     results = Results(message_type)
-    results.sound, results.failed = sound, failed
+    results.ok, results.failed = ok, failed
     tally.begun(results)
     return results
 
 
-def subscribed(tally: Tally, sound: int = 0) -> Results:
+def subscribed(tally: Tally, ok: int = 0) -> Results:
     results = Results()
-    results.sound = sound
+    results.ok = ok
     tally.subscribed(results)
     return results
 
@@ -338,7 +338,7 @@ def test_a_reader_in_a_thread_never_sees_results_decrease(hasty_threads: None) -
         for _ in range(ROUNDS):
             results = begun(tally, NEXT)
             for _ in range(3):
-                results.sound += 1
+                results.ok += 1
             tally.ended(results)
     assert readings == sorted(readings)
     assert readings[-1] == 3 * ROUNDS
@@ -359,7 +359,7 @@ def test_a_reader_in_a_thread_never_sees_bytes_decrease(hasty_threads: None) -> 
 def deliver(tally: Tally) -> None:
     subscription = subscribed(tally)
     for _ in range(3):
-        subscription.sound += 1
+        subscription.ok += 1
     tally.ended(subscription)
 
 

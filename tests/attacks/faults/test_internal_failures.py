@@ -13,7 +13,6 @@ from strawberry_ws_otel import (
     _operations,
     _propagation,
     _spans,
-    _ws_operation,
 )
 from strawberry_ws_otel._aiohttp import view as _view
 from strawberry_ws_otel._aiohttp import websocket as _websocket
@@ -25,7 +24,7 @@ from strawberry_ws_otel._counts import Tally
 from strawberry_ws_otel._current import Placement, Stay
 from strawberry_ws_otel._log import CloseLog
 from strawberry_ws_otel._metrics import Metrics
-from strawberry_ws_otel._operation import Operation
+from strawberry_ws_otel._operation import Operation, SocketOperation
 from strawberry_ws_otel._operations import Operations
 from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
 from strawberry_ws_otel._protocol import Vocabulary
@@ -34,7 +33,6 @@ from strawberry_ws_otel._spans import SpanProxy, SpanRecorder, Spans
 from strawberry_ws_otel._strawberry import adapter as _adapter
 from strawberry_ws_otel._strawberry import extension as _extension
 from strawberry_ws_otel._strawberry.adapter import RecordingAdapter
-from strawberry_ws_otel._ws_operation import SocketOperation
 from tests.conftest import LogKeeper, Run, is_internal
 from tests.support.cases import CASES as ALL
 from tests.support.cases import traced
@@ -146,30 +144,26 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Operation, "finish"),
     (Operation, "phase"),
     (Operation, "start"),
-    (Operations, "accept"),
     (Operations, "begin"),
     (Operations, "connection_closed"),
-    (Operations, "done"),
-    (Operations, "handler_lives"),
-    (Operations, "is_ours"),
+    (Operations, "ended"),
     (Operations, "last_message_sent"),
+    (Operations, "ran"),
+    (Operations, "run"),
     (Operations, "sender"),
-    (Operations, "start"),
     (Operations, "stop"),
     (Operations, "to_handle"),
     (Operations, "to_run"),
+    (Operations, "wind_down"),
+    (Operations, "wound_down"),
     (SocketOperation, "__init__"),
-    (SocketOperation, "accept"),
-    (SocketOperation, "end"),
     (SocketOperation, "errors"),
-    (SocketOperation, "forget"),
-    (SocketOperation, "result_sent"),
-    (SocketOperation, "start_handling"),
+    (SocketOperation, "fire"),
+    (_operation, "application_context"),
     (_operation, "document_attributes"),
-    (_operations, "application_context"),
+    (_operation, "placement_of"),
     (_operations, "current"),
     (_operations, "is_being_cancelled"),
-    (_ws_operation, "placement_of"),
     # Spans and metrics.
     (Metrics, "record"),
     (SpanProxy, "__init__"),

@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from strawberry_ws_otel import _semconv as name
 from strawberry_ws_otel._close import CloseCode, Fault, Initiator, Outcome
+from strawberry_ws_otel._operation import EndReason
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS, vocabulary
-from strawberry_ws_otel._ws_operation import EndReason
 from tests.support.telemetry import Attributes
 
 TEXTS: Final = {

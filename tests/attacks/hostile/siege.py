@@ -223,7 +223,7 @@ def living() -> Counter[str]:
 OF_A_CONNECTION: Final = {
     f"{LIBRARY}.{module}"
     for module in (
-        *("_connection", "_conversation", "_closing", "_operation", "_ws_operation"),
+        *("_connection", "_conversation", "_closing", "_operation"),
         *("_operations", "_init", "_socket", "_observer", "_adapter", "_transport", "_failsafe"),
         *("_current", "_propagation", "_request", "_spans"),
     )

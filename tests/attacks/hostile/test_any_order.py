@@ -21,8 +21,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection, Handling, Running
+from strawberry_ws_otel._operation import EndReason
 from strawberry_ws_otel._operations import Execution, unclaimed
-from strawberry_ws_otel._ws_operation import EndReason
 from tests.attacks.hostile.bounds import unbounded_labels, unbounded_span
 from tests.support.fake_connection import BOTH, RESULT, START, STOP, Place, Talk
 from tests.support.strategies import MESSAGE_TYPES, PROPERTY, any_json, any_text, ids, messages
@@ -52,7 +52,7 @@ TELLS: Final[tuple[Tell, ...]] = (
     lambda connection, frame, error: connection.error_received(ValueError(), frame),
     lambda connection, frame, error: connection.disconnected(error),
     lambda connection, frame, error: connection.close_unobserved(error),
-    lambda connection, frame, error: connection.write_cancelled(error),
+    lambda connection, frame, error: connection.write_cancelled(asyncio.CancelledError()),
     lambda connection, frame, error: connection.error_received(error, None),
     lambda connection, frame, error: connection.message_unreadable(error),
 )

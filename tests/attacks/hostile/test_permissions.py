@@ -16,11 +16,13 @@ REACHING_OUT: Final = (
 )
 ALLOWED: Final = {
     # The class of the sockets that aiohttp has opened, which are asked whether they still are.
-    "_transport": {"socket.socket"},
+    "_aiohttp/websocket": {"socket.socket"},
     # For `register_at_fork`, which not every system has.
     "_metrics": {"os"},
     # For `getpid`, which tells the child of a fork.
-    "_rate": {"os"},
+    "_fuse": {"os"},
+    # It is asked whether aiohttp is there.
+    "__init__": {"importlib.util.find_spec"},
 }
 ROOT: Final = Path(__file__).parents[3]
 

@@ -16,7 +16,6 @@ from strawberry_ws_otel import (
     _operations,
     _propagation,
     _semconv,
-    _ws_operation,
 )
 from tests.attacks.hostile import bounds
 
@@ -39,7 +38,7 @@ PROMISES: Final = {
     "message events of one type and direction, and links, on one span": (
         f"the first {CONFIG.message_events}, then powers of two"
     ),
-    "results with errors of one operation that wait to be sent": f"{_ws_operation._MAX_UNSENT}",
+    "results with errors of one operation that wait to be sent": f"{_operation._MAX_UNSENT}",
     "operations of one connection that wait to be handled, of which more is kept than that they"
     " are alive": f"{_operations._MAX_WAITING}",
     "messages without a document that wait to be handled": f"{_connection._MAX_UNDECIDED}",
