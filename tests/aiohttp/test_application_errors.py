@@ -15,7 +15,6 @@ from aiohttp import web
 from graphql import version_info
 from strawberry.aiohttp.views import AiohttpWebSocketAdapter
 
-from tests.conftest import LogKeeper
 from tests.support.applications.conversations import ticks
 from tests.support.applications.side_by_side import alike, assert_ended
 from tests.support.clock import stop_clock
@@ -34,6 +33,7 @@ from tests.support.expected import (
     told,
 )
 from tests.support.hosting import Host, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH, without_frames
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import FOREVER, TICKS

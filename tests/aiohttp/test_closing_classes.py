@@ -14,7 +14,6 @@ import pytest
 from aiohttp import web
 from strawberry.exceptions import ConnectionRejectionError
 
-from tests.conftest import LogKeeper
 from tests.support.applications.application_closes import (
     CONNECTING,
     SOURCE,
@@ -28,6 +27,7 @@ from tests.support.applications.side_by_side import HANDLER, HANDLER_LEGACY, ali
 from tests.support.clock import stop_clock
 from tests.support.expected import CONNECTION, GREETING, NORMAL, connection, init, told
 from tests.support.hosting import Host
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client, Ended
 from tests.support.scenarios.model import BOTH, Verdict, by_client, by_server, without_frames
 from tests.support.scenarios.steps import LEGACY, TRANSPORT

@@ -16,39 +16,32 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import set_span_in_context
 
 from strawberry_ws_otel import connection_span
-from tests.conftest import LogKeeper
 from tests.support.applications.context_changes import (
     ACTS,
     DOCUMENTS,
-    MARK,
     QUERY,
     REMOTE,
     Act,
+    all_told,
     bring_value,
+    connection_told,
     conversation,
     counted,
     doing,
     extracted,
     made,
+    operations_told,
     over_websocket,
 )
 from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
-    EXECUTION,
     INIT,
-    PARSING,
-    VALIDATION,
-    Told,
-    connection,
     init,
-    operation,
-    phases,
-    results_of,
-    sent,
     told,
 )
 from tests.support.hosting import Handler, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.telemetry import Telemetry
@@ -79,56 +72,6 @@ def undisturbed() -> Iterator[Telemetry]:
     telemetry = Telemetry()
     yield telemetry
     telemetry.shutdown()
-
-
-def operations_told(
-    protocol: str, parent: str | None = None, *, first: str | None = None, nested: bool = False
-) -> list[Told]:
-    """The spans of the operations, of which the first may have another parent."""
-    told_ = []
-    for number, (id_, document) in enumerate(zip("abc", DOCUMENTS[protocol], strict=False)):
-        name = document.partition(" ")[0]
-        ordinal = DOCUMENTS[protocol][:number].count(document) + 1
-        label = name if ordinal == 1 else f"{name} {ordinal}"
-        is_query = document == QUERY
-        results = 1 if is_query else 2
-        events = [*results_of(protocol, *range(1, results + 1)), sent("complete")]
-        told_ += [
-            operation(
-                document,
-                "completed",
-                protocol=protocol,
-                id_=id_,
-                name="Seen",
-                results=results,
-                events=events,
-                parent=first if number == 0 and first else parent,
-                links=[] if nested else [CONNECTION],
-            ),
-            *phases(label, PARSING, VALIDATION, *([EXECUTION] if is_query else [])),
-        ]
-    return told_
-
-
-def connection_told(protocol: str, **others: Any) -> Told:
-    documents = DOCUMENTS[protocol]
-    return connection(
-        protocol,
-        messages=(4, 8) if protocol == TRANSPORT else (3, 7),
-        operations=["query", "subscription", "query 2"]
-        if len(documents) == 3
-        else ["subscription", "subscription 2"],
-        **{**MARK, **others},
-    )
-
-
-def all_told(protocol: str, *, init_: str | None = None, operations: str | None = None) -> Any:
-    """All spans of the conversation, with these parents of the init and of the operations."""
-    return [
-        connection_told(protocol),
-        init(parent=init_),
-        *operations_told(protocol, operations),
-    ]
 
 
 async def both(

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from opentelemetry.context import Context, attach
 
-from tests.conftest import LogKeeper
 from tests.support.applications.context_changes import (
     ACTS,
     MARK,
@@ -24,6 +23,7 @@ from tests.support.expected import (
     told,
 )
 from tests.support.hosting import hosting
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH, by_server, without_frames
 from tests.support.scenarios.steps import subscribe
 from tests.support.telemetry import Telemetry

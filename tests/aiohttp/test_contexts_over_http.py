@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import OTelExtension
-from tests.conftest import LogKeeper
 from tests.support.applications.context_changes import (
     ACTS,
     QUERY,
@@ -23,6 +22,7 @@ from tests.support.applications.context_changes import (
 from tests.support.clock import stop_clock
 from tests.support.expected import EXECUTION, PARSING, VALIDATION, Told, executed, phases, told
 from tests.support.hosting import Host, hosting
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry
 from tests.support.views import View, extension, recorded
 

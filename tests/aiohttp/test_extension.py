@@ -19,7 +19,6 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import Info
 
 from strawberry_ws_otel import OTelExtension
-from tests.conftest import LogKeeper, is_internal
 from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
@@ -39,6 +38,7 @@ from tests.support.expected import (
     told,
 )
 from tests.support.hosting import SINCE_STREAMS, Host, hosting, part
+from tests.support.log import LogKeeper, is_internal
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.schema import BROKEN, HELLO, PARTIAL, RENAME, TICKS, UNPARSABLE, make_schema
 from tests.support.telemetry import Curious, Telemetry, labels

@@ -12,12 +12,12 @@ from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, _extension
 from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._rate import RECORDS_PER_MINUTE
-from tests.aiohttp.test_views import Fixed
-from tests.conftest import LogKeeper, is_internal
 from tests.support.broken_api import PIPES, Pipe, PipeError
 from tests.support.clock import Clock
 from tests.support.hosting import hosting, part
+from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import HELLO, make_schema
+from tests.support.views import Fixed
 
 pytestmark = pytest.mark.internal_error
 

@@ -14,7 +14,6 @@ from opentelemetry.context import attach
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan
 
 from strawberry_ws_otel import OTelConfig, OTelExtension
-from tests.conftest import LogKeeper
 from tests.support.applications.conversations import ACTIVE, EVENTS, one_subscription, play
 from tests.support.applications.failing_providers import (
     BridgeTracerProvider,
@@ -35,6 +34,7 @@ from tests.support.broken_api import PipeError
 from tests.support.clock import stop_clock
 from tests.support.expected import CONNECTION, INIT, Told, told
 from tests.support.hosting import hosting
+from tests.support.log import LogKeeper
 from tests.support.schema import HELLO, make_schema
 from tests.support.telemetry import Telemetry
 from tests.support.views import View, extension, recorded

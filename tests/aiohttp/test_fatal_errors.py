@@ -17,7 +17,6 @@ from strawberry import subscriptions
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 
-from tests.conftest import LogKeeper
 from tests.support.applications.side_by_side import alike, assert_ended, serve
 from tests.support.clock import Clock
 from tests.support.expected import (
@@ -35,6 +34,7 @@ from tests.support.expected import (
     told,
 )
 from tests.support.hosting import Host
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.schema import AppError

@@ -14,8 +14,6 @@ from opentelemetry import baggage, trace
 from opentelemetry.context import attach
 from opentelemetry.trace import set_span_in_context
 
-from tests.aiohttp.test_contexts import all_told
-from tests.conftest import LogKeeper
 from tests.support.applications.context_changes import (
     ACTS,
     DOCUMENTS,
@@ -26,6 +24,7 @@ from tests.support.applications.context_changes import (
     SUBSCRIPTION,
     Act,
     After,
+    all_told,
     conversation,
     counted,
     doing,
@@ -48,6 +47,7 @@ from tests.support.expected import (
     told,
 )
 from tests.support.hosting import Handler, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH, without_frames
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.telemetry import Telemetry

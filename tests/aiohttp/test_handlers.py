@@ -8,8 +8,6 @@ from typing import Any, NoReturn
 import pytest
 
 from strawberry_ws_otel._coroutines import StandIn
-from tests.conftest import LogKeeper
-from tests.contract.test_transcripts import mask
 from tests.support.applications.side_by_side import HANDLER_LEGACY, alike, assert_ended
 from tests.support.broken_api import PipeError
 from tests.support.cases import STRAWBERRY
@@ -27,10 +25,12 @@ from tests.support.expected import (
     told,
 )
 from tests.support.hosting import Host, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import by_server
 from tests.support.scenarios.steps import LEGACY, subscribe
 from tests.support.schema import FOREVER, TICKS
 from tests.support.telemetry import Telemetry
+from tests.support.transcripts import mask
 from tests.support.views import View
 
 NAME = "BaseGraphQLWSHandler.handle_async_results()"

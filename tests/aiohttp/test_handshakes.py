@@ -8,10 +8,10 @@ import pytest
 
 from strawberry_ws_otel import OTelViewMixin
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LogKeeper, Run
-from tests.contract.test_closes import hold
-from tests.support.assertions import IDENTITY, assert_metrics, assert_whole, connection_span
+from tests.support.assertions import IDENTITY, assert_metrics, assert_whole, connection_span, hold
 from tests.support.cases import BARE, Arm, Case, Played, converse, traced
+from tests.support.event_loop import Run
+from tests.support.log import LogKeeper
 from tests.support.raw_client import HOST, Client
 from tests.support.scenarios.model import Scenario, by_client, by_server, refused
 from tests.support.scenarios.steps import TRANSPORT, handshake

@@ -18,8 +18,8 @@ from strawberry.extensions import SchemaExtension
 from strawberry_ws_otel import OTelExtension
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
 from strawberry_ws_otel._ws_operation import SocketOperation
-from tests.conftest import Run
 from tests.support.cases import BARE, STRAWBERRY, Arm, traced
+from tests.support.event_loop import Run
 from tests.support.expected import CONNECTION, INIT, OPERATION
 from tests.support.hosting import hosting, part
 from tests.support.scenarios.model import BOTH

@@ -16,10 +16,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, connection_span
-from tests.conftest import LogKeeper
 from tests.support.expected import told
 from tests.support.frames import Frame
 from tests.support.hosting import Handler, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.telemetry import Telemetry, attributes_of

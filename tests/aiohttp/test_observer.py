@@ -16,7 +16,6 @@ from strawberry_ws_otel import OTelExtension, OTelViewMixin
 from strawberry_ws_otel._observer import NotObservableError, Observer, _Observed, _observed
 from strawberry_ws_otel._semconv import METRIC_IO
 from strawberry_ws_otel._transport import Transport
-from tests.conftest import LogKeeper
 from tests.support.applications.side_by_side import HANDLER, alike
 from tests.support.assertions import TRANSMIT
 from tests.support.broken_api import PipeError
@@ -29,6 +28,7 @@ from tests.support.faults.unobservable_sockets import (
     attributes_past,
 )
 from tests.support.hosting import Handler, Host, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.schema import make_schema
 from tests.support.server import Socket
 from tests.support.telemetry import Telemetry

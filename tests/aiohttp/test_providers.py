@@ -23,12 +23,12 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from tests.conftest import LogKeeper
 from tests.support.applications.provider_conversations import bare, recording, talk, usual, view_of
 from tests.support.applications.wrapped_providers import MAKES, PlainMeters
 from tests.support.clock import stop_clock
 from tests.support.expected import CONNECTION, Told, told
 from tests.support.hosting import hosting, part
+from tests.support.log import LogKeeper
 from tests.support.schema import HELLO
 from tests.support.telemetry import Telemetry
 

@@ -13,7 +13,6 @@ from aiohttp import ClientSession, StreamReader, web
 from aiohttp.test_utils import RawTestServer, TestServer, make_mocked_request
 from strawberry.http.async_base_view import AsyncBaseHTTPView
 
-from tests.conftest import LogKeeper
 from tests.support.applications.conversations import ticks
 from tests.support.applications.side_by_side import assert_ended, heard
 from tests.support.clock import stop_clock
@@ -33,6 +32,7 @@ from tests.support.expected import (
 )
 from tests.support.frames import close_frame, encode, text_frame
 from tests.support.hosting import Host, part
+from tests.support.log import LogKeeper
 from tests.support.raw_client import HOST, KEY, Client
 from tests.support.scenarios.model import BOTH, refused
 from tests.support.scenarios.steps import TRANSPORT, subscribe

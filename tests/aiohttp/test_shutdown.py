@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import LogKeeper, Run
-from tests.contract.test_closes import hold
+from tests.support.assertions import hold
 from tests.support.cases import Case
+from tests.support.event_loop import Run
+from tests.support.log import LogKeeper
 from tests.support.scenarios.application import STOPPED, shuts_down
 from tests.support.scenarios.model import BOTH, Scenario, Verdict, without_frames
 from tests.support.scenarios.network import LOST

@@ -13,7 +13,6 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.extensions import MaskErrors, SchemaExtension
 
 from strawberry_ws_otel import OTelConfig, OTelViewMixin
-from tests.conftest import LogKeeper
 from tests.support.applications.side_by_side import HANDLER, HANDLER_LEGACY, alike, assert_ended
 from tests.support.clock import Clock
 from tests.support.expected import (
@@ -26,6 +25,7 @@ from tests.support.expected import (
     told,
 )
 from tests.support.hosting import Host, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import by_server
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import (

@@ -1,7 +1,6 @@
 """What the application and the network do to a socket besides what the host does."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -10,10 +9,11 @@ from aiohttp import ClientConnectionResetError
 from strawberry.types.unset import UNSET
 
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LIBRARY, LogKeeper, Run
-from tests.contract.test_closes import hold
+from tests.support.assertions import hold
 from tests.support.cases import Case, converse, traced
+from tests.support.event_loop import Run
 from tests.support.frames import Frame, Opcode, encode, text_frame
+from tests.support.log import LogKeeper, RaisingHandler, handling
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import (
     BOTH,
@@ -317,22 +317,11 @@ def is_subscription(span: Any) -> bool:
 # --- The log ---------------------------------------------------------------------------------
 
 
-class FullDisk(logging.Handler):
-    """A handler that cannot write."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        raise OSError("no space left on device")
-
-
 @pytest.fixture
 def full_disk(library_log: LogKeeper) -> Iterator[None]:
     """The library's log keeps its records, and then fails to write them."""
-    handler, logger = FullDisk(), logging.getLogger(LIBRARY)
-    logger.addHandler(handler)
-    try:
+    with handling(RaisingHandler()):
         yield
-    finally:
-        logger.removeHandler(handler)
 
 
 @pytest.mark.internal_error

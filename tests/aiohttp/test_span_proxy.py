@@ -20,12 +20,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind
 
 from strawberry_ws_otel import OTelExtension, connection_span
-from tests.conftest import LogKeeper
 from tests.support.applications.context_changes import Act, After, doing, made, over_websocket
 from tests.support.clock import stop_clock
 from tests.support.expected import CONNECTION, INIT, PARSING, told
 from tests.support.frames import Frame
 from tests.support.hosting import Host, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.telemetry import Telemetry, attributes_of

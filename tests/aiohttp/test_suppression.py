@@ -17,12 +17,12 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from strawberry.extensions import SchemaExtension
 
 from strawberry_ws_otel import OTelExtension
-from tests.conftest import LogKeeper
 from tests.support.applications.provider_conversations import bare, recording, talk, usual, view_of
 from tests.support.clock import stop_clock
 from tests.support.expected import CONNECTION, EXECUTION, INIT, PARSING, VALIDATION, told
 from tests.support.frames import Frame
 from tests.support.hosting import Handler, Host, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import SUBSCRIBE, TRANSPORT, subscribe
 from tests.support.schema import HELLO, TICKS, make_schema

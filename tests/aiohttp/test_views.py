@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial, partialmethod
 from typing import Any, ClassVar
@@ -18,7 +18,6 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
 from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWSHandler
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, connection_span
-from tests.conftest import LIBRARY, LogKeeper, is_internal
 from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
@@ -39,6 +38,7 @@ from tests.support.expected import (
 )
 from tests.support.frames import Frame, Opcode
 from tests.support.hosting import Handler, Host, hosting, part
+from tests.support.log import LIBRARY, LogKeeper, is_internal
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import (
     BOTH,
@@ -51,7 +51,7 @@ from tests.support.scenarios.model import (
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import FOREVER, HELLO, TICKS, AppError, make_schema
 from tests.support.telemetry import Telemetry, attributes_of
-from tests.support.views import View, answering, config, recorded
+from tests.support.views import Adapter, Fixed, View, answering, config, recorded
 
 METHODS = {"receive", "close", "send_str", "send_bytes", "send_frame"}
 """What an observed socket has of the library's."""
@@ -92,26 +92,6 @@ def conversation(protocol: str = TRANSPORT, **attributes: Any) -> list[Told]:
 
 
 # --- Overridden members ----------------------------------------------------------------------
-
-
-class Adapter(AiohttpWebSocketAdapter):
-    """An adapter that signs what it sends, and notes what passes."""
-
-    seen: ClassVar[list[str]] = []
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.seen.append("created")
-
-    async def iter_json(self, **options: Any) -> AsyncGenerator[object, None]:
-        async for message in super().iter_json(**options):
-            assert isinstance(message, dict)
-            self.seen.append(f"received {message['type']}")
-            yield message
-
-    async def send_json(self, message: Mapping[str, object]) -> None:
-        self.seen.append(f"sent {message['type']}")
-        await super().send_json({**message, "signed": True})
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -372,15 +352,6 @@ async def test_an_adapter_has_no_say_in_the_classes_of_the_library(
     async with hosting(instance(recorded(telemetry, own))) as host:
         await converse(host)
     assert told(telemetry) == conversation()
-
-
-class Fixed(Adapter):
-    """An adapter that does not let itself be changed once it is made."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "__class__":
-            raise TypeError(f"{name} is fixed")
-        super().__setattr__(name, value)
 
 
 @pytest.mark.internal_error

@@ -15,7 +15,6 @@ from aiohttp import WSMsgType
 from strawberry.exceptions import ConnectionRejectionError
 
 from strawberry_ws_otel import _semconv
-from tests.conftest import LogKeeper
 from tests.support.applications.application_closes import (
     CONNECTING,
     SOURCE,
@@ -42,6 +41,7 @@ from tests.support.expected import (
     told,
 )
 from tests.support.hosting import Host, part
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import BOTH, Verdict, by_client, by_server, without_frames
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe

@@ -6,7 +6,6 @@ from typing import Any
 from strawberry_ws_otel import _semconv as name
 from tests.clients.conversations import Conversation, is_served
 from tests.clients.model import Kind, RealClient
-from tests.conftest import LogKeeper
 from tests.support.assertions import (
     OPERATIONS,
     assert_closes,
@@ -18,6 +17,7 @@ from tests.support.assertions import (
     true_operations,
 )
 from tests.support.cases import traced
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import Ending
 from tests.support.server import PATH, serving
 from tests.support.telemetry import Telemetry, attributes_of

@@ -8,7 +8,7 @@ from examples.browser.page import add_page
 from tests.clients.browser import BROWSER, BROWSER_CONVERSATIONS
 from tests.clients.conversations import ESSENTIAL, Conversation
 from tests.clients.holding import hold
-from tests.conftest import LogKeeper
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry
 
 pytestmark = pytest.mark.tools("node", "chromium")

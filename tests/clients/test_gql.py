@@ -6,7 +6,7 @@ from tests.clients.conversations import Conversation, spoken_by
 from tests.clients.gql_client import GQL
 from tests.clients.holding import hold
 from tests.clients.model import Kind
-from tests.conftest import LogKeeper
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry
 
 TABLE = list(spoken_by(GQL))

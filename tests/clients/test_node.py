@@ -9,7 +9,7 @@ from tests.clients.conversations import Conversation, spoken_by
 from tests.clients.holding import hold
 from tests.clients.model import Kind
 from tests.clients.node import GRAPHQL_WS, NODE, SUBSCRIPTIONS_TRANSPORT_WS
-from tests.conftest import LogKeeper
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry
 
 pytestmark = pytest.mark.tools("node")

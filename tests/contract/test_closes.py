@@ -5,18 +5,13 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel._semconv import METRIC_CLOSES, SPAN_CONNECTION
-from tests.conftest import LogKeeper, Run
-from tests.support.assertions import assert_truth
+from tests.support.assertions import hold
 from tests.support.cases import CASES, REPRESENTATIVE, Case, converse, traced
+from tests.support.event_loop import Run
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import FAULTS, Scenario, refused
 from tests.support.scenarios.steps import TRANSPORT, handshake
 from tests.support.telemetry import Telemetry
-
-
-def hold(case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper) -> None:
-    """Play a case and hold everything that is said about it against the truth."""
-    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
-    assert_truth(case, run(converse(case, arm)).client, telemetry, library_log)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -16,7 +16,6 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Tracer
 
 from strawberry_ws_otel import OTelExtension, connection_span
-from tests.conftest import LIBRARY
 from tests.support.clock import Clock, stop_clock
 from tests.support.expected import (
     CONNECTION,
@@ -42,6 +41,7 @@ from tests.support.expected import (
     told,
 )
 from tests.support.hosting import SINCE_STREAMS, Host, hosting, part
+from tests.support.log import LIBRARY
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import BOTH, Verdict, by_client, by_server, without_frames
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe

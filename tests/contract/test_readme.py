@@ -15,8 +15,8 @@ from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelConfig, __version__, _protocol, _semconv
 from strawberry_ws_otel._close import FAULTS, CloseCode, CloseFrame, Facts, verdict
 from strawberry_ws_otel._ws_operation import _FAILURES, EndReason
-from tests.contract.test_layering import LAYERS
-from tests.contract.test_metrics import INSTRUMENTS
+from tests.support.instruments import INSTRUMENTS
+from tests.support.library import LAYERS
 from tests.support.schema import Query, Subscription
 
 ROOT = Path(__file__).parents[2]

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LogKeeper, Run
-from tests.contract.test_transcripts import mask
 from tests.deployment.programs import ROOT
 from tests.deployment.proxy import Proxy, Settings, proxying
 from tests.support.assertions import assert_truth
 from tests.support.cases import BARE, Arm, Case, traced
+from tests.support.event_loop import Run
 from tests.support.frames import Frame, Opcode
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.application import say_goodbye
 from tests.support.scenarios.model import LIVE, Scenario, Verdict, by_client, by_server, play
@@ -35,6 +35,7 @@ from tests.support.scenarios.steps import (
 from tests.support.schema import TICKS
 from tests.support.server import Server, Setup, serving
 from tests.support.telemetry import Telemetry
+from tests.support.transcripts import mask
 
 RUNBOOK = ROOT / "docs" / "runbook.md"
 SOON = Settings(shutdown="1s")

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LogKeeper, Run
-from tests.contract.test_closes import hold
-from tests.contract.test_transcripts import compare
-from tests.support.assertions import connection_span
+from tests.support.assertions import connection_span, hold
 from tests.support.cases import REPRESENTATIVE, Case, converse, traced
+from tests.support.event_loop import Run
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import BOTH, LIVE, Scenario, by_client
 from tests.support.scenarios.network import LOST
@@ -18,6 +17,7 @@ from tests.support.scenarios.steps import TRANSPORT, Step, closes, handshake, li
 from tests.support.server import Server, Setup
 from tests.support.telemetry import Telemetry, attributes_of
 from tests.support.tls import TLS
+from tests.support.transcripts import compare
 
 
 @pytest.fixture(scope="module")

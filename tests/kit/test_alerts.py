@@ -14,9 +14,9 @@ from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
 from examples.operations.process import running
 from examples.operations.webhook import Notice, receiving
-from tests.kit.conftest import Start
 from tests.support.kit import drill
 from tests.support.kit.drill import CAUSED, Drill, Record, told
+from tests.support.kit.servers import Start
 from tests.support.kit.ticker import scraped
 from tests.support.kit.visits import clients
 

@@ -24,7 +24,7 @@ from examples.operations import measured, servers, sizing
 from examples.operations.binaries import HERE
 from examples.operations.ports import Ports, url
 from strawberry_ws_otel import OTelConfig
-from tests.kit.conftest import Start
+from tests.support.kit.servers import Start
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

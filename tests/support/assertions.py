@@ -8,9 +8,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from strawberry_ws_otel import _semconv as name
 from strawberry_ws_otel._close import NAMED_CODES
-from tests.conftest import LogKeeper
-from tests.support.cases import Case
+from tests.support.cases import Case, converse, traced
+from tests.support.event_loop import Run
 from tests.support.frames import Opcode
+from tests.support.log import LogKeeper
 from tests.support.raw_client import EOF, RESET, Client
 from tests.support.scenarios.model import BOTH, CLOSED, FAULTS, Ending, Scenario, Verdict
 from tests.support.server import PATH
@@ -315,3 +316,9 @@ def excesses(span: ReadableSpan) -> list[str]:
             or (key == name.CLOSE_REASON and len(value.encode()) > LENGTHS[key])
         )
     ]
+
+
+def hold(case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper) -> None:
+    """Play a case and hold everything that is said about it against the truth."""
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    assert_truth(case, run(converse(case, arm)).client, telemetry, library_log)

@@ -12,7 +12,7 @@ from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
 from tests.support.raw_client import Client
 from tests.support.scenarios import SCENARIOS
 from tests.support.scenarios.model import Scenario, play
-from tests.support.server import PlainView, Server, serving
+from tests.support.server import PlainView, Server, Socket, serving
 
 
 @dataclass(frozen=True)
@@ -73,3 +73,8 @@ async def converse(case: Case, arm: Arm = BARE) -> Played:
     async with serving(setup, arm.view_class, arm.extensions) as server:
         client = await play(case.scenario, server, case.protocol)
     return Played(client, server, len(asyncio.all_tasks()) - 1)
+
+
+def on(socket_class: type[Socket], case: Case) -> Case:
+    setup = replace(case.scenario.setup, socket_class=socket_class)
+    return replace(case, scenario=replace(case.scenario, setup=setup))

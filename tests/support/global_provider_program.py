@@ -12,8 +12,8 @@ from typing import Any
 from opentelemetry import metrics, trace
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
-from tests.conftest import LogKeeper
 from tests.support.hosting import one_subscription
+from tests.support.log import LogKeeper
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
 from tests.support.views import View

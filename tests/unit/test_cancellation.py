@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel._cancellation import CancellationWatch
-from tests.conftest import Run
+from tests.support.event_loop import Run
 
 Body = Callable[[], Coroutine[Any, Any, Any]]
 Step = Callable[[Coroutine[Any, Any, Any]], Any]

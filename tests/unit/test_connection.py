@@ -21,8 +21,6 @@ from strawberry_ws_otel._connection import connection_of, current_connection
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._telemetry import Telemetry as Recording
-from tests.attacks.hostile.siege import living
-from tests.conftest import LogKeeper
 from tests.support.broken_api import PIPES
 from tests.support.clock import Clock, stop_clock
 from tests.support.fake_connection import (
@@ -35,6 +33,8 @@ from tests.support.fake_connection import (
     Talk,
     operation_in,
 )
+from tests.support.garbage import living
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry, attributes_of, events_of, labels
 from tests.support.views import config
 

@@ -22,8 +22,8 @@ from strawberry_ws_otel._current import (
 )
 from strawberry_ws_otel._failsafe import Fuse
 from strawberry_ws_otel._spans import SpanRecorder, span_id
-from tests.conftest import LogKeeper
 from tests.support.fake_connection import Place
+from tests.support.log import LogKeeper
 
 TRACE: Final = 0xABC
 OURS, OUTER, THEIRS, REMOTE = 1, 2, 3, 4

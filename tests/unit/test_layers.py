@@ -19,7 +19,7 @@ from strawberry_ws_otel._adapter import ADAPTER_LAYER
 from strawberry_ws_otel._failsafe import FailureLog
 from strawberry_ws_otel._handlers import HANDLER_LAYERS
 from strawberry_ws_otel._layers import Layers, RecordedFactory, is_derived
-from tests.conftest import LogKeeper
+from tests.support.log import LogKeeper
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ import pytest
 
 from strawberry_ws_otel._close import FAULTS, Fault, Initiator, Outcome, Verdict
 from strawberry_ws_otel._log import CloseLog
-from tests.conftest import LogKeeper
 from tests.support.clock import Clock
+from tests.support.log import LogKeeper
 
 ID = "688ab1507049031d"
 A_MINUTE: Final = 10

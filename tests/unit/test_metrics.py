@@ -21,10 +21,10 @@ from strawberry_ws_otel._failsafe import FailureLog, Fuse
 from strawberry_ws_otel._metrics import Metrics, _Registry, metrics_of
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
 from strawberry_ws_otel._tally import Tally
-from tests.conftest import LogKeeper
 from tests.support.broken_api import PIPES, PipeError
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry, labels
-from tests.unit.test_tally import opened, subscribed
+from tests.support.traffic import opened, subscribed
 
 ROOT = Path(__file__).parents[2]
 LONG = [0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400]

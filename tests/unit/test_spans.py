@@ -42,8 +42,8 @@ from strawberry_ws_otel._spans import (
     is_kept,
     next_kept,
 )
-from tests.conftest import LogKeeper
 from tests.support.broken_api import PIPES, PipeError
+from tests.support.log import LogKeeper
 from tests.support.telemetry import CountingIds, Curious, Telemetry, snapshot
 
 CONTEXT = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))

@@ -10,7 +10,7 @@ from tests.support.faults.exporters import EXPORTERS, PATIENCE, Hanging, exporti
 from tests.support.hosting import hosting, one_subscription, part
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.twins import Twins
+from tests.support.transcripts import Twins
 from tests.support.views import View, extension, recorded
 
 

@@ -1,8 +1,7 @@
 """Whatever of our own code fails, and however: nobody can tell from the conversation."""
 
 from dataclasses import replace
-from itertools import cycle
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import pytest
 from strawberry.aiohttp.views import GraphQLView
@@ -40,32 +39,16 @@ from strawberry_ws_otel._tally import Tally
 from strawberry_ws_otel._telemetry import Telemetry as Recording
 from strawberry_ws_otel._transport import Transport
 from strawberry_ws_otel._ws_operation import SocketOperation
-from tests.conftest import LogKeeper, Run, is_internal
-from tests.support.cases import CASES as ALL
 from tests.support.cases import traced
+from tests.support.event_loop import Run
+from tests.support.faults.internal import CASES, Failures, names
 from tests.support.hosting import Host, hosting
+from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import HELLO, PARTIAL, TICKS, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.twins import Transcripts, Twins
+from tests.support.transcripts import Transcripts, Twins
 from tests.support.views import View, extension, recorded
 
-CONVERSATIONS: Final = frozenset(
-    {
-        "three operations at once",
-        "client closes 4499",
-        "client resets",
-        "client sends bad UTF-8",
-        "a syntax error, and the client answers a transport that is gone",
-        "application closes 4500 from another task",
-        "application cancels the handler",
-        "a source that the client stops",
-        "a subscription with a broken field",
-        "application closes twice",
-    }
-)
-CASES: Final = list(
-    {case.scenario.name: case for case in ALL if case.scenario.name in CONVERSATIONS}.values()
-)
 PLACES: Final[list[tuple[object, str]]] = [
     # The view.
     (Recording, "fuses"),
@@ -277,33 +260,6 @@ VIEW_PLACES: Final[list[tuple[object, str]]] = [
     (_view, "current"),
 ]
 """What a view does with a request that is no handshake."""
-
-
-class OwnError(Exception):
-    pass
-
-
-class Failures:
-    """A function of ours that only raises."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._errors = cycle([OwnError, MemoryError, RecursionError])
-
-    def __call__(self, *_arguments: object, **_keywords: object) -> NoReturn:
-        self.count += 1
-        raise next(self._errors)
-
-    def replace(self, owner: object, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Fail where `owner` calls `name`."""
-        is_property = isinstance(getattr(owner, name), property)
-        # A function, which becomes a method of a class; an instance would not.
-        fails = lambda *_arguments, **_keywords: self()  # noqa: E731
-        monkeypatch.setattr(owner, name, property(fails) if is_property else fails)
-
-
-def names(places: list[tuple[object, str]]) -> list[str]:
-    return [f"{getattr(owner, '__name__', owner)}.{name}" for owner, name in places]
 
 
 @pytest.mark.internal_error

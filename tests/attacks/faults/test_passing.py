@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.faults.test_unwatched import on
-from tests.conftest import LogKeeper, Run
-from tests.contract.test_transcripts import ONE_EACH, play
 from tests.support.assertions import assert_truth
-from tests.support.cases import BARE, CASES, Case, converse, traced
+from tests.support.cases import BARE, CASES, Case, converse, on, traced
+from tests.support.event_loop import Run
 from tests.support.faults.bypassing_sockets import METHODS, PASSING, ByName, Wrapped
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import Scenario, by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, live, steps
 from tests.support.server import Server, Setup
 from tests.support.telemetry import Telemetry
+from tests.support.transcripts import ONE_EACH, play
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 

@@ -3,14 +3,14 @@
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LogKeeper, is_internal
 from tests.support.cases import Case
 from tests.support.faults.conversations import TALKS
 from tests.support.faults.sdk import FAULTS, Fault, nothing, struck
 from tests.support.hosting import hosting, part
+from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.twins import Twins
+from tests.support.transcripts import Twins
 from tests.support.views import config, extension, recorded
 
 pytestmark = pytest.mark.internal_error

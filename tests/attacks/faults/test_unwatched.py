@@ -1,7 +1,6 @@
 """A socket that cannot be observed is served as ever, and nothing that is said of it is a lie."""
 
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +9,6 @@ from strawberry_ws_otel import _semconv as name
 from strawberry_ws_otel._semconv import SPAN_CONNECTION as CONNECTION
 from strawberry_ws_otel._socket import RecordedSocket
 from strawberry_ws_otel._unwatched import Unwatched
-from tests.attacks.faults.test_internal_failures import CASES as FAILING
-from tests.attacks.faults.test_internal_failures import Failures, names
-from tests.conftest import LogKeeper, Run, is_internal
-from tests.contract.test_transcripts import ONE_EACH, play
 from tests.support.assertions import (
     OPERATIONS,
     assert_identity,
@@ -21,14 +16,17 @@ from tests.support.assertions import (
     assert_wire,
     connection_span,
 )
-from tests.support.cases import BARE, CASES, Case, converse, traced
+from tests.support.cases import BARE, CASES, Case, converse, on, traced
+from tests.support.event_loop import Run
+from tests.support.faults.internal import CASES as FAILING
+from tests.support.faults.internal import Failures, names
 from tests.support.faults.unobservable_sockets import REFUSING, Childless, attributes_past
+from tests.support.log import LogKeeper, RaisingHandler, handling, is_internal
 from tests.support.scenarios.model import FAULTS, Scenario, Verdict, by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, ends, live, steps
 from tests.support.server import Server, Setup, Socket, serving
 from tests.support.telemetry import Telemetry, attributes_of, events_of, labels
-from tests.support.twins import Transcripts, Twins
-from tests.unit.test_failsafe import handling
+from tests.support.transcripts import ONE_EACH, Transcripts, Twins, play
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
@@ -52,11 +50,6 @@ HOST_CLOSES = {
 def closes_past_the_host(scenario: Scenario) -> bool:
     """Whether the application closes the socket itself, which nobody sees."""
     return scenario.name.startswith(("application closes", "server shuts down and says goodbye"))
-
-
-def on(socket_class: type[Socket], case: Case) -> Case:
-    setup = replace(case.scenario.setup, socket_class=socket_class)
-    return replace(case, scenario=replace(case.scenario, setup=setup))
 
 
 @pytest.mark.parametrize("refusal", REFUSING)
@@ -136,17 +129,10 @@ async def three_conversations(socket_class: type[Socket], telemetry: Telemetry) 
             await steps(live, closes(1000), ends)(client, server)
 
 
-class FullDisk(logging.Handler):
-    """A handler that cannot write."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        raise OSError("no space left on device")
-
-
 def test_a_log_that_raises_as_it_is_said_costs_no_telemetry(
     telemetry: Telemetry, run: Run[Any]
 ) -> None:
-    with handling(FullDisk()):
+    with handling(RaisingHandler()):
         run(three_conversations(Childless, telemetry))
     outcomes = [attributes_of(span)[name.CLOSE_OUTCOME] for span in telemetry.spans(CONNECTION)]
     assert outcomes == ["normal"] * 3

@@ -14,11 +14,11 @@ from strawberry_ws_otel._errors import error_type
 from strawberry_ws_otel._semconv import CLOSE_OUTCOME as OUTCOME
 from strawberry_ws_otel._telemetry import Telemetry as Recording
 from tests.attacks.hostile.bounds import unbounded_labels, unbounded_record
-from tests.conftest import LogKeeper
 from tests.support.clock import stop_clock
 from tests.support.expected import CONNECTION
 from tests.support.fake_connection import BOTH, START, Talk, operation_in
 from tests.support.hosting import hosting
+from tests.support.log import LogKeeper
 from tests.support.scenarios.steps import TRANSPORT
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.contract.test_layering import MODULES, imports_of
+from tests.support.library import MODULES, imports_of
 
 REACHING_OUT: Final = (
     *("concurrent", "ctypes", "glob", "importlib", "io", "multiprocessing", "os", "pathlib"),

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.attacks.hostile.siege import HOST_LOGS, VARIANTS, Siege, besieged, living
-from tests.conftest import Run
+from tests.attacks.hostile.siege import HOST_LOGS, VARIANTS, Siege, besieged
+from tests.support.event_loop import Run
+from tests.support.garbage import living
 from tests.support.tls import TLS
 
 pytestmark = [

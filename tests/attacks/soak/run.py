@@ -15,8 +15,8 @@ from tests.attacks.soak.judge import Conversation, conversations, lies
 from tests.attacks.soak.logged import Log
 from tests.attacks.soak.rounds import Round, Visit, play_round
 from tests.attacks.soak.venue import Views
-from tests.conftest import LogKeeper, is_internal, keeping_log
 from tests.support.cases import CASES, Case, traced
+from tests.support.log import LogKeeper, is_internal, keeping_log
 from tests.support.telemetry import Telemetry
 
 

@@ -14,10 +14,10 @@ from strawberry_ws_otel._log import CloseLog
 from tests.attacks.soak.logged import Close, Closes
 from tests.attacks.soak.run import Extent, Findings, Soak
 from tests.support.cases import CASES, Case
+from tests.support.log import handling
 from tests.support.scenarios.model import by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, hears, live, steps
 from tests.support.telemetry import Telemetry
-from tests.unit.test_failsafe import handling
 
 QUICK = [case for case in CASES if "heartbeat" not in case.scenario.setup.socket]
 """Those that need not wait until a PONG is missed."""

@@ -7,7 +7,6 @@ from typing import Any
 import strawberry
 from aiohttp import web
 
-from tests.conftest import LogKeeper
 from tests.support.applications.side_by_side import alike, assert_ended, subscribing
 from tests.support.expected import (
     GREETING,
@@ -22,6 +21,7 @@ from tests.support.expected import (
     told,
 )
 from tests.support.hosting import Host
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import Verdict
 from tests.support.scenarios.steps import TRANSPORT, subscribe

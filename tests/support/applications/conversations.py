@@ -12,7 +12,6 @@ import strawberry
 from strawberry.extensions import SchemaExtension
 
 from strawberry_ws_otel import OTelExtension
-from tests.conftest import keeping_log
 from tests.support.expected import (
     CONNECTION,
     INIT,
@@ -32,6 +31,7 @@ from tests.support.expected import (
 )
 from tests.support.frames import Frame
 from tests.support.hosting import hosting, part
+from tests.support.log import keeping_log
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import by_client
 from tests.support.scenarios.steps import COMPLETE, LEGACY, TRANSPORT, subscribe

@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 from opentelemetry import metrics, trace
 
-from tests.conftest import LIBRARY
+from tests.support.log import LIBRARY
 
 SPAN_CALLS: Final = [name for name in vars(trace.Span) if not name.startswith("_")]
 

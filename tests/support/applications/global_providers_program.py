@@ -13,11 +13,11 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import _internal as metrics_internal
 from opentelemetry.util._once import Once
 
-from tests.conftest import LIBRARY, LogKeeper
 from tests.support.applications.provider_conversations import talk, usual, view_of
 from tests.support.applications.wrapped_providers import MAKES
 from tests.support.clock import stop_clock
 from tests.support.expected import told
+from tests.support.log import LIBRARY, LogKeeper
 from tests.support.telemetry import Telemetry
 
 ONE, OTHER = Telemetry(), Telemetry()

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import strawberry
 from strawberry.extensions import SchemaExtension
 
-from tests.conftest import LogKeeper
 from tests.support.assertions import assert_closes, assert_log, assert_whole
 from tests.support.frames import RAW, Frame
 from tests.support.hosting import Host, hosting
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import Verdict
 from tests.support.schema import make_schema
