@@ -33,6 +33,8 @@ from tests.support.telemetry import Telemetry
 from tests.support.transcripts import mask
 from tests.support.views import View
 
+pytestmark = pytest.mark.usefixtures("frozen_garbage")
+
 NAME = "BaseGraphQLWSHandler.handle_async_results()"
 
 

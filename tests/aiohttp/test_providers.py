@@ -3,10 +3,8 @@
 What is told of a conversation is what is told of it with the SDK's own provider and sampler.
 """
 
-import asyncio
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,6 +25,7 @@ from tests.support.applications.provider_conversations import bare, recording, t
 from tests.support.applications.wrapped_providers import MAKES, PlainMeters
 from tests.support.clock import stop_clock
 from tests.support.expected import CONNECTION, Told, told
+from tests.support.forked import Run, run_each
 from tests.support.hosting import hosting, part
 from tests.support.log import LogKeeper
 from tests.support.schema import HELLO
@@ -115,18 +114,18 @@ GLOBAL = [
 ]
 
 
-@pytest.mark.parametrize(("order", "make"), GLOBAL)
-async def test_the_global_providers_are_recorded_into_whenever_they_are_set(
-    order: str, make: str
+@pytest.fixture(scope="module")
+def runs() -> Mapping[tuple[str, ...], Run]:
+    """A process for each order: the providers of a process can be set once, without tricks."""
+    return run_each("tests.support.applications.global_providers_program", GLOBAL)
+
+
+@pytest.mark.parametrize("order", GLOBAL, ids=", ".join)
+def test_the_global_providers_are_recorded_into_whenever_they_are_set(
+    order: tuple[str, str], runs: Mapping[tuple[str, ...], Run]
 ) -> None:
-    """A process for each: the providers of a process can be set once, but for tricks."""
-    program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.applications.global_providers_program", order, make),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await program.communicate()
-    assert (program.returncode, output.decode().splitlines()[-1:]) == (0, ["as expected"]), output
+    run = runs[order]
+    assert (run.status, run.output.splitlines()[-1:], run.errors) == (0, ["as expected"], "")
 
 
 class Following(trace.TracerProvider, trace.Tracer):

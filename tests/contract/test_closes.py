@@ -6,7 +6,16 @@ import pytest
 
 from strawberry_ws_otel._semconv import METRIC_CLOSES, SPAN_CONNECTION
 from tests.support.assertions import hold
-from tests.support.cases import CASES, REPRESENTATIVE, Case, converse, traced
+from tests.support.cases import (
+    CASES,
+    REPRESENTATIVE,
+    Case,
+    converse,
+    is_distinct,
+    is_first,
+    rows,
+    traced,
+)
 from tests.support.event_loop import Run
 from tests.support.log import LogKeeper
 from tests.support.scenarios.model import FAULTS, Scenario, refused
@@ -14,7 +23,7 @@ from tests.support.scenarios.steps import TRANSPORT, handshake
 from tests.support.telemetry import Telemetry
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@rows(CASES, is_distinct)
 def test_the_truth_about_every_close(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
@@ -22,7 +31,7 @@ def test_the_truth_about_every_close(
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
-@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
+@rows(REPRESENTATIVE, is_first)
 def test_the_same_truth_on_uvloop(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:

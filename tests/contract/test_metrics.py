@@ -5,13 +5,10 @@ import gc
 import json
 import logging
 import random
-import subprocess
-import sys
 import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +34,7 @@ from tests.support.expected import (
     results_of,
     told,
 )
+from tests.support.forked import Run, run_each
 from tests.support.frames import Frame, Opcode, text_frame
 from tests.support.hosting import Host, hosting, part
 from tests.support.instruments import (
@@ -69,9 +67,6 @@ from tests.support.schema import (
 )
 from tests.support.telemetry import Attributes, Telemetry, _metrics, labels
 from tests.support.views import View, extension, recorded
-
-ROOT = Path(__file__).parents[2]
-
 
 APP_ERROR = "tests.support.schema.AppError"
 GRAPHQL_ERROR = "graphql.error.graphql_error.GraphQLError"
@@ -518,24 +513,29 @@ async def test_what_is_alive_is_counted_over_all_views(telemetry: Telemetry) -> 
 # --- The global provider ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("order", "views"),
-    [
-        ("set later", 1),
-        ("explicit and implicit", 2),
-        ("implicit and explicit", 2),
-        ("set between", 2),
-        ("explicit before it is set", 2),
-    ],
-)
-def test_there_is_one_global_provider_whenever_it_is_set(order: str, views: int) -> None:
-    program = [sys.executable, "-m", "tests.support.global_provider_program", order]
-    done = subprocess.run(  # noqa: S603  # a program of ours
-        program, cwd=ROOT, capture_output=True, encoding="utf-8", check=False, timeout=30
-    )
+ORDERS = {
+    # when the providers are set, and how many views there are
+    "set later": 1,
+    "explicit and implicit": 2,
+    "implicit and explicit": 2,
+    "set between": 2,
+    "explicit before it is set": 2,
+}
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {
+
+@pytest.fixture(scope="module")
+def orders() -> Mapping[tuple[str, ...], Run]:
+    """The runs of a program that sets the global providers, which a process can do once."""
+    return run_each("tests.support.global_provider_program", [(order,) for order in ORDERS])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_there_is_one_global_provider_whenever_it_is_set(
+    order: str, orders: Mapping[tuple[str, ...], Run]
+) -> None:
+    run, views = orders[order,], ORDERS[order]
+    assert (run.status, run.errors) == (0, "")
+    assert json.loads(run.output) == {
         "closes": views,
         "active": 0,
         "lives": views,

@@ -5,15 +5,25 @@ from typing import Any
 import pytest
 
 from tests.support.broken_api import PIPES, broken_propagator
-from tests.support.cases import BARE, CASES, REPRESENTATIVE, Case, traced
+from tests.support.cases import (
+    BARE,
+    CASES,
+    ONE_EACH,
+    REPRESENTATIVE,
+    Case,
+    is_distinct,
+    is_first,
+    rows,
+    traced,
+)
 from tests.support.event_loop import Run
 from tests.support.telemetry import Telemetry
-from tests.support.transcripts import ONE_EACH, compare, play
+from tests.support.transcripts import compare, play
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@rows(CASES, is_distinct)
 def test_nobody_can_tell_from_the_conversation(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -21,7 +31,7 @@ def test_nobody_can_tell_from_the_conversation(
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
-@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
+@rows(REPRESENTATIVE, is_first)
 def test_nobody_can_tell_on_uvloop(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:

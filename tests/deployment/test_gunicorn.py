@@ -90,8 +90,15 @@ def together(accounts: Iterable[Counter[str]]) -> Counter[str]:
     return sum(accounts, Counter())
 
 
-@pytest.mark.parametrize("worker", ["aiohttp.GunicornWebWorker", "aiohttp.GunicornUVLoopWebWorker"])
-@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preloaded"])
+@pytest.mark.parametrize(
+    ("preload", "worker"),
+    [
+        ((), "aiohttp.GunicornWebWorker"),
+        (("--preload",), "aiohttp.GunicornUVLoopWebWorker"),
+        pytest.param((), "aiohttp.GunicornUVLoopWebWorker", marks=pytest.mark.matrix),
+        pytest.param(("--preload",), "aiohttp.GunicornWebWorker", marks=pytest.mark.matrix),
+    ],
+)
 async def test_each_worker_that_is_stopped_tells_of_its_own_connections(
     preload: tuple[str, ...], worker: str, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -143,7 +150,7 @@ async def test_a_worker_that_has_served_its_share_tells_of_all_of_it(
 async def test_a_worker_that_hangs_is_killed_and_what_it_had_to_tell_is_lost(
     receiver: Receiver, tmp_path: Path
 ) -> None:
-    async with gunicorn(receiver, tmp_path, "--preload", "--timeout", "6", workers=1) as master:
+    async with gunicorn(receiver, tmp_path, "--preload", "--timeout", "2", workers=1) as master:
         await master.visited_by(SERVED)
         os.kill(master.workers[0], signal.SIGSTOP)
         assert await master.visitors.sent_away() == [1006] * SERVED

@@ -25,8 +25,20 @@ WAYS: Final = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT], ids=lambda sign: sign.name)
+@pytest.mark.parametrize(
+    ("way", "sign"),
+    [
+        pytest.param(
+            way,
+            sign,
+            id=f"{key}, {sign.name}",
+            # The signal is `run_app`'s to handle, the same however it serves.
+            marks=[pytest.mark.matrix] * (key != "asyncio" and sign == signal.SIGINT),
+        )
+        for key, way in WAYS.items()
+        for sign in (signal.SIGTERM, signal.SIGINT)
+    ],
+)
 async def test_a_server_that_is_stopped_tells_of_every_connection(
     sign: signal.Signals, way: Way, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from strawberry_ws_otel import _semconv as name
 from tests.support.assertions import connection_span, hold
-from tests.support.cases import REPRESENTATIVE, Case, converse, traced
+from tests.support.cases import REPRESENTATIVE, Case, converse, is_first, rows, traced
 from tests.support.event_loop import Run
 from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
@@ -31,7 +31,7 @@ def over(tls: TLS, case: Case) -> Case:
 
 
 @pytest.mark.parametrize("run", ["asyncio", "uvloop"], indirect=True)
-@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
+@rows(REPRESENTATIVE, is_first)
 def test_the_same_truth(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper, tls: TLS
 ) -> None:
@@ -39,7 +39,7 @@ def test_the_same_truth(
 
 
 @pytest.mark.usefixtures("frozen_garbage")
-@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
+@rows(REPRESENTATIVE, is_first)
 def test_nobody_can_tell(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture, tls: TLS
 ) -> None:

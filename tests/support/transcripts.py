@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cases import BARE, REPRESENTATIVE, Arm, Case, Played, converse, traced
+from tests.support.cases import BARE, Arm, Case, Played, converse, traced
 from tests.support.event_loop import Run
 from tests.support.frames import Frame
 from tests.support.telemetry import Telemetry
@@ -18,10 +18,6 @@ from tests.support.telemetry import Telemetry
 KEEP_ALIVE = (b'{"type":"ka"}', b'{"type": "ka"}')
 
 HOSTS = ("aiohttp", "strawberry", "asyncio")
-
-ONE_EACH = {
-    case.scenario.name: case for case in REPRESENTATIVE if not case.scenario.floods
-}.values()
 
 
 def mask(text: bytes) -> bytes:

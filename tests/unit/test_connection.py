@@ -1514,7 +1514,9 @@ def test_an_operation_may_be_served_without_a_document(telemetry: Telemetry) -> 
     talk.is_closed()
 
 
-async def test_nothing_of_an_operation_is_kept_whose_document_was_rewritten() -> None:
+async def test_nothing_of_an_operation_is_kept_whose_document_was_rewritten(
+    frozen_garbage: None,
+) -> None:
     telemetry = Telemetry()
     before = living()
 

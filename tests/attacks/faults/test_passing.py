@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 
 from tests.support.assertions import assert_truth
-from tests.support.cases import BARE, CASES, Case, converse, on, traced
+from tests.support.cases import (
+    BARE,
+    CASES,
+    ONE_EACH,
+    Case,
+    converse,
+    is_representative,
+    on,
+    rows,
+    traced,
+)
 from tests.support.event_loop import Run
 from tests.support.faults.bypassing_sockets import METHODS, PASSING, ByName, Wrapped
 from tests.support.log import LogKeeper
@@ -13,18 +23,12 @@ from tests.support.scenarios.model import Scenario, by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, live, steps
 from tests.support.server import Server, Setup
 from tests.support.telemetry import Telemetry
-from tests.support.transcripts import ONE_EACH, play
+from tests.support.transcripts import play
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
 
-def is_first(case: Case) -> bool:
-    """Whether it is the scenario in the first of its subprotocols and settings."""
-    own = case.scenario
-    return (case.protocol, case.handler_cancellation) == (own.protocols[0], own.cancellations[0])
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if is_first(case)], ids=str)
+@rows([case for case in CASES if case.is_first], is_representative)
 @pytest.mark.parametrize("passing", PASSING)
 def test_what_is_told_is_the_truth(
     passing: str, case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper

@@ -16,7 +16,7 @@ from tests.support.assertions import (
     assert_wire,
     connection_span,
 )
-from tests.support.cases import BARE, CASES, Case, converse, on, traced
+from tests.support.cases import BARE, CASES, ONE_EACH, Case, converse, is_first, on, rows, traced
 from tests.support.event_loop import Run
 from tests.support.faults.internal import CASES as FAILING
 from tests.support.faults.internal import Failures, names
@@ -26,7 +26,7 @@ from tests.support.scenarios.model import FAULTS, Scenario, Verdict, by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, ends, live, steps
 from tests.support.server import Server, Setup, Socket, serving
 from tests.support.telemetry import Telemetry, attributes_of, events_of, labels
-from tests.support.transcripts import ONE_EACH, Transcripts, Twins, play
+from tests.support.transcripts import Transcripts, Twins, play
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
@@ -74,7 +74,7 @@ def is_unknown(told: dict[str, Any]) -> bool:
     return said == ("other", "unknown", "unknown")
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@rows(CASES, is_first)
 def test_the_verdict_is_the_truth_or_unknown(
     case: Case, run: Run[Any], telemetry: Telemetry
 ) -> None:

@@ -24,7 +24,7 @@ from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
 from tests.support.views import config, recorded
 
-DISTINCT: Final = 10_000
+DISTINCT: Final = 1_000
 OURS: Final = ("websocket_", "graphql_")
 ERROR_TYPES: Final = 100
 """Distinct values of `error.type`; one more is `_OTHER`."""
@@ -75,7 +75,7 @@ def attacks(telemetry: Telemetry, word: str) -> dict[str, int]:
     return {name: len(points) for name, points in telemetry.metrics().items()}
 
 
-def test_ten_thousand_distinct_words_leave_the_number_of_series_constant(
+def test_a_thousand_distinct_words_leave_the_number_of_series_constant(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     early = attacks(telemetry, "a")
@@ -88,7 +88,7 @@ def test_ten_thousand_distinct_words_leave_the_number_of_series_constant(
     assert telemetry.total("websocket.server.active_connections") == 0
 
 
-def test_ten_thousand_abnormal_closes_do_not_flood_the_log(
+def test_a_thousand_abnormal_closes_do_not_flood_the_log(
     telemetry: Telemetry, library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_clock(monkeypatch)

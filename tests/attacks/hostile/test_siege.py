@@ -37,8 +37,21 @@ async def besiege(seed: int, variant: str, tls: TLS | None) -> Siege:
     return siege
 
 
-@pytest.mark.parametrize("tls", [None, TLS.make()], ids=["", "TLS"])
-@pytest.mark.parametrize(("seed", "variant"), list(enumerate(VARIANTS, start=1)))
+SECURE = TLS.make()
+
+
+@pytest.mark.parametrize(
+    ("seed", "variant", "tls"),
+    [
+        *((seed, variant, None) for seed, variant in enumerate(VARIANTS, start=1)),
+        (1, next(iter(VARIANTS)), SECURE),
+        *(
+            pytest.param(seed, variant, SECURE, marks=pytest.mark.matrix)
+            for seed, variant in list(enumerate(VARIANTS, start=1))[1:]
+        ),
+    ],
+    ids=lambda value: "TLS" if value is SECURE else None,
+)
 def test_hostile_frames_leave_nothing_behind_and_nothing_untold(
     seed: int, variant: str, tls: TLS | None, run: Run[Siege]
 ) -> None:

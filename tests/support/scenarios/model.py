@@ -124,7 +124,8 @@ class Scenario(Ending):
     `cancellations` are the settings of aiohttp's `handler_cancellation` under which it holds, and
     `since` is the Strawberry from which on it does: an older host behaves in another way. A
     scenario that `floods` leaves open how many frames arrive, and one that is `representative`
-    also runs on uvloop.
+    also runs on uvloop. One that is `read_by_aiohttp` ends with a frame that aiohttp reads and
+    answers before it asks the host: it does the same for both subprotocols.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Scenario(Ending):
     setup: Setup = Setup()  # noqa: RUF009  # frozen
     headers: Mapping[str, str] = field(default_factory=dict)
     floods: bool = False
+    read_by_aiohttp: bool = False
     representative: bool = False
 
 
