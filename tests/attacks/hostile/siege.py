@@ -21,6 +21,7 @@ from tests.attacks.hostile.books import Books
 from tests.support.fake_connection import START
 from tests.support.frames import text_frame
 from tests.support.log import LIBRARY
+from tests.support.loopback import on_loopback
 from tests.support.raw_client import Client, Ended
 from tests.support.schema import make_schema
 from tests.support.server import PATH
@@ -187,17 +188,16 @@ async def besieged(
 
     app = web.Application(middlewares=[siege.watch])
     app.router.add_route("*", PATH, View(schema=make_schema(OTelExtension)))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     logger = logging.getLogger(LIBRARY)
     logger.addHandler(siege.books)
+    context = None if tls is None else tls.server
     try:
-        await runner.setup()
-        context = None if tls is None else tls.server
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-        siege.port = runner.addresses[0][1]
-        yield siege
+        async with on_loopback(app, tls=context, shutdown_timeout=1) as runner:
+            siege.port = runner.addresses[0][1]
+            try:
+                yield siege
+            finally:
+                await siege.quiet()
     finally:
-        await siege.quiet()
-        await runner.cleanup()
         logger.removeHandler(siege.books)
         siege.books.close()
