@@ -1,4 +1,4 @@
-"""However often the library itself fails, its log stays short and tells of each kind of failure."""
+"""However often the library itself fails, its log stays short and reports each kind of failure."""
 
 import logging
 from collections.abc import Callable

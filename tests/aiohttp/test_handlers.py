@@ -1,4 +1,4 @@
-"""The layer over the handlers of the host: what it is not told of shows nowhere."""
+"""The layer over the handlers of the host: what it does not see is recorded nowhere."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ from tests.support.expected import (
     operation,
     phases,
     received,
-    told,
+    recorded,
 )
 from tests.support.hosting import Host, part
 from tests.support.log import LogKeeper
@@ -78,7 +78,7 @@ async def test_a_legacy_task_that_dies_is_logged_in_the_very_words_of_the_bare_h
     [bare, ours] = unretrieved(caplog)
     assert ours == bare
     assert f"<Task finished name='...' coro=<{NAME} done, defined at ".encode() in bare
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(LEGACY, messages=(2, 1), operations=["subscription"]),
         init(),
         operation(
@@ -124,7 +124,7 @@ async def test_a_legacy_task_that_is_stopped_before_it_begins_leaves_nothing(
     await alike(telemetry, View, talk)
     gc.collect()
     verdict = by_server("normal", 1000, echo=1000)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(
             LEGACY,
             verdict,

@@ -139,7 +139,7 @@ def figures(processes: Iterable[Prices]) -> list[Figure]:
 
 
 def exit_status(of: Iterable[Figure], *, check: bool) -> int:
-    """Return what a shell is told: 1 if a ceiling is broken, and that is to be checked."""
+    """Return the exit status: 1 if a ceiling is broken, and that is to be checked."""
     return int(check and any(figure.broken for figure in of))
 
 

@@ -1,11 +1,11 @@
-"""For every way in which a connection can end, the telemetry tells the truth."""
+"""For every way in which a connection can end, the telemetry matches what happened."""
 
 from typing import Any
 
 import pytest
 
 from strawberry_ws_otel._semconv import METRIC_CLOSES, SPAN_CONNECTION
-from tests.support.assertions import hold
+from tests.support.assertions import play_and_assert
 from tests.support.cases import (
     CASES,
     REPRESENTATIVE,
@@ -24,18 +24,18 @@ from tests.support.telemetry import Telemetry
 
 
 @rows(CASES, is_distinct)
-def test_the_truth_about_every_close(
+def test_every_close_is_recorded_as_it_happened(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    hold(case, run, telemetry, library_log)
+    play_and_assert(case, run, telemetry, library_log)
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
 @rows(REPRESENTATIVE, is_first)
-def test_the_same_truth_on_uvloop(
+def test_every_close_is_recorded_as_it_happened_on_uvloop(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    hold(case, run, telemetry, library_log)
+    play_and_assert(case, run, telemetry, library_log)
 
 
 NO_HANDSHAKES = {

@@ -31,8 +31,8 @@ from tests.support.expected import (
     init,
     operation,
     phases,
+    recorded,
     results_of,
-    told,
 )
 from tests.support.forked import Run, run_each
 from tests.support.frames import Frame, Opcode, text_frame
@@ -66,7 +66,7 @@ from tests.support.schema import (
     make_schema,
 )
 from tests.support.telemetry import Attributes, Telemetry, _metrics, labels
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 APP_ERROR = "tests.support.schema.AppError"
 GRAPHQL_ERROR = "graphql.error.graphql_error.GraphQLError"
@@ -140,7 +140,7 @@ def outcomes(**counts: int) -> dict[Attributes, float]:
 
 
 def test_before_anything_happened_every_outcome_is_reported_as_0(telemetry: Telemetry) -> None:
-    recorded(telemetry)(schema=make_schema())
+    instrumented(telemetry)(schema=make_schema())
 
     assert telemetry.metrics() == {
         CLOSES: outcomes(),
@@ -384,7 +384,7 @@ async def ask_once(view: View) -> None:
 
 
 def guarded_view(telemetry: Telemetry, **options: Any) -> View:
-    class_ = recorded(telemetry, Guarded, **options)
+    class_ = instrumented(telemetry, Guarded, **options)
     return class_(schema=make_schema(OTelExtension), keep_alive=False)
 
 
@@ -477,7 +477,7 @@ async def test_an_extension_alone_on_the_same_meter_provider_adds_up_as_well(
     telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     alone = strawberry.Schema(query=Failing, extensions=[extension(telemetry)])
-    async with hosting(recorded(telemetry)(schema=make_schema(OTelExtension))) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema(OTelExtension))) as host:
         await host.post({"query": HELLO})
         await alone.execute("{ fine }")
 
@@ -495,7 +495,7 @@ def duplicates(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_what_is_alive_is_counted_over_all_views(telemetry: Telemetry) -> None:
-    first, second = (recorded(telemetry)(schema=make_schema(OTelExtension)) for _ in range(2))
+    first, second = (instrumented(telemetry)(schema=make_schema(OTelExtension)) for _ in range(2))
     async with hosting(first) as one, hosting(second) as two:
         clients = [await one.acknowledged(), await two.acknowledged(), await two.acknowledged()]
         for client in clients:
@@ -644,7 +644,7 @@ async def test_after_a_storm_nothing_is_alive_and_everything_is_counted(
 ) -> None:
     chance = random.Random(7)  # noqa: S311  # a storm, not a secret
     fates = [(*chance.choice(STORM), chance.choice([TRANSPORT, LEGACY])) for _ in range(300)]
-    view = recorded(telemetry)(schema=make_schema(OTelExtension), keep_alive=False)
+    view = instrumented(telemetry)(schema=make_schema(OTelExtension), keep_alive=False)
     async with hosting(view) as host:
         clients = [await host.connect(protocol) for *_, protocol in fates]
         acts = [act(client) for client, (act, *_) in zip(clients, fates, strict=True)]
@@ -672,7 +672,7 @@ async def test_after_a_storm_nothing_is_alive_and_everything_is_counted(
 
 
 async def test_exemplars_lead_to_the_span_that_was_measured(telemetry: Telemetry) -> None:
-    await ask_once(recorded(telemetry)(schema=make_schema(OTelExtension)))
+    await ask_once(instrumented(telemetry)(schema=make_schema(OTelExtension)))
 
     measured = {LIFE: CONNECTION, INITS: INIT, OPERATIONS: "query", REQUESTS: "query"}
     assert exemplars(telemetry) == {
@@ -734,12 +734,12 @@ def test_metrics_keep_the_first_hundred_classes_of_errors(telemetry: Telemetry) 
         **{requested("query", code): 1 for code in codes[5:100]},
         requested("query", "_OTHER"): 50,
     }
-    types = [each["attributes"]["error.type"] for each in told(telemetry, "query")]
+    types = [each["attributes"]["error.type"] for each in recorded(telemetry, "query")]
     assert types == [*codes, *codes[:5]]
 
 
 async def test_close_codes_without_a_name_are_one_label(telemetry: Telemetry) -> None:
-    async with hosting(recorded(telemetry)(schema=make_schema())) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema())) as host:
         for code in (3000, 3001, 4123):
             client = await host.connect()
             client.close(code)
@@ -750,7 +750,7 @@ async def test_close_codes_without_a_name_are_one_label(telemetry: Telemetry) ->
 
 
 async def test_nothing_that_a_client_makes_up_becomes_a_label(telemetry: Telemetry) -> None:
-    async with hosting(recorded(telemetry)(schema=make_schema(OTelExtension))) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema(OTelExtension))) as host:
         client = await host.acknowledged(LEGACY)
         client.json({"type": "made-up"}, [], subscribe(client, "made-up", "query made-up { x }"))
         await client.until_end()
@@ -777,7 +777,7 @@ class Ordinary(Verdict):
 
 @pytest.fixture
 def ordinary_view(telemetry: Telemetry) -> View:
-    class_ = recorded(telemetry, normal_outcomes={"connection_lost", 4100})
+    class_ = instrumented(telemetry, normal_outcomes={"connection_lost", 4100})
     return class_(schema=make_schema(OTelExtension))
 
 
@@ -812,7 +812,7 @@ async def test_what_an_operator_declares_ordinary_is_nobody_s_fault(
         act(client)
         await client.until_end()
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(TRANSPORT, verdict, messages=(2, 2), operations=["subscription"], interrupted=1),
         init(),
         operation(
@@ -842,7 +842,7 @@ async def test_what_is_not_declared_ordinary_stays_abnormal(
         client.close(4101)
         await client.until_end()
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(TRANSPORT, by_client("application_code", 4101), messages=(1, 1)),
         init(),
     ]

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
 
 @rows(CASES, is_distinct)
-def test_nobody_can_tell_from_the_conversation(
+def test_the_conversation_is_the_same_with_and_without_the_library(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     compare(case, run, telemetry, caplog)
@@ -32,7 +32,7 @@ def test_nobody_can_tell_from_the_conversation(
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
 @rows(REPRESENTATIVE, is_first)
-def test_nobody_can_tell_on_uvloop(
+def test_the_conversation_is_the_same_on_uvloop(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     compare(case, run, telemetry, caplog)

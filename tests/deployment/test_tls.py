@@ -1,4 +1,4 @@
-"""Over wss:// everything is told, and everything is the same, as over ws://."""
+"""Over wss:// everything is recorded, and everything is the same, as over ws://."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.support.assertions import connection_span, hold
+from tests.support.assertions import connection_span, play_and_assert
 from tests.support.cases import REPRESENTATIVE, Case, converse, is_first, rows, traced
 from tests.support.event_loop import Run
 from tests.support.log import LogKeeper
@@ -32,15 +32,15 @@ def over(tls: TLS, case: Case) -> Case:
 
 @pytest.mark.parametrize("run", ["asyncio", "uvloop"], indirect=True)
 @rows(REPRESENTATIVE, is_first)
-def test_the_same_truth(
+def test_every_close_is_recorded_as_it_happened(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper, tls: TLS
 ) -> None:
-    hold(over(tls, case), run, telemetry, library_log)
+    play_and_assert(over(tls, case), run, telemetry, library_log)
 
 
 @pytest.mark.usefixtures("frozen_garbage")
 @rows(REPRESENTATIVE, is_first)
-def test_nobody_can_tell(
+def test_the_conversation_is_the_same(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture, tls: TLS
 ) -> None:
     compare(over(tls, case), run, telemetry, caplog)
@@ -73,7 +73,7 @@ def test_the_end_of_tls_is_no_close_frame(  # noqa: PLR0913, PLR0917  # fixtures
         setup=Setup(tls=tls),
     )
     case = Case(scenario, protocol, handler_cancellation=False)
-    hold(case, run, telemetry, library_log)
+    play_and_assert(case, run, telemetry, library_log)
 
 
 @pytest.mark.parametrize(("host", "port"), [("tests.local", 443), ("tests.local:8443", 8443)])

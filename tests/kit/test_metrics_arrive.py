@@ -62,7 +62,7 @@ async def visit_both(*ports: int) -> None:
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(LIMIT):
-        while not await holds():  # noqa: ASYNC110 - no event tells
+        while not await holds():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.1)
 
 

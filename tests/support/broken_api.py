@@ -34,7 +34,7 @@ class Ledger:
 
 
 def broken(api: type[Any], ledger: Ledger, **returns: object) -> Any:
-    """An instance of an API class whose methods all raise, but those given something to return."""
+    """An instance of an API class whose methods raise, unless there is something to return."""
     members: dict[str, Any] = {"__init__": lambda *_: None}
     for name in (name for name in dir(api) if not name.startswith("_")):
         call = f"{api.__name__}.{name}"

@@ -1,4 +1,4 @@
-"""The arms of a comparison: the same view without the library and with it."""
+"""Cases: scenarios over a subprotocol, on a server without the library or with it."""
 
 import asyncio
 from collections.abc import Callable, Iterable

@@ -71,8 +71,8 @@ def main() -> None:
     views = [made for step in STEPS[sys.argv[1]] if (made := step()) is not None]
     for each in views:
         asyncio.run(one_subscription(each))
-    told = report(TELEMETRY) | {"log": [record.getMessage() for record in log.records]}
-    sys.stdout.write(json.dumps(told))
+    recorded = report(TELEMETRY) | {"log": [record.getMessage() for record in log.records]}
+    sys.stdout.write(json.dumps(recorded))
 
 
 if __name__ == "__main__":

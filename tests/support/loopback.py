@@ -8,7 +8,7 @@ from aiohttp import web
 
 
 @asynccontextmanager
-async def on_loopback(  # noqa: PLR0913  # what aiohttp can be told
+async def on_loopback(  # noqa: PLR0913  # options of aiohttp
     app: web.Application,
     *,
     ports: int = 1,

@@ -169,7 +169,7 @@ def events_of(span: ReadableSpan, *names: str) -> list[dict[str, Any]]:
 
 
 def snapshot(span: ReadableSpan) -> dict[str, Any]:
-    """A whole span but for its times, as a value that compares and prints well."""
+    """A whole span except for its times, as a value that compares and prints well."""
     return {
         "name": span.name,
         "kind": span.kind.name,

@@ -59,7 +59,7 @@ def is_finaliser(record: logging.LogRecord) -> bool:
 
 
 def kind(record: logging.LogRecord) -> str | None:
-    """The class of the exception that a record tells of."""
+    """The class of the exception in a log record."""
     return record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
 
 

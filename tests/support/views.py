@@ -24,7 +24,7 @@ def config(telemetry: Telemetry, **options: Any) -> OTelConfig:
     )
 
 
-def recorded(telemetry: Telemetry, base: type[View] = View, **options: Any) -> type[View]:
+def instrumented(telemetry: Telemetry, base: type[View] = View, **options: Any) -> type[View]:
     """The view class `base` under the mixin."""
 
     class Recorded(OTelViewMixin, base):  # type: ignore[valid-type,misc]  # whichever it is

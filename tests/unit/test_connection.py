@@ -1,4 +1,4 @@
-"""A connection is told what happens, and each of its spans ends once, whatever it is told."""
+"""A connection that is informed of what happens ends each of its spans once, whatever happens."""
 
 import asyncio
 import json
@@ -134,7 +134,7 @@ CLOSED_BY_CLIENT: Final = {
 }
 
 
-def test_a_conversation_of_graphql_transport_ws_is_told_whole(
+def test_a_conversation_of_graphql_transport_ws_is_recorded_completely(
     numbered_telemetry: Telemetry, clock: Clock
 ) -> None:
     talk = connect(numbered_telemetry, GRAPHQL_TRANSPORT_WS)
@@ -219,7 +219,7 @@ BROKEN_BY_SERVER: Final = {
 }
 
 
-def test_a_conversation_of_graphql_ws_is_told_whole(
+def test_a_conversation_of_graphql_ws_is_recorded_completely(
     numbered_telemetry: Telemetry, clock: Clock
 ) -> None:
     talk = connect(numbered_telemetry, GRAPHQL_WS)
@@ -830,7 +830,7 @@ def close_of(telemetry: Telemetry) -> dict[str, Any]:
     return event
 
 
-def test_the_close_is_told_once_at_the_moment_it_was_decided(telemetry: Telemetry) -> None:
+def test_the_close_is_recorded_once_at_the_moment_it_was_decided(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     talk.writes_close(4400, "bad")
     talk.writes_close(1011, "worse")
@@ -909,9 +909,13 @@ def test_an_error_frame_is_an_event_a_count_and_a_verdict(
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     name = attributes_of(span)["error.type"]
     assert name.endswith(type(error).__name__)
-    told = {"exception.type": name, "exception.message": "too big", "websocket.close.code": code}
+    recorded = {
+        "exception.type": name,
+        "exception.message": "too big",
+        "websocket.close.code": code,
+    }
     assert events_of(span, "websocket.error") == [
-        {key: value for key, value in told.items() if value is not None}
+        {key: value for key, value in recorded.items() if value is not None}
     ]
     assert telemetry.metrics()["websocket.server.errors"] == {labels({"error.type": name}): 1}
     assert attributes_of(span)["websocket.close.outcome"] == "invalid_frame"
@@ -951,7 +955,7 @@ def test_a_timeout_before_any_close_frame_is_a_missed_pong(
 
 
 Trip = Callable[[Talk, BaseException], BaseException]
-"""What a connection is told of an exception; returns the one that leaves the view."""
+"""Ends a connection with an exception; returns the one that leaves the view."""
 
 
 def trips_over(value: Any) -> Trip:
@@ -1128,7 +1132,7 @@ def test_an_exception_is_not_kept(telemetry: Telemetry) -> None:
     assert talk.connection.facts.exception is None
 
 
-def test_the_record_of_an_abnormal_close_tells_the_connection_apart(
+def test_the_record_of_an_abnormal_close_names_the_connection(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)

@@ -243,19 +243,19 @@ KINDS: dict[str, tuple[Layers, type]] = {
 
 
 @pytest.mark.parametrize("attribute", KINDS)
-def test_an_application_s_class_is_told_of_the_application_s_only(attribute: str) -> None:
+def test_an_application_s_class_sees_only_the_classes_of_the_application(attribute: str) -> None:
     layers, kind = KINDS[attribute]
-    told: list[tuple[str, str]] = []
+    recorded: list[tuple[str, str]] = []
 
     class Own(kind):  # type: ignore[misc,valid-type]  # whichever it is
         def __init_subclass__(cls, *, word: str) -> None:
-            told.append((cls.__name__, word))
+            recorded.append((cls.__name__, word))
 
     derived = layers.over(Own)
-    assert told == []
+    assert recorded == []
 
     further: Any = types.new_class("Further", (derived,), {"word": "theirs"})
-    assert told == [("Further", "theirs")]
+    assert recorded == [("Further", "theirs")]
     assert layers.over(further) is further
 
 

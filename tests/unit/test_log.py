@@ -153,7 +153,9 @@ def test_no_flood_of_one_outcome_hides_another(clock: Clock, library_log: LogKee
     assert len(errors) == A_MINUTE
 
 
-def test_what_was_left_out_is_told_once_however_late(clock: Clock, library_log: LogKeeper) -> None:
+def test_what_was_left_out_is_reported_once_however_late(
+    clock: Clock, library_log: LogKeeper
+) -> None:
     log = CloseLog()
     close(log, Outcome.OTHER, A_MINUTE + 3)
     clock.passes(86_400.0)

@@ -1,4 +1,4 @@
-"""Trace context from strangers: read in any case of its keys, and used as configured."""
+"""Trace context from untrusted clients: read in any case of its keys, and used as configured."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final

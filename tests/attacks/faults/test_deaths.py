@@ -16,7 +16,7 @@ from tests.support.hosting import Handler, hosting
 from tests.support.scenarios.model import BOTH
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry, attributes_of
-from tests.support.views import recorded
+from tests.support.views import instrumented
 
 TELEMETRY = ("internal", "outcomes", "whole", "active")
 
@@ -55,11 +55,11 @@ def deaths_of_a_disabled_sdk() -> Twins:
 
 
 def seen(report: dict[str, Any]) -> dict[str, Any]:
-    """What there is to see of it but for the telemetry."""
+    """What there is to see of it except for the telemetry."""
     return {key: value for key, value in report.items() if key not in TELEMETRY}
 
 
-def told(report: dict[str, Any]) -> dict[str, Any]:
+def recorded(report: dict[str, Any]) -> dict[str, Any]:
     return {key: report[key] for key in TELEMETRY}
 
 
@@ -73,7 +73,7 @@ def test_an_interrupt_passes_through_untouched(error: str, protocol: str, deaths
     for bare, traced in deaths(error, protocol):
         assert bare["left"] == f"{error}(3)"
         assert seen(traced) == seen(bare)
-        assert told(traced) == STOPPED
+        assert recorded(traced) == STOPPED
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -85,7 +85,7 @@ def test_a_loop_that_is_closed_under_live_connections_hears_nothing_from_us(
         # The order in which the interpreter destroys what is left decides what the host says.
         assert not [line for line in traced["unraisable"] if line.startswith("ours")]
         assert set(traced["log"]) <= set(bare["log"])
-        assert told(traced) == STOPPED
+        assert recorded(traced) == STOPPED
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -94,7 +94,7 @@ def test_a_disabled_sdk_is_no_telemetry_and_no_trouble(
 ) -> None:
     for bare, traced in deaths_of_a_disabled_sdk("KeyboardInterrupt", protocol):
         assert seen(traced) == seen(bare)
-        assert told(traced) == SILENT
+        assert recorded(traced) == SILENT
 
 
 @web.middleware
@@ -108,7 +108,7 @@ async def abandoning(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 async def test_a_handler_that_is_abandoned_is_a_shutdown(telemetry: Telemetry) -> None:
-    async with hosting(recorded(telemetry)(schema=make_schema()), abandoning) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema()), abandoning) as host:
         await (await host.connect()).until_end()
     [span] = telemetry.spans(name.SPAN_CONNECTION)
     assert attributes_of(span)[name.CLOSE_OUTCOME] == "server_shutdown"

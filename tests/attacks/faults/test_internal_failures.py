@@ -1,4 +1,4 @@
-"""Whatever of our own code fails, and however: nobody can tell from the conversation."""
+"""Whatever of our own code fails, and however: the conversation is the same."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -47,7 +47,7 @@ from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import HELLO, PARTIAL, TICKS, make_schema
 from tests.support.telemetry import Telemetry
 from tests.support.transcripts import Transcripts, Twins
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 PLACES: Final[list[tuple[object, str]]] = [
     # The view.
@@ -331,7 +331,7 @@ async def test_a_failure_of_our_own_in_a_view_changes_nothing_over_http(
     bare = await answers(View(schema=make_schema()))
     failures = Failures()
     failures.replace(owner, name, monkeypatch)
-    view = recorded(telemetry)(schema=make_schema(extension(telemetry)))
+    view = instrumented(telemetry)(schema=make_schema(extension(telemetry)))
     assert await answers(view) == bare
     assert failures.count
     assert any(map(is_internal, library_log.records))

@@ -1,10 +1,10 @@
-"""What goes past the observed methods is told all the same, and nobody notices."""
+"""A close that bypasses the observed methods is recorded, and the conversation is the same."""
 
 from typing import Any
 
 import pytest
 
-from tests.support.assertions import assert_truth
+from tests.support.assertions import assert_case
 from tests.support.cases import (
     BARE,
     CASES,
@@ -30,22 +30,22 @@ pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
 @rows([case for case in CASES if case.is_first], is_representative)
 @pytest.mark.parametrize("passing", PASSING)
-def test_what_is_told_is_the_truth(
+def test_every_close_is_recorded_as_it_happened(
     passing: str, case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     client = run(converse(on(PASSING[passing], case), arm)).client
-    assert_truth(case, client, telemetry, library_log)
+    assert_case(case, client, telemetry, library_log)
 
 
 @pytest.mark.parametrize("passing", PASSING)
-def test_nobody_can_tell_from_the_conversation(
+def test_the_conversation_is_the_same_with_and_without_the_library(
     passing: str, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     cases = [on(PASSING[passing], case) for case in ONE_EACH]
-    told = {str(case): play(case, arm, run, caplog) for case in cases}
-    assert told == {str(case): play(case, BARE, run, caplog) for case in cases}
+    recorded = {str(case): play(case, arm, run, caplog) for case in cases}
+    assert recorded == {str(case): play(case, BARE, run, caplog) for case in cases}
 
 
 def test_a_socket_has_the_attributes_of_the_application_back_in_the_end(

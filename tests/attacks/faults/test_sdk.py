@@ -1,4 +1,4 @@
-"""Whatever of the SDK breaks, and whenever: nobody can tell from the conversation."""
+"""Whatever of the SDK breaks, and whenever: the conversation is the same."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
 from tests.support.transcripts import Twins
-from tests.support.views import config, extension, recorded
+from tests.support.views import config, extension, instrumented
 
 pytestmark = pytest.mark.internal_error
 
@@ -22,10 +22,10 @@ def test_a_fault_of_the_sdk_changes_nothing_and_counts_stay_true(
 ) -> None:
     for case in TALKS:
         library_log.records.clear()
-        hold(FAULTS[fault], case, twins, library_log)
+        play_and_assert(FAULTS[fault], case, twins, library_log)
 
 
-def hold(fault: Fault, case: Case, twins: Twins, log: LogKeeper) -> None:
+def play_and_assert(fault: Fault, case: Case, twins: Twins, log: LogKeeper) -> None:
     telemetry = fault.make()
     arm, done = struck(fault, telemetry)
     with fault.lasting():
@@ -66,7 +66,7 @@ async def test_providers_that_are_replaced_hold_for_the_connections_that_begin_t
     telemetry: Telemetry,
 ) -> None:
     later = Telemetry()
-    view = recorded(telemetry)(schema=make_schema(extension(telemetry)))
+    view = instrumented(telemetry)(schema=make_schema(extension(telemetry)))
     async with hosting(view) as host:
         before = await host.acknowledged()
         setattr(view, "otel_config", config(later))  # noqa: B010  # the mixin's, which mypy cannot see

@@ -1,4 +1,4 @@
-"""A socket that cannot be observed is served as ever, and nothing that is said of it is a lie."""
+"""A socket that cannot be observed is served as always; its close is right or unknown."""
 
 import logging
 from typing import Any
@@ -53,55 +53,57 @@ def closes_past_the_host(scenario: Scenario) -> bool:
 
 
 @pytest.mark.parametrize("refusal", REFUSING)
-def test_nobody_can_tell_from_the_conversation(
+def test_the_conversation_is_the_same_with_and_without_the_library(
     refusal: str, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     cases = [on(REFUSING[refusal], case) for case in ONE_EACH]
-    told = {str(case): play(case, arm, run, caplog) for case in cases}
-    assert told == {str(case): play(case, BARE, run, caplog) for case in cases}
+    recorded = {str(case): play(case, arm, run, caplog) for case in cases}
+    assert recorded == {str(case): play(case, BARE, run, caplog) for case in cases}
 
 
-def is_true(told: dict[str, Any], verdict: Verdict) -> bool:
-    """Whether what is said of the outcome is the truth."""
-    outcome: str = told[name.CLOSE_OUTCOME]
+def is_right(recorded: dict[str, Any], verdict: Verdict) -> bool:
+    """Whether the recorded outcome is the one that happened."""
+    outcome: str = recorded[name.CLOSE_OUTCOME]
     return outcome == verdict.outcome
 
 
-def is_unknown(told: dict[str, Any]) -> bool:
+def is_unknown(recorded: dict[str, Any]) -> bool:
     """Whether it is said that nobody knows."""
-    said = (told[name.CLOSE_OUTCOME], told[name.CLOSE_FAULT], told[name.CLOSE_INITIATOR])
+    said = (
+        recorded[name.CLOSE_OUTCOME],
+        recorded[name.CLOSE_FAULT],
+        recorded[name.CLOSE_INITIATOR],
+    )
     return said == ("other", "unknown", "unknown")
 
 
 @rows(CASES, is_first)
-def test_the_verdict_is_the_truth_or_unknown(
-    case: Case, run: Run[Any], telemetry: Telemetry
-) -> None:
+def test_the_verdict_is_right_or_unknown(case: Case, run: Run[Any], telemetry: Telemetry) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     client = run(converse(on(Childless, case), arm)).client
     verdict = case.scenario.verdict
     assert_wire(client, verdict)
     span = connection_span(telemetry)
-    told = attributes_of(span)
+    recorded = attributes_of(span)
     redundant = len(events_of(span, name.EVENT_WEBSOCKET_CLOSE_REDUNDANT))
     assert redundant in {case.scenario.redundant, 0}
     if verdict.outcome in HOST_CLOSES and not closes_past_the_host(case.scenario):
-        assert is_true(told, verdict)
-    assert is_true(told, verdict) or is_unknown(told)
+        assert is_right(recorded, verdict)
+    assert is_right(recorded, verdict) or is_unknown(recorded)
     for attribute, true in (
         (name.CLOSE_CODE, verdict.code),
         (name.CLOSE_CODE_SENT, verdict.sent),
         (name.CLOSE_CODE_RECEIVED, verdict.received),
     ):
-        assert told.get(attribute) in {true, None}
-    assert told[name.CLOSE_INITIATOR] in {verdict.initiator, "unknown"}
-    assert verdict.clean or not told[name.CLOSE_CLEAN]
+        assert recorded.get(attribute) in {true, None}
+    assert recorded[name.CLOSE_INITIATOR] in {verdict.initiator, "unknown"}
+    assert verdict.clean or not recorded[name.CLOSE_CLEAN]
     assert_identity(telemetry, case)
     assert_whole(telemetry)
     assert telemetry.total(name.METRIC_ACTIVE_CONNECTIONS) == 0
     assert telemetry.total(name.METRIC_SUBSCRIPTIONS_ACTIVE) == 0
-    outcome = told[name.CLOSE_OUTCOME]
+    outcome = recorded[name.CLOSE_OUTCOME]
     assert telemetry.metrics()[name.METRIC_CLOSES] == {
         labels({name.CLOSE_OUTCOME: each, name.CLOSE_FAULT: fault}): each == outcome
         for each, fault in FAULTS.items()

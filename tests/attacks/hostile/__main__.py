@@ -47,7 +47,7 @@ class Screen:
 
 
 def memory() -> int:
-    """Bytes that the process has in memory, or had at its peak where the system tells no more."""
+    """Bytes that the process has in memory, or had at its peak where the system reports no more."""
     trim()
     return resident() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

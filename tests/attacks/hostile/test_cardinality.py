@@ -1,4 +1,4 @@
-"""Strangers choose ids, names, codes and words at will; the number of series does not follow."""
+"""The number of series does not depend on the ids, names, codes and words that clients choose."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ from tests.support.log import LogKeeper
 from tests.support.scenarios.steps import TRANSPORT
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import config, recorded
+from tests.support.views import config, instrumented
 
 DISTINCT: Final = 1_000
 OURS: Final = ("websocket_", "graphql_")
@@ -31,7 +31,7 @@ ERROR_TYPES: Final = 100
 
 
 def attack(recording: Recording, word: str, number: int) -> None:
-    """One conversation in which everything that a stranger can choose is new."""
+    """One conversation in which everything that an untrusted client can choose is new."""
     talk = Talk(recording.config, recording=recording)
     talk.opens((*BOTH, None)[number % 3])
     talk.greets()
@@ -103,7 +103,7 @@ def test_a_thousand_abnormal_closes_do_not_flood_the_log(
     assert [wrong for record in library_log.records for wrong in unbounded_record(record)] == []
 
 
-def test_a_scrape_does_not_grow_with_the_words_of_strangers() -> None:
+def test_a_scrape_does_not_grow_with_the_words_of_untrusted_clients() -> None:
     reader = PrometheusMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     recording = Recording(OTelConfig(meter_provider=provider))
@@ -121,7 +121,7 @@ def test_a_scrape_does_not_grow_with_the_words_of_strangers() -> None:
 async def test_distinct_handshakes_make_no_series(telemetry: Telemetry) -> None:
     """User agents, hosts, paths and offers are attributes of spans only."""
     sizes = []
-    async with hosting(recorded(telemetry)(schema=make_schema())) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema())) as host:
         for number in range(100):
             offers = TRANSPORT if number % 2 else f"offer-{number}"
             agent = {"User-Agent": f"agent-{number}", "Host": f"host-{number}.example:{number}"}

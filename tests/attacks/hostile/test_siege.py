@@ -1,4 +1,4 @@
-"""A small siege: whatever clients send, every connection is told of once, and nobody is woken."""
+"""A small siege: whatever clients send, every connection is recorded once, and nobody is paged."""
 
 import logging
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ FRAMES = 1000
 
 @pytest.fixture(autouse=True)
 def _silent_host() -> Iterator[None]:
-    """The host tells of every exception, with a traceback through a thousand brackets."""
+    """The host reports every exception, with a traceback through a thousand brackets."""
     loggers = [logging.getLogger(logger) for logger in HOST_LOGS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -52,7 +52,7 @@ SECURE = TLS.make()
     ],
     ids=lambda value: "TLS" if value is SECURE else None,
 )
-def test_hostile_frames_leave_nothing_behind_and_nothing_untold(
+def test_hostile_frames_leave_nothing_behind_and_nothing_unrecorded(
     seed: int, variant: str, tls: TLS | None, run: Run[Siege]
 ) -> None:
     before = living()

@@ -68,7 +68,7 @@ class LoadedServer:
             "tasks": len(asyncio.all_tasks()),
         }
 
-    async def told(self) -> dict[str, Any]:
+    async def recorded(self) -> dict[str, Any]:
         """What spans and metrics say of all connections so far, and what failed inside."""
         return {
             "spans": self._exporter.summary(),

@@ -22,7 +22,7 @@ from tests.support.expected import (
     EXECUTION,
     PARSING,
     VALIDATION,
-    Told,
+    SpanDict,
     connection,
     init,
     operation,
@@ -34,7 +34,7 @@ from tests.support.frames import Frame
 from tests.support.hosting import Handler, Host, hosting, part
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, recorded
+from tests.support.views import View, instrumented
 
 TRACE = f"{0xD:032x}"
 REMOTE = f"{TRACE}-{0xD1:016x}"
@@ -259,30 +259,32 @@ def made(base: type[View], telemetry: Telemetry | None, **options: Any) -> View:
     arguments: Any = {"keep_alive": False, "subscription_protocols": PROTOCOLS}
     if telemetry is None:
         return base(schema=schema(), **arguments)
-    return recorded(telemetry, base, **options)(schema=schema(OTelExtension), **arguments)
+    return instrumented(telemetry, base, **options)(schema=schema(OTelExtension), **arguments)
 
 
 def counted(telemetry: Telemetry) -> dict[str, Any]:
-    """What each instrument says, but for the bytes, which what is seen makes more or fewer."""
+    """What each instrument says, except for the bytes, which what is seen makes more or fewer."""
     metrics = telemetry.metrics()
     metrics.pop("websocket.server.io", None)
     return metrics
 
 
-def all_told(protocol: str, *, init_: str | None = None, operations: str | None = None) -> Any:
+def expected_spans(
+    protocol: str, *, init_: str | None = None, operations: str | None = None
+) -> Any:
     """All spans of the conversation, with these parents of the init and of the operations."""
     return [
-        connection_told(protocol),
+        expected_connection(protocol),
         init(parent=init_),
-        *operations_told(protocol, operations),
+        *expected_operations(protocol, operations),
     ]
 
 
-def operations_told(
+def expected_operations(
     protocol: str, parent: str | None = None, *, first: str | None = None, nested: bool = False
-) -> list[Told]:
+) -> list[SpanDict]:
     """The spans of the operations, of which the first may have another parent."""
-    told_ = []
+    recorded_ = []
     for number, (id_, document) in enumerate(zip("abc", DOCUMENTS[protocol], strict=False)):
         name = document.partition(" ")[0]
         ordinal = DOCUMENTS[protocol][:number].count(document) + 1
@@ -290,7 +292,7 @@ def operations_told(
         is_query = document == QUERY
         results = 1 if is_query else 2
         events = [*results_of(protocol, *range(1, results + 1)), sent("complete")]
-        told_ += [
+        recorded_ += [
             operation(
                 document,
                 "completed",
@@ -304,10 +306,10 @@ def operations_told(
             ),
             *phases(label, PARSING, VALIDATION, *([EXECUTION] if is_query else [])),
         ]
-    return told_
+    return recorded_
 
 
-def connection_told(protocol: str, **others: Any) -> Told:
+def expected_connection(protocol: str, **others: Any) -> SpanDict:
     documents = DOCUMENTS[protocol]
     return connection(
         protocol,

@@ -1,4 +1,4 @@
-"""What a scenario is: a conversation, and the truth about how it closed."""
+"""What a scenario is: a conversation, and how it closes."""
 
 import asyncio
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ FAULTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The truth about one close; `error` is the class of the exception, where there was one."""
+    """How a connection really closed; `error` is the class of the exception, if any."""
 
     outcome: str
     code: int | None
@@ -102,7 +102,7 @@ def refused(outcome: str, status: int | None, error: str | None = None) -> Verdi
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """The truth about the end of a connection.
+    """How a connection really ended.
 
     `operations` are the end reasons of its operations in the order in which they began, and
     `redundant` is how often somebody closed it again.
