@@ -8,11 +8,13 @@ from tests.support.broken_api import PIPES, broken_propagator
 from tests.support.cases import (
     BARE,
     CASES,
+    FEW,
     ONE_EACH,
     REPRESENTATIVE,
     Case,
     is_distinct,
     is_first,
+    is_of_few,
     rows,
     traced,
 )
@@ -40,7 +42,7 @@ def test_the_conversation_is_the_same_on_uvloop(
 
 @pytest.mark.internal_error
 @pytest.mark.parametrize("pipe", PIPES)
-@pytest.mark.parametrize("case", ONE_EACH, ids=str)
+@rows([*FEW, *(case for case in ONE_EACH if not is_of_few(case))], is_of_few)
 def test_a_broken_pipe_changes_nothing_for_the_client(
     case: Case, pipe: str, run: Run[Any], caplog: pytest.LogCaptureFixture
 ) -> None:

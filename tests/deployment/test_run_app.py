@@ -33,7 +33,7 @@ WAYS: Final = {
             sign,
             id=f"{key}, {sign.name}",
             # The signal is `run_app`'s to handle, the same however it serves.
-            marks=[pytest.mark.matrix] * (key != "asyncio" and sign == signal.SIGINT),
+            marks=[pytest.mark.matrix] * (key != "asyncio" and sign != signal.SIGTERM),
         )
         for key, way in WAYS.items()
         for sign in (signal.SIGTERM, signal.SIGINT)

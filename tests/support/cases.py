@@ -82,6 +82,23 @@ CASES = [
 REPRESENTATIVE = [case for case in CASES if case.scenario.representative]
 ONE_EACH = [case for case in REPRESENTATIVE if case.is_first and not case.scenario.floods]
 
+FEW_NAMES = frozenset(
+    {
+        "three operations at once",
+        "client closes 4499",
+        "client resets",
+        "client sends bad UTF-8",
+        "a syntax error, and the client answers a transport that is gone",
+        "application closes 4500 from another task",
+        "application cancels the handler",
+        "a source that the client stops",
+        "a subscription with a broken field",
+        "application closes twice",
+    }
+)
+FEW = list({case.scenario.name: case for case in CASES if case.scenario.name in FEW_NAMES}.values())
+"""Conversations that reach every part of the library, for tests that repeat them often."""
+
 
 def rows(cases: Iterable[Case], by_default: Callable[[Case], bool]) -> pytest.MarkDecorator:
     """Parametrize a test by these cases, of which the others run with `-m matrix` only."""
@@ -94,12 +111,22 @@ def rows(cases: Iterable[Case], by_default: Callable[[Case], bool]) -> pytest.Ma
     )
 
 
+few_or_one_each = pytest.mark.parametrize(
+    "cases",
+    [pytest.param(FEW, id="few"), pytest.param(ONE_EACH, id="one each", marks=pytest.mark.matrix)],
+)
+
+
 def is_first(case: Case) -> bool:
     return case.is_first
 
 
 def is_distinct(case: Case) -> bool:
     return case.is_distinct
+
+
+def is_of_few(case: Case) -> bool:
+    return case.scenario.name in FEW_NAMES
 
 
 def is_representative(case: Case) -> bool:

@@ -97,13 +97,22 @@ class Twins:
         run: Run[Any],
         log: pytest.LogCaptureFixture,
     ) -> None:
-        """Play `cases` without the library, unless `bare` has them from a test before."""
+        """`bare` keeps what was played without the library by a test before."""
         self._cases = cases
         self._run = run
         self._log = log
-        if not bare:
-            bare.update(self.play(BARE))
-        self.bare = bare
+        self._bare = bare
+
+    @property
+    def bare(self) -> Transcripts:
+        """All of them without the library."""
+        return {str(case): self.bare_of(case) for case in self._cases}
+
+    def bare_of(self, case: Case) -> dict[str, Any]:
+        """What a conversation is without the library, which is played once a module."""
+        if str(case) not in self._bare:
+            self._bare[str(case)] = self.once(case, BARE)
+        return self._bare[str(case)]
 
     def play(self, arm: Arm) -> Transcripts:
         return {str(case): self.once(case, arm) for case in self._cases}

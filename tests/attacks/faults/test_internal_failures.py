@@ -39,9 +39,9 @@ from strawberry_ws_otel._tally import Tally
 from strawberry_ws_otel._telemetry import Telemetry as Recording
 from strawberry_ws_otel._transport import Transport
 from strawberry_ws_otel._ws_operation import SocketOperation
-from tests.support.cases import traced
+from tests.support.cases import FEW, traced
 from tests.support.event_loop import Run
-from tests.support.faults.internal import CASES, Failures, names
+from tests.support.faults.internal import Failures, names
 from tests.support.hosting import Host, hosting
 from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import HELLO, PARTIAL, TICKS, make_schema
@@ -275,7 +275,7 @@ def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    twins = Twins(CASES, bare, run, caplog)
+    twins = Twins(FEW, bare, run, caplog)
     failures = Failures()
     failures.replace(owner, name, monkeypatch)
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
@@ -286,7 +286,7 @@ def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913
     if (owner, name) not in ENDINGS:
         assert telemetry.ledger.started == telemetry.ledger.ended
     assert telemetry.total("websocket.server.active_connections") == 0
-    begun = 0 if (owner, name) in BEGINNINGS else len(CASES)
+    begun = 0 if (owner, name) in BEGINNINGS else len(FEW)
     assert telemetry.total("websocket.server.closes") == begun
 
 

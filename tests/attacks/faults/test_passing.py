@@ -8,9 +8,9 @@ from tests.support.assertions import assert_case
 from tests.support.cases import (
     BARE,
     CASES,
-    ONE_EACH,
     Case,
     converse,
+    few_or_one_each,
     is_representative,
     on,
     rows,
@@ -38,12 +38,17 @@ def test_every_close_is_recorded_as_it_happened(
     assert_case(case, client, telemetry, library_log)
 
 
+@few_or_one_each
 @pytest.mark.parametrize("passing", PASSING)
-def test_the_conversation_is_the_same_with_and_without_the_library(
-    passing: str, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+def test_the_conversation_is_the_same_with_and_without_the_library(  # fixtures
+    passing: str,
+    cases: list[Case],
+    run: Run[Any],
+    telemetry: Telemetry,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
-    cases = [on(PASSING[passing], case) for case in ONE_EACH]
+    cases = [on(PASSING[passing], case) for case in cases]
     recorded = {str(case): play(case, arm, run, caplog) for case in cases}
     assert recorded == {str(case): play(case, BARE, run, caplog) for case in cases}
 

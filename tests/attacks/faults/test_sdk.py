@@ -4,7 +4,7 @@ import pytest
 
 from strawberry_ws_otel import _semconv as name
 from tests.support.cases import Case
-from tests.support.faults.conversations import TALKS
+from tests.support.faults.conversations import OTHER_TALKS, TALKS
 from tests.support.faults.sdk import FAULTS, Fault, nothing, struck
 from tests.support.hosting import hosting, part
 from tests.support.log import LogKeeper, is_internal
@@ -16,11 +16,15 @@ from tests.support.views import config, extension, instrumented
 pytestmark = pytest.mark.internal_error
 
 
+@pytest.mark.parametrize(
+    "talks",
+    [pytest.param(TALKS, id=""), pytest.param(OTHER_TALKS, id="others", marks=pytest.mark.matrix)],
+)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_of_the_sdk_changes_nothing_and_counts_stay_true(
-    fault: str, twins: Twins, library_log: LogKeeper
+def test_a_fault_of_the_sdk_changes_nothing_and_counts_stay_right(
+    fault: str, talks: list[Case], twins: Twins, library_log: LogKeeper
 ) -> None:
-    for case in TALKS:
+    for case in talks:
         library_log.records.clear()
         play_and_assert(FAULTS[fault], case, twins, library_log)
 
@@ -28,8 +32,9 @@ def test_a_fault_of_the_sdk_changes_nothing_and_counts_stay_true(
 def play_and_assert(fault: Fault, case: Case, twins: Twins, log: LogKeeper) -> None:
     telemetry = fault.make()
     arm, done = struck(fault, telemetry)
+    bare = twins.bare_of(case)
     with fault.lasting():
-        assert twins.once(case, arm) == twins.bare[str(case)]
+        assert twins.once(case, arm) == bare
     if fault.strikes is not nothing and not done.yet:
         fault = FAULTS["nothing breaks"]  # nobody logged in
     assert sum(map(is_internal, log.records)) in fault.logged

@@ -16,9 +16,19 @@ from tests.support.assertions import (
     assert_wire,
     connection_span,
 )
-from tests.support.cases import BARE, CASES, ONE_EACH, Case, converse, is_first, on, rows, traced
+from tests.support.cases import (
+    BARE,
+    CASES,
+    FEW,
+    Case,
+    converse,
+    few_or_one_each,
+    is_first,
+    on,
+    rows,
+    traced,
+)
 from tests.support.event_loop import Run
-from tests.support.faults.internal import CASES as FAILING
 from tests.support.faults.internal import Failures, names
 from tests.support.faults.unobservable_sockets import REFUSING, Childless, attributes_past
 from tests.support.log import LogKeeper, RaisingHandler, handling, is_internal
@@ -52,12 +62,17 @@ def closes_past_the_host(scenario: Scenario) -> bool:
     return scenario.name.startswith(("application closes", "server shuts down and says goodbye"))
 
 
+@few_or_one_each
 @pytest.mark.parametrize("refusal", REFUSING)
-def test_the_conversation_is_the_same_with_and_without_the_library(
-    refusal: str, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+def test_the_conversation_is_the_same_with_and_without_the_library(  # fixtures
+    refusal: str,
+    cases: list[Case],
+    run: Run[Any],
+    telemetry: Telemetry,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
-    cases = [on(REFUSING[refusal], case) for case in ONE_EACH]
+    cases = [on(REFUSING[refusal], case) for case in cases]
     recorded = {str(case): play(case, arm, run, caplog) for case in cases}
     assert recorded == {str(case): play(case, BARE, run, caplog) for case in cases}
 
@@ -193,7 +208,7 @@ def test_a_failure_of_our_own_changes_nothing_either(  # noqa: PLR0913, PLR0917 
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cases = [on(Childless, case) for case in (*FAILING, ANSWERED)]
+    cases = [on(Childless, case) for case in (*FEW, ANSWERED)]
     twins = Twins(cases, bare, run, caplog)
     failures = Failures()
     failures.replace(owner, place, monkeypatch)

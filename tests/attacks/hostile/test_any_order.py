@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -447,7 +448,10 @@ class AnyOrder(RuleBasedStateMachine):
         assert [*wrong, *unbounded_labels(self.telemetry.metrics())] == []
 
 
-async def test_any_calls_in_any_order_leave_every_span_ended_and_every_count_right() -> None:
+@pytest.mark.parametrize("examples", [50, pytest.param(150, marks=pytest.mark.matrix)])
+async def test_any_calls_in_any_order_leave_every_span_ended_and_every_count_right(
+    examples: int,
+) -> None:
     run_state_machine_as_test(
-        AnyOrder, settings=settings(PROPERTY, max_examples=150, stateful_step_count=50)
+        AnyOrder, settings=settings(PROPERTY, max_examples=examples, stateful_step_count=50)
     )

@@ -1,30 +1,9 @@
 """Failures of the library's own code, and the conversations in which they happen."""
 
 from itertools import cycle
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import pytest
-
-from tests.support.cases import CASES as ALL
-
-CONVERSATIONS: Final = frozenset(
-    {
-        "three operations at once",
-        "client closes 4499",
-        "client resets",
-        "client sends bad UTF-8",
-        "a syntax error, and the client answers a transport that is gone",
-        "application closes 4500 from another task",
-        "application cancels the handler",
-        "a source that the client stops",
-        "a subscription with a broken field",
-        "application closes twice",
-    }
-)
-
-CASES: Final = list(
-    {case.scenario.name: case for case in ALL if case.scenario.name in CONVERSATIONS}.values()
-)
 
 
 class OwnError(Exception):
