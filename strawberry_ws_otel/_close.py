@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
-from strawberry_ws_otel._bounds import bounded_reason, exception_type
-from strawberry_ws_otel._semconv import OTHER
+from strawberry_ws_otel._limits import bounded_reason, exception_type
 
 
 class CloseCode(IntEnum):
@@ -50,7 +49,7 @@ class CloseCode(IntEnum):
 
 
 NAMED_CODES: Final = frozenset(CloseCode)
-"""The codes that may label a metric."""
+"""The codes that metrics carry."""
 
 
 class Outcome(StrEnum):
@@ -93,7 +92,7 @@ class Initiator(StrEnum):
     SERVER = "server"
     NONE = "none"
     UNKNOWN = "unknown"
-    """Nobody watched the socket, see `Report`."""
+    """The socket was closed, and nobody saw by whom."""
 
 
 FAULTS: Final[Mapping[Outcome, Fault]] = {
@@ -192,17 +191,29 @@ class CloseFrame(NamedTuple):
     reason: str = ""
 
     def bounded(self) -> "CloseFrame":
-        """Return it with a reason that fits into a frame: hosts quote clients there, at length."""
-        return CloseFrame(self.code, bounded_reason(self.reason)) if self.reason else self
+        """Return it with a reason that fits into a frame: hosts quote clients there, at length.
+
+        The code becomes a plain number: telemetry is not handed members of enumerations.
+        """
+        return CloseFrame(int(self.code), bounded_reason(self.reason))
 
 
-class Report(NamedTuple):
-    """What aiohttp reports of a close that nobody watched: not whose frame came first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerEnd:
+    """How the handler of a connection ended: all that its edge knows of it."""
 
-    code: int | None
-    """Of the close frame that the client sent; None if there was none, or nobody knows."""
-    error: BaseException | None
-    """What went wrong instead."""
+    exception: BaseException | None = None
+    """What left the handler."""
+    transport_error: BaseException | None = None
+    """What the transport failed with, if the handler ended because of that."""
+    transport_alive: bool | None = None
+    """Whether the transport was, when the handler was cancelled or raised; None: nobody knows."""
+    is_cancelled: bool = True
+    """Whether a `CancelledError` is the handler's own, not that of something it awaited."""
+    is_malformed: bool = False
+    """Whether the handshake is, so that the host trips over it."""
+    status: int | None = None
+    """HTTP status of a refused handshake."""
 
 
 @dataclass(slots=True)
@@ -225,14 +236,14 @@ class Facts:
     """What left the view."""
     malformed: bool = False
     """The exception left while a message, or a handshake, was handled that is not well formed."""
-    cancelled: bool = True
+    is_cancelled: bool = True
     """Whether a `CancelledError` is the handler's own, not that of something it awaited."""
     transport_up: bool = True
     """Whether the transport was alive when the handler was cancelled or the view raised."""
-    refused: bool = False
+    is_refused: bool = False
     """The legacy `connection_error` was sent."""
-    report: Report | None = None
-    """All that is known of a close whose frames nobody watched."""
+    is_unobserved: bool = False
+    """The socket was closed, and nobody saw by whom."""
 
     def frame_sent(self, frame: CloseFrame) -> None:
         """Note a close frame of the server."""
@@ -246,11 +257,16 @@ class Facts:
         if self.initiator is Initiator.NONE:
             self.initiator = Initiator.CLIENT
 
-    def reported(self, report: Report) -> None:
-        """Note a close that nobody watched, unless a close frame is known."""
+    def unobserved(self, error: BaseException | None) -> None:
+        """Note a close that nobody saw, unless a close frame is known."""
         if self.first is None:
-            self.report = report
+            self.is_unobserved = True
+            self.frame_error = error
             self.initiator = Initiator.UNKNOWN
+
+    def forget(self) -> None:
+        """Let go of exceptions, whose tracebacks keep frames of the host."""
+        self.exception = self.frame_error = self.dropped = None
 
     @property
     def first(self) -> CloseFrame | None:
@@ -272,11 +288,12 @@ class Verdict(NamedTuple):
     """Class of the exception that decided it, else the outcome; None unless abnormal."""
 
     @property
-    def code_label(self) -> str | None:
-        """The code as a label of metrics, which has to be bounded."""
-        if self.code is None:
-            return None
-        return str(self.code) if self.code in NAMED_CODES else OTHER
+    def named_code(self) -> int | None:
+        """The code if it has a name: what metrics may carry, whose values have to be bounded.
+
+        The outcome says of the others whether they are the application's.
+        """
+        return self.code if self.code in NAMED_CODES else None
 
     @property
     def abnormal(self) -> bool:
@@ -309,8 +326,8 @@ def verdict(facts: Facts, ordinary: Collection[str | int] = ()) -> Verdict:
 
 
 def _code_without_frames(facts: Facts) -> int | None:
-    if facts.report is not None:
-        return facts.report.code
+    if facts.is_unobserved:
+        return None
     return CloseCode.ABNORMAL_CLOSURE.value if facts.upgraded else None
 
 
@@ -321,19 +338,13 @@ def _outcome(facts: Facts) -> tuple[Outcome, BaseException | None]:
         return _by_frame(facts, facts.first), error
     if facts.dropped is not None:
         return Outcome.SERVER_ERROR, facts.dropped
-    if facts.report is not None:
-        return _by_report(facts.report), facts.report.error
+    if facts.is_unobserved:
+        return Outcome.OTHER, error
     if error is not None:
         return _by_frame_error(error), error
     if facts.exception is not None and not facts.lost:
         return _by_exception(facts, facts.exception)
     return Outcome.CONNECTION_LOST if facts.upgraded else _by_status(facts.status), None
-
-
-def _by_report(report: Report) -> Outcome:
-    """Judge a close that nobody watched: an ordinary code of the client's is all that is sure."""
-    ordinary = report.code is not None and _RECEIVED.get(report.code) is Outcome.NORMAL
-    return Outcome.NORMAL if ordinary else Outcome.OTHER
 
 
 def _by_frame(facts: Facts, first: CloseFrame) -> Outcome:
@@ -342,7 +353,7 @@ def _by_frame(facts: Facts, first: CloseFrame) -> Outcome:
         return _by_code(first.code, _RECEIVED)
     if facts.frame_error is not None:
         return Outcome.INVALID_FRAME
-    return _by_code(first.code, {**_SENT, **_SENT_AFTER_REFUSAL} if facts.refused else _SENT)
+    return _by_code(first.code, {**_SENT, **_SENT_AFTER_REFUSAL} if facts.is_refused else _SENT)
 
 
 def _by_code(code: int, outcomes: Mapping[int, Outcome]) -> Outcome:
@@ -359,7 +370,7 @@ def _by_frame_error(error: BaseException) -> Outcome:
 
 def _by_exception(facts: Facts, exception: BaseException) -> tuple[Outcome, BaseException | None]:
     """Judge an exception that left the view before any close frame."""
-    if isinstance(exception, _CANCELLATIONS) and facts.cancelled:
+    if isinstance(exception, _CANCELLATIONS) and facts.is_cancelled:
         up = facts.transport_up
         return Outcome.SERVER_SHUTDOWN if up else Outcome.CONNECTION_LOST, None
     # Before the upgrade aiohttp trips over a lost transport with whatever exception comes.

@@ -12,6 +12,7 @@ So:
   another object at every call. Whatever the application attached meanwhile stays.
 """
 
+import asyncio
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,7 @@ from opentelemetry import baggage, trace
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_ID, Span
 
-from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._spans import SpanProxy, SpanRecorder, span_id
 
 
@@ -208,3 +209,17 @@ class Stay:
             context = outer.context
         attach(context)
         return self._outside._replace(placement=outer)
+
+
+def running_task() -> asyncio.Task[Any] | None:
+    """Return the running task; None outside of any, and in a thread."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody has asked the running task to stop."""
+    task = running_task()
+    return task is not None and task.cancelling() > 0

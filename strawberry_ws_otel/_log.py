@@ -1,7 +1,7 @@
 """The log records of abnormal closes: one for each, unless there is a flood of them.
 
-Strangers can close abnormally as often as they like, and metrics count them all. So each outcome
-has the bound of `_rate`: no flood of clients hides a `server_error`.
+Clients can close abnormally as often as they like, and metrics count them all. So each outcome has
+a bound of its own, `RecordRate`: no flood of clients hides a `server_error`.
 """
 
 import logging
@@ -11,9 +11,9 @@ from typing import Final
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._bounds import present
 from strawberry_ws_otel._close import Fault, Outcome, Verdict
-from strawberry_ws_otel._rate import RecordRate
+from strawberry_ws_otel._fuse import RecordRate
+from strawberry_ws_otel._limits import present
 
 _logger = logging.getLogger(_semconv.SCOPE)
 

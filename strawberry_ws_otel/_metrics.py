@@ -17,9 +17,9 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._bounds import class_name, present
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
-from strawberry_ws_otel._tally import Tally
+from strawberry_ws_otel._counts import Tally
+from strawberry_ws_otel._fuse import FailureLog, Fuse
+from strawberry_ws_otel._limits import class_name, present
 from strawberry_ws_otel._version import __version__
 
 _LONG: Final = (0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400)

@@ -1,7 +1,8 @@
 """The state of one operation, on whatever transport."""
 
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from itertools import islice
 from typing import ClassVar, Final
@@ -11,13 +12,13 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
-from strawberry_ws_otel import _bounds, _semconv
-from strawberry_ws_otel._failsafe import Fuses
+from strawberry_ws_otel import _limits, _semconv
+from strawberry_ws_otel._counts import Results
+from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._protocol import MessageType
+from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder, span_id
-from strawberry_ws_otel._tally import Results
-from strawberry_ws_otel._telemetry import Telemetry
 
 MAX_ERROR_EVENTS: Final = 10
 """Events `graphql.error` of one span."""
@@ -28,7 +29,17 @@ WAITED: Final = 0.01
 Only then is a span given a time at which it started: Elastic's bridge and ddtrace's misread it.
 """
 
-_SUBSCRIPTION: Final = "subscription"
+SUBSCRIPTION: Final = "subscription"
+"""The type of an operation whose results are events."""
+
+_IGNORED: Final = r"(?:[\ufeff\t\n\r ,]|#[^\n\r]*)*+"
+"""The ignored tokens of GraphQL, section 2.1.7."""
+
+_LEADING: Final = re.compile(
+    rf"{_IGNORED}(?:\{{|(?P<type>query|mutation|subscription)\b{_IGNORED}(?P<name>\w+)?)",
+    re.ASCII,
+)
+"""How a document begins whose first definition is an operation, section 2.3."""
 
 Attributes = Mapping[str, AttributeValue | None]
 """Attributes of a span, event or metric; those without a value are left out."""
@@ -39,6 +50,7 @@ class Operation:
 
     __slots__ = (
         "_attributes",
+        "_describe",
         "_error_count",
         "_error_type",
         "_is_ended",
@@ -87,6 +99,8 @@ class Operation:
         self._started = time.monotonic()
         self.span = NOT_STARTED
         self.type: str | None = None
+        self._describe: Callable[[], None] | None = None
+        """What learns the type, if it has only been guessed yet."""
         self.results = Results(message_type)
         """The results that it has delivered."""
         self._error_type: str | None = None
@@ -113,7 +127,7 @@ class Operation:
         name = self.name
         return {
             **(self._attributes or {}),
-            _semconv.OPERATION_NAME: _bounds.bounded(name, _bounds.NAME)
+            _semconv.OPERATION_NAME: _limits.bounded(name, _limits.NAME)
             if isinstance(name, str)
             else None,
             **document_attributes(self.document, captured=self.config.capture_document),
@@ -127,16 +141,27 @@ class Operation:
         if self.span.recording:
             self.span.set(document_attributes(document, captured=self.config.capture_document))
 
+    def expect(self, operation_type: str, describe: Callable[[], None]) -> None:
+        """Take the operation for what its document seems to ask for, until that is parsed.
+
+        Args:
+            operation_type: what the document begins with.
+            describe: learns the type, at the latest as the operation ends.
+        """
+        self._describe = describe
+        if operation_type == SUBSCRIPTION:
+            self._telemetry.metrics.tally.subscribed(self.results)
+
     def describe(self, operation_type: str, name: str | None) -> None:
         """Note what the document turned out to be."""
         if self._is_ended or self.type is not None:
             return
-        self.type = operation_type
-        if self._is_subscription:
-            self._telemetry.metrics.tally.subscribed(self.results)
+        self.type, self._describe = operation_type, None
+        if self._is_subscription != self.results.subscribed:
+            self._telemetry.metrics.tally.subscribed(self.results, really=self._is_subscription)
         if self.span.recording:
             named = name is not None and self.config.name_spans_after_operation
-            bounded_name = None if name is None else _bounds.bounded(name, _bounds.NAME)
+            bounded_name = None if name is None else _limits.bounded(name, _limits.NAME)
             self.span.rename(f"{operation_type} {bounded_name}" if named else operation_type)
             self.span.set(
                 {
@@ -145,6 +170,12 @@ class Operation:
                     **self._described(operation_type),
                 }
             )
+
+    def _learn_type(self) -> None:
+        """Learn the type of an operation that had no result, before it ends."""
+        describe, self._describe = self._describe, None
+        if describe is not None:
+            describe()
 
     def _described(self, _operation_type: str) -> Attributes:
         """Return what else is known once the type is."""
@@ -189,7 +220,7 @@ class Operation:
 
     @property
     def _is_subscription(self) -> bool:
-        return self.type == _SUBSCRIPTION
+        return self.type == SUBSCRIPTION
 
     def finish(
         self,
@@ -206,6 +237,7 @@ class Operation:
         """
         if self._is_ended:
             return
+        self._learn_type()
         self._is_ended = True
         error_type = self._error_type or error_type
         self._telemetry.metrics.tally.ended(self.results)
@@ -250,5 +282,20 @@ def document_attributes(query: object, *, captured: bool) -> Attributes:
     digest = sha256(query.encode("utf-8", "surrogatepass")).hexdigest()
     return {
         _semconv.DOCUMENT_HASH: f"sha256:{digest}",
-        _semconv.DOCUMENT: _bounds.bounded(query, len(query)) if captured else None,
+        _semconv.DOCUMENT: _limits.bounded(query, len(query)) if captured else None,
     }
+
+
+def leading_operation_type(document: object, name: object) -> str | None:
+    """Return the type of the operation that a document begins with, if that is the one asked for.
+
+    A look at the first words: whoever parses the document may find that it is none.
+
+    Args:
+        document: any value.
+        name: of the operation that is asked for; None for the first one.
+    """
+    leading = _LEADING.match(document) if isinstance(document, str) else None
+    if leading is None or (name is not None and name != leading["name"]):
+        return None
+    return leading["type"] or "query"

@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Final, TypeGuard
 
-from strawberry_ws_otel import _bounds
-from strawberry_ws_otel._cancellation import is_being_cancelled, running_task
+from strawberry_ws_otel import _limits
 from strawberry_ws_otel._close import REJECTING_CODES, Verdict
-from strawberry_ws_otel._current import application_context, current
-from strawberry_ws_otel._failsafe import Fuses
+from strawberry_ws_otel._counts import Results
+from strawberry_ws_otel._current import (
+    application_context,
+    current,
+    is_being_cancelled,
+    running_task,
+)
+from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._propagation import ConnectionTrace
 from strawberry_ws_otel._protocol import Meaning, Message, MessageType, Vocabulary
-from strawberry_ws_otel._tally import Results
-from strawberry_ws_otel._telemetry import Telemetry
+from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._ws_operation import EndReason, SocketOperation
 
 _MAX_WAITING: Final = 100
@@ -278,7 +282,7 @@ class Operations:
         if not self._cancelled:
             return
         for operation in self._cancelled:
-            operation.failure = _bounds.exception_type(asyncio.CancelledError())
+            operation.failure = _limits.exception_type(asyncio.CancelledError())
             self._end(operation, EndReason.FAILED)
         self._cancelled.clear()
 
@@ -391,7 +395,7 @@ class Operations:
                 self._cancelled[operation] = None
         elif operation.end_reason is None and not self.dying:
             if error is not None:
-                operation.failure = _bounds.exception_type(error)
+                operation.failure = _limits.exception_type(error)
                 self._end(operation, EndReason.FAILED)
             elif operation.is_completing:
                 self._end(operation, EndReason.COMPLETED)

@@ -17,7 +17,7 @@ from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_ID, SpanContext
 
 from strawberry_ws_otel._config import OTelConfig
 from strawberry_ws_otel._current import joined, placement_of
-from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._spans import SpanRecorder, span_id
 
 _MAX_ENTRIES: Final = 128

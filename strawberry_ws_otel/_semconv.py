@@ -46,7 +46,7 @@ EVENT_WEBSOCKET_ERROR: Final = "websocket.error"
 EVENT_WEBSOCKET_CLOSE: Final = "websocket.close"
 """own: the moment at which the close was decided; once per connection."""
 
-EVENT_WEBSOCKET_CLOSE_REDUNDANT: Final = "websocket.close.redundant"
+EVENT_WEBSOCKET_REDUNDANT_CLOSE: Final = "websocket.redundant_close"
 """own: somebody closed a socket that was closed already."""
 
 EVENT_GRAPHQL_ERROR: Final = "graphql.error"
@@ -61,7 +61,7 @@ SUBPROTOCOL: Final = "websocket.subprotocol"
 """own: the negotiated subprotocol (RFC 6455 1.9)."""
 
 CLOSE_CODE: Final = "websocket.close.code"
-"""own: code of the first close frame (RFC 6455 7.1.5), 1006 when there was none."""
+"""own: code of the first close frame (RFC 6455 7.1.5), else 1006; metrics have named codes only."""
 
 CLOSE_REASON: Final = "websocket.close.reason"
 """own: reason of the first close frame (RFC 6455 7.1.6)."""
@@ -78,10 +78,10 @@ CLOSE_OUTCOME: Final = "websocket.close.outcome"
 CLOSE_FAULT: Final = "websocket.close.fault"
 """own: `client`, `server`, `network`, `unknown` or `none`."""
 
-CLOSE_CODE_SENT: Final = "websocket.close.code.sent"
+CLOSE_SENT_CODE: Final = "websocket.close.sent_code"
 """own: code of the close frame that the server sent."""
 
-CLOSE_CODE_RECEIVED: Final = "websocket.close.code.received"
+CLOSE_RECEIVED_CODE: Final = "websocket.close.received_code"
 """own: code of the close frame that the client sent; 1005 for a frame without one."""
 
 MESSAGES_RECEIVED: Final = "graphql.ws.messages.received"
@@ -90,17 +90,17 @@ MESSAGES_RECEIVED: Final = "graphql.ws.messages.received"
 MESSAGES_SENT: Final = "graphql.ws.messages.sent"
 """own: data messages sent on the connection."""
 
-OPERATIONS: Final = "graphql.ws.operations"
+OPERATION_COUNT: Final = "graphql.ws.operation.count"
 """own: operations begun on the connection."""
 
-OPERATIONS_INTERRUPTED: Final = "graphql.ws.operations.interrupted"
+OPERATION_INTERRUPTED_COUNT: Final = "graphql.ws.operation.interrupted_count"
 """own: operations that were alive when the connection died."""
 
 ACKNOWLEDGED: Final = "graphql.ws.acknowledged"
 """own: whether a `connection_ack` was sent."""
 
-IDLE_TIME: Final = "graphql.ws.idle_time"
-"""own: seconds from the last inbound message to the end of the connection."""
+RECEIVE_IDLE_TIME: Final = "graphql.ws.receive_idle_time"
+"""own: seconds from the client's last data message to the end of the connection."""
 
 PROTOCOL_NAME: Final = "network.protocol.name"
 """OTel: `websocket`."""
@@ -170,7 +170,7 @@ ERROR_MESSAGE: Final = "graphql.error.message"
 """draft: message of a GraphQL error, by `OTelConfig.error_messages`."""
 
 ERROR_PATH: Final = "graphql.error.path"
-"""draft: path of a GraphQL error, `a.0.b`."""
+"""draft: path of a GraphQL error, `a[0].b`."""
 
 ERROR_LOCATIONS: Final = "graphql.error.locations"
 """draft: `line:column`, several joined by `,`."""

@@ -27,9 +27,8 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._bounds import MESSAGE, class_name, present
-from strawberry_ws_otel._config import OTelConfig
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
+from strawberry_ws_otel._fuse import FailureLog, Fuse
+from strawberry_ws_otel._limits import MESSAGE, class_name, present
 from strawberry_ws_otel._protocol import MessageType
 from strawberry_ws_otel._version import __version__
 
@@ -384,15 +383,21 @@ NOT_STARTED: Final = SpanRecorder(INVALID_SPAN, Fuse(), recording=False, first=0
 class Spans:
     """Starts the spans of one configuration."""
 
-    def __init__(self, config: OTelConfig, failures: FailureLog | None = None) -> None:
+    def __init__(
+        self,
+        provider: trace.TracerProvider | None,
+        message_events: int,
+        failures: FailureLog | None = None,
+    ) -> None:
         """Get the tracer.
 
         Args:
-            config: says which provider's, and how messages are thinned.
+            provider: whose; None for the global one.
+            message_events: how many message events of a type are kept before they are thinned.
             failures: where it is logged that there is none.
         """
-        self._first = config.message_events
-        self.provider: object = config.tracer_provider
+        self._first = message_events
+        self.provider: object = provider
         """The provider at the time; the global one may be replaced later."""
         # Kept, since get_tracer is expensive; the API's proxy follows a provider that is set later.
         self._tracer: trace.Tracer = trace.NoOpTracer()
@@ -402,7 +407,7 @@ class Spans:
         self.source = f"the spans of {class_name(self.provider)}"
         """How the log names these spans."""
         with Fuse(failures, self.source):
-            self._tracer = trace.get_tracer(_semconv.SCOPE, __version__, config.tracer_provider)
+            self._tracer = trace.get_tracer(_semconv.SCOPE, __version__, provider)
 
     def start(  # noqa: PLR0913  # what a span starts with
         self,

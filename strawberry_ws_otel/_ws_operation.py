@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context
 
-from strawberry_ws_otel import _bounds, _semconv
+from strawberry_ws_otel import _limits, _semconv
 from strawberry_ws_otel._close import Verdict
 from strawberry_ws_otel._current import Placement, placement_of
-from strawberry_ws_otel._failsafe import Fuses
+from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._operation import (
     MAX_ERROR_EVENTS,
     WAITED,
@@ -23,7 +23,7 @@ from strawberry_ws_otel._operation import (
 )
 from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._protocol import Message, MessageType
-from strawberry_ws_otel._telemetry import Telemetry
+from strawberry_ws_otel._recording import Telemetry
 
 
 class EndReason(StrEnum):
@@ -112,7 +112,7 @@ class SocketOperation(Operation):
         self.id: Hashable = id_
         """The id as it came, a key of the host's; None when nobody asks for it any more."""
         self.connection_id = connection_id
-        self.client_id = _bounds.bounded(id_, _bounds.ID)
+        self.client_id = _limits.bounded(id_, _limits.ID)
         """As it is recorded, and kept."""
         super().__init__(
             telemetry,
@@ -273,6 +273,7 @@ class SocketOperation(Operation):
         """
         if self.end_reason is not None:
             return
+        self._learn_type()
         self.end_reason = reason
         if self._executions > 1 and reason is EndReason.COMPLETED:
             # Those of an execution that the application has given up, and tried again.

@@ -22,9 +22,9 @@ CLOSE_FAULT: Final = "websocket.close.fault"
 
 RECEIVED: Final = "graphql.ws.messages.received"
 SENT: Final = "graphql.ws.messages.sent"
-OPERATIONS: Final = "graphql.ws.operations"
-INTERRUPTED: Final = "graphql.ws.operations.interrupted"
-IDLE_TIME: Final = "graphql.ws.idle_time"
+OPERATIONS: Final = "graphql.ws.operation.count"
+INTERRUPTED: Final = "graphql.ws.operation.interrupted_count"
+RECEIVE_IDLE_TIME: Final = "graphql.ws.receive_idle_time"
 
 OPERATION_NAME: Final = "graphql.operation.name"
 END_REASON: Final = "graphql.ws.operation.end_reason"

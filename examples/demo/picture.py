@@ -59,7 +59,7 @@ def facts(conversation: Conversation) -> Text:
 def counts(conversation: Conversation) -> Text:
     """Say how much was said, and what was still going on at the end."""
     get = conversation.get
-    idle = get(names.IDLE_TIME)
+    idle = get(names.RECEIVE_IDLE_TIME)
     parts = [
         f"received {get(names.RECEIVED) or 0}",
         f"sent {get(names.SENT) or 0}",

@@ -97,6 +97,18 @@ ROWS: Final = {
             + search("websocket.close.outcome", OUTCOME),
         ),
         Panel(
+            "Closes by code",
+            "Ended WebSockets within 5 minutes, with the close code if it has a name.",
+            "short",
+            {
+                f"{label(OUTCOME)} {label('code')}": "sum by "
+                f"({OUTCOME}, code) (job_outcome_code:websocket_server_closes:increase5m{{{JOB}}})"
+            },
+            stacked=True,
+            search="&operation=GraphQL%20WebSocket%20Connection"
+            + search("websocket.close.outcome", OUTCOME),
+        ),
+        Panel(
             "Abnormal closes by fault",
             "Their share of all closes, deploys left out.",
             "percentunit",

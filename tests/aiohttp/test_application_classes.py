@@ -567,7 +567,7 @@ async def test_an_operation_whose_task_the_application_cancels_is_not_live_and_h
     assert operation["attributes"]["graphql.ws.operation.end_reason"] == "failed"
     assert operation["attributes"]["graphql.ws.results"] == 1
     [connection] = recorded(telemetry, CONNECTION)
-    assert connection["attributes"]["graphql.ws.operations.interrupted"] == 0
+    assert connection["attributes"]["graphql.ws.operation.interrupted_count"] == 0
 
 
 async def kicked(host: Host, protocol: str, tasks: list[Any], telemetry: Telemetry) -> None:

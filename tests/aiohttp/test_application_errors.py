@@ -139,7 +139,7 @@ async def test_a_client_whose_message_cannot_be_decoded_takes_its_operations_wit
     assert whole["attributes"]["websocket.close.outcome"] == "invalid_message"
     assert whole["attributes"]["error.type"] == f"{HERE}.DecodeError"
     assert whole["attributes"]["graphql.ws.messages.sent"] == 2 + len(goodbye)
-    assert whole["attributes"]["graphql.ws.operations.interrupted"] == 1
+    assert whole["attributes"]["graphql.ws.operation.interrupted_count"] == 1
     assert greeting == init()
     assert one == operation(
         FOREVER,
@@ -294,7 +294,7 @@ async def test_what_the_host_reads_as_a_message_need_not_be_a_mapping(
 
     await alike(telemetry, decoding(decode), lambda host: subscribes(host, protocol))
     [whole, greeting, one, *_] = recorded(telemetry)
-    assert whole["attributes"]["graphql.ws.operations"] == 1
+    assert whole["attributes"]["graphql.ws.operation.count"] == 1
     assert greeting == init()
     assert one["attributes"]["graphql.ws.operation.end_reason"] == "completed"
     assert_ended(telemetry, library_log, NORMAL)

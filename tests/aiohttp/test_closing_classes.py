@@ -181,7 +181,7 @@ async def test_a_close_after_such_a_one_is_redundant_and_no_more_is_known(
     [connected] = recorded(telemetry, CONNECTION)
     assert [name for name, _ in connected["events"]] == [
         "graphql.ws.connection_init",
-        "websocket.close.redundant",
+        "websocket.redundant_close",
         "websocket.close",
     ]
     assert_ended(telemetry, library_log, verdict)

@@ -1062,13 +1062,36 @@ async def test_an_operation_over_a_websocket_that_nobody_samples_costs_one_span(
 HOOKS = ("on_operation", "on_parse", "on_validate", "on_execute")
 
 
+ONE_TICK = "subscription { ticks(to: 1) }"
+FRAGMENT_FIRST = "fragment Greeting on Query { hello } query Hello { ...Greeting }"
+
+
 @pytest.mark.parametrize(
-    ("sampler", "hooks"),
-    [(ALWAYS_OFF, {"on_validate"}), (ALWAYS_ON, {"on_parse", "on_validate", "on_execute"})],
-    ids=["not sampled", "sampled"],
+    ("document", "sampler", "phase_spans", "hooks"),
+    [
+        (HELLO, ALWAYS_OFF, True, set()),
+        (ONE_TICK, ALWAYS_OFF, True, set()),
+        (FRAGMENT_FIRST, ALWAYS_OFF, True, {"on_validate"}),
+        (HELLO, ALWAYS_ON, False, {"on_validate"}),
+        (ONE_TICK, ALWAYS_ON, True, {"on_parse", "on_validate"}),
+        (HELLO, ALWAYS_ON, True, {"on_parse", "on_validate", "on_execute"}),
+        (FRAGMENT_FIRST, ALWAYS_ON, True, {"on_parse", "on_validate", "on_execute"}),
+    ],
+    ids=[
+        "a query, not sampled",
+        "a subscription, not sampled",
+        "not sampled, and its type is not to be seen",
+        "sampled, without phases",
+        "a subscription, sampled",
+        "a query, sampled",
+        "sampled, and its type is not to be seen",
+    ],
 )
 async def test_an_operation_over_a_websocket_has_the_hooks_that_it_needs(
-    sampler: Sampler, hooks: set[str]
+    document: str,
+    sampler: Sampler,
+    phase_spans: bool,  # noqa: FBT001  # of a row
+    hooks: set[str],
 ) -> None:
     telemetry = Telemetry(sampler=sampler)
     instances: list[SchemaExtension] = []
@@ -1078,9 +1101,10 @@ async def test_an_operation_over_a_websocket_has_the_hooks_that_it_needs(
             super().__init__(*arguments, **options)
             instances.append(self)
 
-    async with hosting(instrumented(telemetry)(schema=make_schema(Hooked))) as host:
+    view = instrumented(telemetry, phase_spans=phase_spans)(schema=make_schema(Hooked))
+    async with hosting(view) as host:
         client = await host.acknowledged()
-        client.json(subscribe(client, "a", HELLO))
+        client.json(subscribe(client, "a", document))
         await client.message("complete")
         await part(client)
 

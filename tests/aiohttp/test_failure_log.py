@@ -9,9 +9,9 @@ import pytest
 from opentelemetry import metrics, trace
 from strawberry.aiohttp.views import GraphQLView
 
-from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, _extension
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
-from strawberry_ws_otel._rate import RECORDS_PER_MINUTE
+from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
+from strawberry_ws_otel._fuse import RECORDS_PER_MINUTE, FailureLog, Fuse
+from strawberry_ws_otel._strawberry import extension as _extension
 from tests.support.broken_api import PIPES, Pipe, PipeError
 from tests.support.clock import Clock
 from tests.support.hosting import hosting, part

@@ -343,7 +343,7 @@ async def test_a_query_over_a_socket_that_got_no_answer_has_failed(
     type_, name = document.split()[:2]
     assert recorded(telemetry, type_) == [operation(document, "failed", name=name, error=error)]
     [whole] = recorded(telemetry, "GraphQL WebSocket Connection")
-    assert whole["attributes"]["graphql.ws.operations.interrupted"] == 0
+    assert whole["attributes"]["graphql.ws.operation.interrupted_count"] == 0
     assert telemetry.metrics()[REQUESTS] == {request(type_, error): 1}
     assert_ended(telemetry, library_log, NORMAL)
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from strawberry_ws_otel._coroutines import StandIn
+from strawberry_ws_otel._strawberry.layers import StandIn
 from tests.support.applications.side_by_side import HANDLER_LEGACY, alike, assert_ended
 from tests.support.broken_api import PipeError
 from tests.support.cases import STRAWBERRY

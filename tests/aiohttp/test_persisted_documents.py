@@ -233,8 +233,8 @@ async def test_such_operations_are_stopped_left_and_rejected_as_others_are(
         ]
     )
     [connected] = recorded(telemetry, CONNECTION)
-    assert connected["attributes"]["graphql.ws.operations"] == 3
-    assert connected["attributes"]["graphql.ws.operations.interrupted"] == 1
+    assert connected["attributes"]["graphql.ws.operation.count"] == 3
+    assert connected["attributes"]["graphql.ws.operation.interrupted_count"] == 1
 
 
 async def test_a_query_without_a_document_is_recorded(telemetry: Telemetry) -> None:
@@ -292,7 +292,7 @@ async def test_such_an_operation_before_the_ack_is_rejected(
     verdict = by_server("unauthorized", 4401, "Unauthorized", echo=4401)
     [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"].items() >= closing(verdict).items()
-    assert connected["attributes"]["graphql.ws.operations"] == 1
+    assert connected["attributes"]["graphql.ws.operation.count"] == 1
     assert operations(telemetry) == unhashed(
         [operation(TICKS, "rejected", protocol=protocol, known=False, error="rejected")]
     )
@@ -410,7 +410,7 @@ async def test_a_document_may_be_registered_after_it_was_asked_for_in_vain(
         [rejected(protocol), ticks(protocol), ticks(protocol, id_="b")]
     )
     [connected] = recorded(telemetry, CONNECTION)
-    assert connected["attributes"]["graphql.ws.operations"] == 3
+    assert connected["attributes"]["graphql.ws.operation.count"] == 3
 
 
 @protocols

@@ -381,7 +381,7 @@ async def test_a_query_of_on_ws_connect_is_below_the_init(
     await both(telemetry, Checking, one_subscription, protocol)
     [connected, first, *rest] = conversation(protocol)
     assert recorded(telemetry) == [connected, first, *policy(INIT), *rest]
-    assert connected["attributes"]["graphql.ws.operations"] == 1
+    assert connected["attributes"]["graphql.ws.operation.count"] == 1
 
 
 @protocols
@@ -398,7 +398,7 @@ async def test_a_query_of_get_context_is_no_operation_of_the_client_s(
     [own] = others(telemetry)
     assert own["attributes"] == policy(INIT)[0]["attributes"]
     [connected] = recorded(telemetry, CONNECTION)
-    assert connected["attributes"]["graphql.ws.operations"] == 1
+    assert connected["attributes"]["graphql.ws.operation.count"] == 1
 
 
 @pytest.mark.parametrize("ask", WAYS)

@@ -114,7 +114,7 @@ async def test_an_operation_that_a_handler_closes_for_is_rejected_whoever_closes
     await both(telemetry, served_by(Closing), talk, protocol, abnormal=1)
     [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"]["websocket.close.outcome"] == outcome
-    assert connected["attributes"]["graphql.ws.operations.interrupted"] == 0
+    assert connected["attributes"]["graphql.ws.operation.interrupted_count"] == 0
     assert operations(telemetry) == [
         operation(TICKS, "rejected", protocol=protocol, known=False, error="rejected")
     ]
@@ -172,7 +172,7 @@ async def test_an_operation_is_rejected_though_another_is_being_begun_meanwhile(
 async def test_an_operation_whose_message_is_handled_again_is_one_operation(
     telemetry: Telemetry, protocol: str
 ) -> None:
-    """The first try to begin it fails, and nobody has told the client of that."""
+    """The first try to begin it fails, and the client has not received an error."""
 
     class Again(Pulling):
         tried = False

@@ -69,7 +69,7 @@ class Sources:
         """Wait until the connection has forgotten whom the client stopped."""
         assert self.connection is not None
         async with asyncio.timeout(10):
-            operations = self.connection.conversation._operations
+            operations = self.connection._operations
             while operations._winding_down:  # noqa: ASYNC110  # there is no event
                 await asyncio.sleep(0)
 

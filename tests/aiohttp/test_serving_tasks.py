@@ -251,8 +251,8 @@ async def test_an_operation_that_is_executed_twice_is_one_operation(
         assert not {name for name in each["attributes"] if name.startswith("graphql.ws.")}
         assert each["attributes"]["websocket.connection.id"] == "c1"
     [connected] = recorded(telemetry, CONNECTION)
-    assert connected["attributes"]["graphql.ws.operations"] == 1
-    assert connected["attributes"]["graphql.ws.operations.interrupted"] == 0
+    assert connected["attributes"]["graphql.ws.operation.count"] == 1
+    assert connected["attributes"]["graphql.ws.operation.interrupted_count"] == 0
     assert telemetry.total(DURATION) == 1
     assert telemetry.total(ACTIVE) == 0
     assert telemetry.total(EVENTS) == results

@@ -184,7 +184,7 @@ async def test_what_is_left_suppressed_on_connect_keeps_operations_from_the_trac
     assert init == expected[1]
     assert connection["links"] == [INIT]
     assert connection["attributes"] == expected[0]["attributes"]
-    assert connection["attributes"]["graphql.ws.operations"] == 2
+    assert connection["attributes"]["graphql.ws.operation.count"] == 2
 
 
 class Polled(View):
@@ -216,7 +216,7 @@ async def test_one_operation_may_be_kept_from_the_trace(
     assert ids(telemetry) == ["0", "2"]
     [connection] = recorded(telemetry, CONNECTION)
     assert connection["links"] == [INIT, "subscription", "subscription 2"]
-    assert connection["attributes"]["graphql.ws.operations"] == 3
+    assert connection["attributes"]["graphql.ws.operation.count"] == 3
     assert [each["parent"] for each in recorded(telemetry, PARSING)] == [
         "subscription",
         "subscription 2",

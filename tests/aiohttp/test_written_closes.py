@@ -49,7 +49,7 @@ from tests.support.schema import STRANGE
 from tests.support.telemetry import Telemetry
 from tests.support.views import View
 
-REDUNDANT: tuple[str, dict[str, Any]] = (_semconv.EVENT_WEBSOCKET_CLOSE_REDUNDANT, {})
+REDUNDANT: tuple[str, dict[str, Any]] = (_semconv.EVENT_WEBSOCKET_REDUNDANT_CLOSE, {})
 ACTIVE = "websocket.server.active_connections"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.benchmarks.arms import ARMS, BOTH, EMPTY, find
 from tests.benchmarks.budgets import BUDGETS
-from tests.benchmarks.figures import MEASURES, exit_status, figures
+from tests.benchmarks.figures import MEASURES, Comparison, exit_status, figures
 from tests.benchmarks.pipes import Tracing
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +24,7 @@ SMALLEST = (
     " --memory --scale --connections 20 --messages 2000 --seconds 1"
 )
 PER_ROUND = {"next", "subscription", "query", "connection"}
+TIMES = "\N{MULTIPLICATION SIGN}"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -135,6 +136,28 @@ def test_a_verdict_is_about_the_budget_of_the_arm(price: float, verdict: str) ->
     assert (figure.verdict, figure.broken) == (verdict, over)
     assert exit_status([figure], check=True) == int(over)
     assert exit_status([figure], check=False) == 0
+
+
+def limits(cell: str) -> list[str]:
+    return re.findall(rf"[+{TIMES}][\d.]+", cell)
+
+
+def test_contributing_states_every_budget() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page.partition("| | ceiling | aim |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    stated = {
+        (ceiling, aim)
+        for row in table.splitlines()
+        for ceiling, aim in zip(*map(limits, row.split("|")[2:4]), strict=True)
+    }
+    ratios = {each.key for each in MEASURES if each.comparison is Comparison.RATIO}
+    assert stated == {
+        tuple(
+            f"{TIMES}{limit:.2f}" if each.measure in ratios else f"+{limit}"
+            for limit in (each.ceiling, each.aim)
+        )
+        for each in BUDGETS
+    }
 
 
 def test_every_budget_is_for_arms_and_a_measure_that_there_are() -> None:

@@ -6,21 +6,28 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 import strawberry_ws_otel
 from strawberry_ws_otel import _semconv
-from tests.support.library import LAYERS, MODULES, PACKAGE, ROOT, imports_of, tree_of
+from tests.support.library import FLOORS, MODULES, PACKAGE, ROOT, imports_of, tree_of
 
-STDLIB_ONLY: Final = {"_protocol", "_close", "_semconv", "_bounds"}
+STDLIB_ONLY: Final = {"_protocol", "_close", "_semconv", "_limits"}
 FORBIDDEN: Final = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.instrumentation")
 
 
 def own_imports_of(module: str) -> set[str]:
     """The modules of the library that a module imports."""
-    return {name.split(".")[1] for name in imports_of(module) if name.startswith(f"{PACKAGE}.")}
+    paths = [
+        name.removeprefix(f"{PACKAGE}.").split(".")
+        for name in imports_of(module)
+        if name.startswith(f"{PACKAGE}.")
+    ]
+    found = {"/".join(path[:length]) for path in paths for length in (1, 2)}
+    return found & set(MODULES)
 
 
 def packages_of(module: str) -> set[str]:
@@ -29,43 +36,40 @@ def packages_of(module: str) -> set[str]:
     return packages - sys.stdlib_module_names - {PACKAGE}
 
 
-def above(module: str) -> set[str]:
-    """The modules of the layers above that of a module."""
-    found: set[str] = set()
-    for layer in LAYERS:
-        if module in layer:
-            return found
-        found.update(layer)
-    raise AssertionError(module)
-
-
 @cache
-def depth(module: str) -> int:
+def floor_of(module: str) -> int:
     """How many modules stand above each other down to this one."""
-    return 1 + max(map(depth, own_imports_of(module)), default=0)
+    return 1 + max(map(floor_of, own_imports_of(module)), default=0)
 
 
-def test_every_module_has_its_layer() -> None:
-    assert set(MODULES) == {path.stem for path in ROOT.glob("*.py")}
-    assert len(MODULES) == sum(map(len, LAYERS))
+def test_the_architecture_in_contributing_is_the_one_that_is_tested() -> None:
+    contributing = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    [section] = re.findall(r"^## Architecture\n(.*?)^## ", contributing, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| (`[_/a-z]+`(?:, `[_/a-z]+`)*) \| .+ \|$", section, re.MULTILINE)
+    documented = [name for row in rows for name in re.findall(r"`(.+?)`", row)]
+    assert sorted(documented) == sorted(name for name in MODULES if not name.endswith("/__init__"))
+
+
+def test_every_module_has_its_row() -> None:
+    found = {path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.py")}
+    assert set(MODULES) == found
+    assert len(MODULES) == sum(map(len, FLOORS))
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_the_packages_of_its_layer(module: str) -> None:
-    assert packages_of(module) == MODULES[module]
+def test_a_module_imports_what_its_row_allows(module: str) -> None:
+    own, packages = MODULES[module]
+    assert own_imports_of(module) == set(own.split())
+    assert packages_of(module) == packages
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_in_one_direction(module: str) -> None:
-    assert own_imports_of(module) <= above(module)
-
-
-def test_there_are_as_many_layers_as_the_longest_chain_of_imports() -> None:
-    assert len(LAYERS) == depth("__init__")
+def test_a_module_stands_above_all_that_it_imports() -> None:
+    floors = {module: number for number, floor in enumerate(FLOORS, 1) for module in floor}
+    assert floors == {module: floor_of(module) for module in MODULES}
 
 
 @pytest.mark.parametrize("module", STDLIB_ONLY)
-def test_the_core_knows_the_standard_library_and_itself(module: str) -> None:
+def test_the_tables_of_the_core_know_the_standard_library_and_each_other(module: str) -> None:
     assert packages_of(module) == set()
     assert own_imports_of(module) <= STDLIB_ONLY
 
@@ -75,16 +79,20 @@ def test_sdk_and_exporters_are_the_choice_of_the_application(module: str) -> Non
     assert not [name for name in imports_of(module) if name.startswith(FORBIDDEN)]
 
 
-def test_only_the_edges_know_the_host() -> None:
-    known = {package: set[str]() for package in ("strawberry", "graphql", "aiohttp")}
+def modules_that_import(package: str) -> set[str]:
+    return {module for module in MODULES if package in packages_of(module)}
+
+
+def test_only_the_edges_know_the_hosts() -> None:
+    assert all(name.startswith("_aiohttp/") for name in modules_that_import("aiohttp"))
+    hosts = modules_that_import("strawberry") | modules_that_import("graphql")
+    assert all(name.startswith(("_strawberry/", "_aiohttp/")) for name in hosts)
+
+
+def test_nothing_of_the_core_or_of_strawberry_s_edge_leads_to_aiohttp() -> None:
     for module in MODULES:
-        for package in packages_of(module) & set(known):
-            known[package].add(module)
-    assert known == {
-        "strawberry": {"_extension", "_handlers", "_adapter", "_view"},
-        "graphql": {"_errors", "_extension"},
-        "aiohttp": {"_transport", "_observer", "_unwatched", "_socket", "_adapter", "_view"},
-    }
+        if not module.startswith("_aiohttp/") and module != "__init__":
+            assert not [name for name in own_imports_of(module) if name.startswith("_aiohttp")]
 
 
 def test_the_door_has_four_names_and_a_version() -> None:
@@ -190,13 +198,13 @@ def test_no_module_changes_what_it_assigned(module: str) -> None:
 
 
 STATELESS: Final = {
-    "_adapter.ADAPTER_LAYER",
-    "_handlers.HANDLER_LAYERS",
+    "_aiohttp/view._PROBE",
     "_propagation._GETTER",
     "_propagation._HEADERS",
     "_protocol._VOCABULARIES",
     "_spans.NOT_STARTED",
-    "_view._PROBE",
+    "_strawberry/adapter.ADAPTER_LAYER",
+    "_strawberry/handlers.HANDLER_LAYERS",
 }
 """What holds objects of our own of which nobody can see a change."""
 

@@ -336,7 +336,7 @@ async def test_times_are_those_that_passed(telemetry: Telemetry, clock: Clock) -
     [slow] = recorded(telemetry, "subscription")
     [whole] = recorded(telemetry, CONNECTION)
     assert slow["attributes"]["graphql.ws.time_to_first_result"] == 0.5
-    assert whole["attributes"]["graphql.ws.idle_time"] == 8.75
+    assert whole["attributes"]["graphql.ws.receive_idle_time"] == 8.75
     [duration] = telemetry.points("graphql.ws.operation.duration")
     [life] = telemetry.points("websocket.server.connection.duration")
     assert (duration.sum, life.sum) == (0.75, 8.75)

@@ -16,13 +16,14 @@ from strawberry_ws_otel import OTelConfig, __version__, _protocol, _semconv
 from strawberry_ws_otel._close import FAULTS, CloseCode, CloseFrame, Facts, verdict
 from strawberry_ws_otel._ws_operation import _FAILURES, EndReason
 from tests.support.instruments import INSTRUMENTS
-from tests.support.library import LAYERS
 from tests.support.schema import Query, Subscription
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NOXFILE = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT: dict[str, Any] = PYPROJECT["project"]
 
 OPERATION_SPANS = {"subscription", "query", "mutation"}
 """What a span is called when the type of its operation is known."""
@@ -224,7 +225,11 @@ def test_the_readme_opens_with_exactly_two_commands() -> None:
 
 def test_each_of_the_two_commands_does_its_own_set_up() -> None:
     for command in commands()[:2]:
-        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+        venv, pip, package, _ = command.split(" && ")
+        assert venv == "python3 -m venv .venv"
+        # Python 3.11 comes with a pip that knows no groups.
+        assert pip == ".venv/bin/pip install --quiet --upgrade pip"
+        assert package.startswith(".venv/bin/pip install --quiet -e . --group ")
 
 
 def test_ci_runs_every_command_of_the_readme() -> None:
@@ -266,11 +271,12 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def lowest_versions() -> dict[str, str]:
-    """The lower bounds of `pyproject.toml`, extras included."""
+    """The lower bounds of `pyproject.toml`, of the package and of what its tests need."""
     requirements = [*PROJECT["dependencies"]]
-    for extra in PROJECT["optional-dependencies"].keys() - {"lint"}:
-        requirements += PROJECT["optional-dependencies"][extra]
-    matches = (re.match(r"([\w-]+)(?:\[\w+\])?>=([\w.]+)", one) for one in requirements)
+    for group in "demo", "operations", "benchmark", "test":
+        requirements += PYPROJECT["dependency-groups"][group]
+    named = (one for one in requirements if isinstance(one, str))
+    matches = (re.match(r"([\w-]+)(?:\[\w+\])?>=([\w.]+)", one) for one in named)
     return {match[1]: match[2] for match in matches if match}
 
 
@@ -288,15 +294,56 @@ def test_the_lowest_versions_are_the_ones_that_ci_tests() -> None:
     for name, version in lowest_versions().items():
         padded = f"{version}.0" if version.count(".") == 1 and "b" not in version else version
         assert tested[name] == padded
-    assert "constraints-lowest.txt" in CI
+    assert "constraints-lowest.txt" in NOXFILE
 
 
-def test_the_changelog_describes_this_version() -> None:
+def test_the_readme_names_the_pythons_that_ci_tests() -> None:
+    [why] = [row[2] for row in rows("Compatibility") if row[0] == "Python"]
+    minors = [
+        int(minor)
+        for minor in re.findall(r":: Python :: 3\.(\d+)", "\n".join(PROJECT["classifiers"]))
+    ]
+    assert minors == list(range(minors[0], minors[-1] + 1))
+    assert f"tested with 3.{minors[0]} to 3.{minors[-1]}," in why
+
+
+def numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
+
+
+def test_a_version_is_released_or_a_development_version_of_the_next() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)[:2] == ["Unreleased", __version__]
+    unreleased, released, *_ = re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)
+    assert unreleased == "Unreleased"
+    version, is_development, _ = __version__.partition(".dev")
+    if is_development:
+        assert numbers(version) > numbers(released)
+    else:
+        assert version == released
 
 
-def test_the_architecture_in_contributing_is_the_one_that_is_tested() -> None:
+def test_a_change_starts_with_what_it_is_about() -> None:
+    unreleased = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")[1]
+    changes = re.findall(r"^- .*", unreleased, re.MULTILINE)
+    assert changes
+    assert [change for change in changes if not change.startswith("- `")] == []
+
+
+def test_ci_runs_every_session_and_contributing_has_it() -> None:
+    sessions = re.findall(r"^@nox\.session.*\ndef (\w+)", NOXFILE, re.MULTILINE)
+    runs = " ".join(re.findall(r'"\$\{nox\[@\]\}" (.*)', CI))
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\| (`_.*?) \|", contributing, re.MULTILINE)
-    assert [set(codes(line)) for line in lines] == [set(layer) for layer in LAYERS]
+    [table] = re.findall(r"^\| session \|.*?\n\n", contributing, re.MULTILINE | re.DOTALL)
+    assert sessions
+    for session in sessions:
+        assert re.search(rf"\b{session}\b", runs)
+        assert re.search(rf"^\| .*`{session}[-\d.]*`.* \|", table, re.MULTILINE)
+
+
+def test_pre_commit_runs_the_commands_of_the_sessions() -> None:
+    config = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    hooks = re.findall(r"entry: (.*)", config)
+    assert hooks == ["ruff check", "ruff format --check", "mypy"]
+    for hook in hooks:
+        arguments = ", ".join(f'"{word}"' for word in hook.split())
+        assert f"session.run({arguments})" in NOXFILE

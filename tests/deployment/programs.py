@@ -22,7 +22,9 @@ PATIENCE = 60
 OURS = "Telemetry failed"
 """What a program prints if the library fails. Tracebacks of the host it may: a result too late."""
 COUNT = "subscription Count { count(to: 1000000) }"
-STRICT = ("-X", "dev", "-W", "error")
+BARE = "ignore:Bare functions are deprecated:DeprecationWarning"
+"""On Python 3.14 and newer, aiohttp takes Strawberry's view for a bare function."""
+STRICT = ("-X", "dev", "-W", "error", "-W", BARE)
 """Lets Python complain: of warnings, of what was left open or unawaited, of slow callbacks."""
 COMPLAINT = re.compile(
     r"(?:^|[ .])\w*Warning: |Task was destroyed"

@@ -10,7 +10,7 @@ from tests.deployment.programs import STRICT, running
 
 BLOCKING = """
 import asyncio
-from strawberry_ws_otel._bounds import utf8_size
+from strawberry_ws_otel._limits import utf8_size
 
 async def block():
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The demo in Jaeger: found by the searches of its menu, and told as it was."""
+"""The demo in Jaeger: found by the searches of its menu, and shown as it was."""
 
 import os
 import subprocess

@@ -26,8 +26,8 @@ CLOSE_ATTRIBUTES = {
     name.CLOSE_CLEAN,
     name.CLOSE_OUTCOME,
     name.CLOSE_FAULT,
-    name.CLOSE_CODE_SENT,
-    name.CLOSE_CODE_RECEIVED,
+    name.CLOSE_SENT_CODE,
+    name.CLOSE_RECEIVED_CODE,
     name.ERROR_TYPE,
     name.HTTP_STATUS_CODE,
 }
@@ -79,8 +79,8 @@ def close_attributes(verdict: Verdict) -> dict[str, Any]:
         CLOSE_CLEAN=verdict.clean,
         CLOSE_OUTCOME=verdict.outcome,
         CLOSE_FAULT=verdict.fault,
-        CLOSE_CODE_SENT=verdict.sent,
-        CLOSE_CODE_RECEIVED=verdict.received,
+        CLOSE_SENT_CODE=verdict.sent,
+        CLOSE_RECEIVED_CODE=verdict.received,
         ERROR_TYPE=verdict.error_type,
         HTTP_STATUS_CODE=verdict.http_status,
     )
@@ -115,10 +115,10 @@ def recorded_connection(span: ReadableSpan) -> dict[str, Any]:
     return {
         "close": {key: attributes[key] for key in CLOSE_ATTRIBUTES & attributes.keys()},
         "status": span.status.status_code.name,
-        "interrupted": attributes.get(name.OPERATIONS_INTERRUPTED, 0),
-        "operations": attributes.get(name.OPERATIONS, 0),
+        "interrupted": attributes.get(name.OPERATION_INTERRUPTED_COUNT, 0),
+        "operations": attributes.get(name.OPERATION_COUNT, 0),
         "close events": events_of(span, name.EVENT_WEBSOCKET_CLOSE),
-        "redundant closes": len(events_of(span, name.EVENT_WEBSOCKET_CLOSE_REDUNDANT)),
+        "redundant closes": len(events_of(span, name.EVENT_WEBSOCKET_REDUNDANT_CLOSE)),
     }
 
 
@@ -275,10 +275,9 @@ def assert_closes(telemetry: Telemetry, *verdicts: Verdict) -> None:
 def expected_duration_attributes(case: Case) -> dict[str, Any]:
     """What the duration of a connection is labelled with."""
     verdict = case.scenario.verdict
-    named = str(verdict.code) if verdict.code in NAMED_CODES else name.OTHER
     return known(
         SUBPROTOCOL=subprotocol(case),
-        CLOSE_CODE=None if verdict.code is None else named,
+        CLOSE_CODE=verdict.code if verdict.code in NAMED_CODES else None,
         CLOSE_INITIATOR=verdict.initiator,
         CLOSE_OUTCOME=verdict.outcome,
         CLOSE_FAULT=verdict.fault,

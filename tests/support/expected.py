@@ -1,6 +1,6 @@
-"""What the library is to tell, whole: spans as plain dicts, beside those that it told.
+"""The spans that a test expects, as plain dicts, and those that were recorded, to compare.
 
-A span is called by its name, in links and as a parent, too; the second of a name in a test is
+A span is called by its name, also in links and as a parent. The second of a name in a test is
 `name 2`. Connections are `c1`, `c2`, ... in the order of their start.
 """
 
@@ -29,7 +29,7 @@ NORMAL = by_client("normal", 1000)
 RESULT = {TRANSPORT: "next", LEGACY: "data"}
 
 
-def span(  # noqa: PLR0913  # all that a span can tell
+def span(  # noqa: PLR0913  # all that a span has
     name: str,
     *,
     kind: str = "SERVER",
@@ -104,13 +104,13 @@ def closing(verdict: Verdict) -> dict[str, Any]:
             "websocket.close.clean": verdict.clean,
             "websocket.close.outcome": verdict.outcome,
             "websocket.close.fault": verdict.fault,
-            "websocket.close.code.sent": verdict.sent,
-            "websocket.close.code.received": verdict.received,
+            "websocket.close.sent_code": verdict.sent,
+            "websocket.close.received_code": verdict.received,
         }
     )
 
 
-def connection(  # noqa: PLR0913  # all that a connection can tell
+def connection(  # noqa: PLR0913  # all that a connection has
     protocol: str | None = TRANSPORT,
     verdict: Verdict = NORMAL,
     *,
@@ -159,10 +159,10 @@ def connection(  # noqa: PLR0913  # all that a connection can tell
             **closing(verdict),
             "graphql.ws.messages.received": messages[0],
             "graphql.ws.messages.sent": messages[1],
-            "graphql.ws.operations": len(operations),
-            "graphql.ws.operations.interrupted": interrupted,
+            "graphql.ws.operation.count": len(operations),
+            "graphql.ws.operation.interrupted_count": interrupted,
             "graphql.ws.acknowledged": acknowledged,
-            "graphql.ws.idle_time": idle,
+            "graphql.ws.receive_idle_time": idle,
             **attributes,
         },
         events=[*events, close_event(verdict)],
@@ -190,7 +190,7 @@ def first_word(document: str) -> str:
     return document.split(maxsplit=1)[0]
 
 
-def operation(  # noqa: PLR0913  # all that an operation can tell
+def operation(  # noqa: PLR0913  # all that an operation has
     document: str,
     reason: str,
     *,
@@ -339,7 +339,7 @@ def _context(each: ReadableSpan) -> SpanContext:
     return context
 
 
-def executed(  # noqa: PLR0913  # all that an operation can tell
+def executed(  # noqa: PLR0913  # all that an operation has
     document: str,
     *,
     span_name: str | None = None,

@@ -1,4 +1,4 @@
-"""A connection without a socket, and short ways to tell it what happens."""
+"""A connection without a socket, and short ways to report to it what happens."""
 
 import contextvars
 from collections.abc import Callable, Mapping
@@ -7,13 +7,11 @@ from typing import Any, Final, TypeVar
 from opentelemetry.context import Context, attach, get_current
 
 from strawberry_ws_otel import OTelConfig
-from strawberry_ws_otel._close import CloseFrame
-from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._conversation import Handling, Running
+from strawberry_ws_otel._close import CloseFrame, HandlerEnd
+from strawberry_ws_otel._connection import Connection, Handling, Request, Running
 from strawberry_ws_otel._current import Current, Stay, current
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
-from strawberry_ws_otel._request import Request
-from strawberry_ws_otel._telemetry import Telemetry as Recording
+from strawberry_ws_otel._recording import Telemetry as Recording
 from strawberry_ws_otel._ws_operation import SocketOperation
 
 QUERY: Final = "subscription N { n }"
@@ -62,8 +60,8 @@ class Served(Request):
     connection: Connection
 
 
-class Talk:
-    """A connection, and short ways to tell it things.
+class FakeConnection:
+    """A connection, and short ways to report to it what happens.
 
     What the host does, it does in the reader's task unless a place is given. That of an operation
     is the task that serves it.
@@ -97,16 +95,16 @@ class Talk:
         self._handling: Handling | None = None
 
     def opens(self, protocol: str | None) -> None:
-        if not self.connection.facts.upgraded:
+        if not self.connection._facts.upgraded:
             self.protocol = protocol or ""
-        self.connection.opened(protocol)
+        self.connection.accepted(protocol)
 
     # --- What is received ----------------------------------------------------------------------
 
     def comes(self, value: Any, size: int = 10) -> None:
         """A message arrives, and is not handled yet."""
-        self.connection.conversation.frame_received(size)
-        self.reader.run(self.connection.conversation.received, value)
+        self.connection.data_received(size)
+        self.reader.run(self.connection.message_received, value)
 
     def hears(self, value: Any, size: int = 10) -> Place:
         """The host is done with the message before, and begins to handle this one.
@@ -120,15 +118,15 @@ class Talk:
 
     def turns_to(self, value: Any) -> Place:
         """The host begins to handle a message that has come before."""
-        conversation = self.connection.conversation
-        self._handling = self.reader.run(conversation.handling, value, self.request)
+        handling = self.connection.message_handling
+        self._handling = self.reader.run(handling, value, self.request)
         return self.reader.task()
 
     def handled(self, error: BaseException | None = None) -> None:
         """The host is done with the message, or trips over it."""
         handling, self._handling = self._handling, None
         if handling is not None:
-            self.reader.run(self.connection.conversation.handled, handling, error)
+            self.reader.run(self.connection.message_handled, handling, error)
 
     def handles(self, value: Any) -> Place:
         place = self.hears(value)
@@ -147,13 +145,13 @@ class Talk:
         (within or self.reader).run(self._sent, message)
 
     def _sent(self, message: Mapping[str, Any]) -> None:
-        self.connection.conversation.traffic.bytes_sent += 20
-        self.connection.conversation.sent(message)
+        self.connection.traffic.bytes_sent += 20
+        self.connection.message_sent(message)
 
     def writes_close(self, code: int, reason: str = "", within: Place | None = None) -> None:
         """The host writes a close frame, in that place."""
         place = within or self.reader
-        place.run(self.connection.closing.frame_sent, CloseFrame(code, reason))
+        place.run(self.connection.close_sent, CloseFrame(code, reason))
 
     # --- Init and operations -------------------------------------------------------------------
 
@@ -170,13 +168,13 @@ class Talk:
 
     def serves(self, place: Place, id_: Any = "a", document: Any = QUERY, name: Any = None) -> None:
         """The task that is to serve an operation begins."""
-        conversation = self.connection.conversation
-        place.running = place.run(conversation.running, id_, document, name, self.request)
+        running = self.connection.operation_running
+        place.running = place.run(running, id_, document, name, self.request)
 
     def served(self, place: Place, error: BaseException | None = None) -> None:
         """That task is done, of itself or by that error; there has to be an event loop."""
         running, place.running = place.running, None
-        place.run(self.connection.conversation.ran, running, error)
+        place.run(self.connection.operation_ran, running, error)
 
     def starts(self, id_: Any = "a", **payload: Any) -> Place:
         """The host begins to serve an operation; return the place of its task."""
@@ -190,14 +188,14 @@ class Talk:
 
     # --- The end -------------------------------------------------------------------------------
 
-    def ends(self, exception: BaseException | None = None) -> None:
-        """The view is done, or fails."""
-        self.reader.run(self.connection.ended, exception)
+    def ends(self, exception: BaseException | None = None, **known: Any) -> None:
+        """The view is done, or fails; `known` is what else an edge knows of that."""
+        self.reader.run(self.connection.ended, HandlerEnd(exception=exception, **known))
         self.reader.run(self._stay.leave)
 
     def is_closed(self, code: int = 1000, reason: str = "") -> None:
         """The client closes, the host answers, and the view is done."""
-        self.connection.closing.frame_received(CloseFrame(code, reason))
+        self.connection.close_received(CloseFrame(code, reason))
         self.writes_close(1000)
         self.ends()
 
@@ -208,7 +206,7 @@ class Talk:
 
     def is_lost(self) -> None:
         """The stream ends without a close frame, and the view is done."""
-        self.connection.closing.stream_ended(None)
+        self.connection.disconnected(None)
         self.ends()
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from enum import Enum
 from typing import Final
 
-from strawberry_ws_otel._failsafe import FailureLog
+from strawberry_ws_otel._fuse import FailureLog, RecordRate, _Minute
 from strawberry_ws_otel._spans import Spans
 from tests.support.log import LIBRARY
 
@@ -23,16 +23,16 @@ def living() -> Counter[str]:
         type(thing).__name__
         for thing in gc.get_objects()
         if type(thing).__module__ in OF_A_CONNECTION
-        # The log of failures and the tracer are a view class's.
-        and not isinstance(thing, Enum | FailureLog | Spans)
+        # The logs and the tracer are a view class's.
+        and not isinstance(thing, Enum | FailureLog | RecordRate | _Minute | Spans)
     )
 
 
 OF_A_CONNECTION: Final = {
     f"{LIBRARY}.{module}"
     for module in (
-        *("_connection", "_conversation", "_closing", "_operation", "_ws_operation"),
-        *("_operations", "_init", "_socket", "_observer", "_adapter", "_transport", "_failsafe"),
-        *("_current", "_propagation", "_request", "_spans"),
+        *("_close", "_connection", "_current", "_fuse", "_operation", "_operations"),
+        *("_propagation", "_spans", "_ws_operation"),
+        *("_aiohttp.view", "_aiohttp.websocket", "_strawberry.adapter", "_strawberry.handlers"),
     )
 }

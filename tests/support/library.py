@@ -1,4 +1,4 @@
-"""The modules of the library: their layers, and what they import."""
+"""The modules of the library: what each may import, and what it imports."""
 
 import ast
 from pathlib import Path
@@ -16,49 +16,106 @@ STRAWBERRY: Final = frozenset({"strawberry"})
 
 AIOHTTP: Final = frozenset({"aiohttp"})
 
-HOST: Final = STRAWBERRY | AIOHTTP
-
-GRAPHQL: Final = OTEL | {"graphql"}
-
-SCHEMA: Final = GRAPHQL | STRAWBERRY
+GRAPHQL: Final = frozenset({"graphql"})
 
 NOTHING: Final = frozenset[str]()
 
-LAYERS: Final[tuple[dict[str, frozenset[str]], ...]] = (
-    # Each module, and the packages beside the standard library that it may import. Within the
-    # library it may import those of the layers above it.
+FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
+    # Each module: what of the library it may import, and which packages beside the standard
+    # library. A module stands above all that it imports.
     {
-        "_version": NOTHING,
-        "_semconv": NOTHING,
-        "_bounds": NOTHING,
-        "_cancellation": NOTHING,
-        "_coroutines": NOTHING,
-        "_transport": AIOHTTP,
+        "_aiohttp/__init__": ("", NOTHING),
+        "_limits": ("", NOTHING),
+        "_semconv": ("", NOTHING),
+        "_strawberry/__init__": ("", NOTHING),
+        "_version": ("", NOTHING),
     },
-    {"_protocol": NOTHING, "_rate": NOTHING, "_close": NOTHING},
-    {"_failsafe": NOTHING, "_config": OTEL, "_log": OTEL, "_tally": NOTHING},
-    {"_layers": NOTHING, "_spans": OTEL, "_metrics": OTEL, "_errors": GRAPHQL},
-    {"_current": OTEL, "_telemetry": OTEL},
-    {"_propagation": OTEL, "_request": NOTHING},
-    {"_operation": OTEL},
-    {"_ws_operation": OTEL, "_init": NOTHING},
-    {"_operations": NOTHING},
-    {"_conversation": OTEL},
-    {"_closing": NOTHING},
-    {"_connection": OTEL},
-    {"_observer": AIOHTTP, "_handlers": STRAWBERRY},
-    {"_unwatched": AIOHTTP, "_extension": SCHEMA},
-    {"_socket": AIOHTTP},
-    {"_adapter": HOST},
-    {"_view": HOST | OTEL},
-    {"__init__": NOTHING},
+    {
+        "_close": ("_limits", NOTHING),
+        "_fuse": ("_limits _semconv", NOTHING),
+        "_protocol": ("_semconv", NOTHING),
+    },
+    {
+        "_config": ("_close", OTEL),
+        "_counts": ("_close _protocol _semconv", NOTHING),
+        "_log": ("_close _fuse _limits _semconv", OTEL),
+        "_spans": ("_fuse _limits _protocol _semconv _version", OTEL),
+        "_strawberry/layers": ("_fuse", NOTHING),
+    },
+    {
+        "_current": ("_fuse _spans", OTEL),
+        "_metrics": ("_counts _fuse _limits _semconv _version", OTEL),
+        "_strawberry/errors": ("_config _limits _semconv", GRAPHQL | OTEL),
+    },
+    {
+        "_propagation": ("_config _current _fuse _spans", OTEL),
+        "_recording": ("_config _fuse _log _metrics _spans", OTEL),
+    },
+    {
+        "_operation": (
+            ("_counts _fuse _limits _propagation _protocol _recording _semconv _spans"),
+            OTEL,
+        ),
+    },
+    {
+        "_ws_operation": (
+            ("_close _current _fuse _limits _operation _propagation _protocol _recording _semconv"),
+            OTEL,
+        ),
+    },
+    {
+        "_operations": (
+            (
+                "_close _counts _current _fuse _limits _propagation _protocol "
+                "_recording _ws_operation"
+            ),
+            NOTHING,
+        ),
+    },
+    {
+        "_connection": (
+            (
+                "_close _counts _current _fuse _limits _operation _operations "
+                "_propagation _protocol _recording _semconv _spans _ws_operation"
+            ),
+            OTEL,
+        ),
+    },
+    {
+        "_aiohttp/websocket": ("_close _connection _current _limits _strawberry/layers", AIOHTTP),
+        "_strawberry/adapter": ("_connection _fuse _strawberry/layers", STRAWBERRY),
+        "_strawberry/extension": (
+            (
+                "_config _connection _current _fuse _limits _operation _operations "
+                "_propagation _recording _semconv _spans _strawberry/errors"
+            ),
+            GRAPHQL | OTEL | STRAWBERRY,
+        ),
+        "_strawberry/handlers": ("_connection _current _strawberry/layers", STRAWBERRY),
+    },
+    {
+        "_aiohttp/view": (
+            (
+                "_aiohttp/websocket _close _config _connection _current _fuse _limits "
+                "_log _recording _semconv _strawberry/adapter _strawberry/handlers "
+                "_strawberry/layers"
+            ),
+            AIOHTTP | OTEL | STRAWBERRY,
+        ),
+    },
+    {
+        "__init__": (
+            ("_aiohttp/view _config _connection _strawberry/extension _version"),
+            NOTHING,
+        ),
+    },
 )
 
-MODULES: Final = {name: packages for layer in LAYERS for name, packages in layer.items()}
+MODULES: Final = {name: row for floor in FLOORS for name, row in floor.items()}
 
 
 def tree_of(module: str) -> ast.Module:
-    return ast.parse((ROOT / f"{module}.py").read_text())
+    return ast.parse((ROOT / f"{module}.py").read_text(encoding="utf-8"))
 
 
 def imports_of(module: str) -> set[str]:

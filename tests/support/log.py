@@ -25,7 +25,7 @@ class LogKeeper(logging.Handler):
 
 def is_internal(record: logging.LogRecord) -> bool:
     """Whether a record says that the library itself failed."""
-    return record.module == "_failsafe" and record.funcName != "warn_once"
+    return record.module == "_fuse" and record.funcName != "warn_once"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Short ways to count what is alive."""
 
-from strawberry_ws_otel._tally import Results, Tally, Traffic
+from strawberry_ws_otel._counts import Results, Tally, Traffic
 
 
 def opened(tally: Tally, subprotocol: str | None) -> Traffic:

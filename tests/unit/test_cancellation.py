@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from strawberry_ws_otel._cancellation import CancellationWatch
+from strawberry_ws_otel._strawberry.layers import CancellationWatch
 from tests.support.event_loop import Run
 
 Body = Callable[[], Coroutine[Any, Any, Any]]

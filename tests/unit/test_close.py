@@ -21,7 +21,6 @@ from strawberry_ws_otel._close import (
     Fault,
     Initiator,
     Outcome,
-    Report,
     Verdict,
     outcomes_of,
     verdict,
@@ -275,7 +274,7 @@ ROWS = [
     *server_closes(Outcome.INVALID_FRAME, 1002),
     # invalid_message
     *server_closes(Outcome.INVALID_MESSAGE, 4400),
-    *server_closes(Outcome.INVALID_MESSAGE, 1000, refused=True),
+    *server_closes(Outcome.INVALID_MESSAGE, 1000, is_refused=True),
     without_frame(
         "a malformed message makes the view raise",
         Outcome.INVALID_MESSAGE,
@@ -287,8 +286,8 @@ ROWS = [
     *server_closes(Outcome.INIT_TIMEOUT, 4408),
     *server_closes(Outcome.UNAUTHORIZED, 4401),
     *server_closes(Outcome.FORBIDDEN, 4403),
-    *server_closes(Outcome.FORBIDDEN, 1011, refused=True),
-    *server_closes(Outcome.FORBIDDEN, 4403, refused=True),
+    *server_closes(Outcome.FORBIDDEN, 1011, is_refused=True),
+    *server_closes(Outcome.FORBIDDEN, 4403, is_refused=True),
     *server_closes(Outcome.SUBPROTOCOL_REJECTED, 4406),
     *server_closes(Outcome.DUPLICATE_OPERATION, 4409),
     *server_closes(Outcome.DUPLICATE_INIT, 4429),
@@ -338,7 +337,7 @@ ROWS = [
         1000,
     ),
     *server_closes(Outcome.SERVER_ERROR, 1011, 4500),
-    *server_closes(Outcome.SERVER_ERROR, 4500, refused=True),
+    *server_closes(Outcome.SERVER_ERROR, 4500, is_refused=True),
     without_frame(
         "an exception leaves the view", Outcome.SERVER_ERROR, "KeyError", exception=KeyError()
     ),
@@ -347,7 +346,7 @@ ROWS = [
         Outcome.SERVER_ERROR,
         "asyncio.exceptions.CancelledError",
         exception=asyncio.CancelledError(),
-        cancelled=False,
+        is_cancelled=False,
     ),
     without_frame(
         "a connection of the application's own is lost",
@@ -430,20 +429,23 @@ def test_what_is_abnormal_has_a_fault_and_a_class(row: Row) -> None:
 
 
 @pytest.mark.parametrize("code", CloseCode)
-def test_a_named_code_labels_metrics(code: CloseCode) -> None:
-    assert verdict(from_client(code)).code_label == str(code.value)
+def test_metrics_carry_a_named_code(code: CloseCode) -> None:
+    assert verdict(from_client(code)).named_code == code.value
 
 
 @pytest.mark.parametrize("code", [-1, 0, 999, 1004, 1016, 2999, 3000, 4100, 4999, 5000, 65535])
-def test_a_code_without_a_name_is_one_of_the_others(code: int) -> None:
-    assert verdict(from_client(code)).code_label == "_OTHER"
+def test_metrics_carry_no_code_without_a_name_and_the_outcome_says_whose_it_is(code: int) -> None:
+    judged = verdict(from_client(code))
+    application = 3000 <= code < 5000
+    assert judged.named_code is None
+    assert judged.outcome == (Outcome.APPLICATION_CODE if application else Outcome.OTHER)
 
 
-def test_without_an_upgrade_there_is_no_code_to_label_with() -> None:
-    assert verdict(Facts(status=403)).code_label is None
+def test_without_an_upgrade_metrics_carry_no_code() -> None:
+    assert verdict(Facts(status=403)).named_code is None
 
 
-def test_the_codes_that_may_label_are_few() -> None:
+def test_the_codes_that_metrics_carry_are_few() -> None:
     assert frozenset(CloseCode) == NAMED_CODES
     assert len(NAMED_CODES) < 40
 
@@ -474,33 +476,25 @@ def test_the_first_frame_of_each_side_counts() -> None:
     assert (facts.received, facts.sent) == (CloseFrame(1000, "a"), CloseFrame(1000, "a"))
 
 
-REPORTS = {
-    Report(1000, None): Outcome.NORMAL,
-    Report(1001, None): Outcome.NORMAL,
-    Report(1005, None): Outcome.NORMAL,
-    Report(1011, None): Outcome.OTHER,
-    Report(4401, None): Outcome.OTHER,
-    Report(4999, None): Outcome.OTHER,
-    Report(None, None): Outcome.OTHER,
-    Report(None, TimeoutError()): Outcome.OTHER,
-}
-
-
-@pytest.mark.parametrize(("report", "outcome"), REPORTS.items(), ids=repr)
-def test_of_a_close_that_nobody_watched_only_an_ordinary_code_is_judged(
-    report: Report, outcome: Outcome
-) -> None:
+@pytest.mark.parametrize("error", [None, TimeoutError(), ConnectionResetError()])
+def test_of_a_close_that_nobody_saw_nothing_is_known(error: Exception | None) -> None:
     facts = upgraded()
-    facts.reported(report)
-    judged = verdict(facts)
-    assert (judged.outcome, judged.code) == (outcome, report.code)
-    assert (judged.initiator, judged.clean) == (Initiator.UNKNOWN, False)
+    facts.unobserved(error)
+    assert verdict(facts) == Verdict(
+        outcome=Outcome.OTHER,
+        fault=Fault.UNKNOWN,
+        initiator=Initiator.UNKNOWN,
+        clean=False,
+        code=None,
+        reason="",
+        error_type="other" if error is None else type(error).__name__,
+    )
 
 
-def test_a_report_says_nothing_where_a_close_frame_is_known() -> None:
+def test_a_close_that_nobody_saw_changes_nothing_where_a_close_frame_is_known() -> None:
     facts = from_server(4401)
     before = verdict(facts)
-    facts.reported(Report(4999, TimeoutError()))
+    facts.unobserved(TimeoutError())
     assert verdict(facts) == before
 
 
@@ -571,9 +565,9 @@ others = st.builds(
     lost=st.booleans(),
     exception=exceptions,
     malformed=st.booleans(),
-    cancelled=st.booleans(),
+    is_cancelled=st.booleans(),
     transport_up=st.booleans(),
-    refused=st.booleans(),
+    is_refused=st.booleans(),
 )
 
 
@@ -620,13 +614,13 @@ def test_the_outcome_is_one_of_those_that_its_code_can_have(facts: Facts) -> Non
 
 @PROPERTY
 @given(facts=any_facts())
-def test_the_label_of_any_code_is_bounded(facts: Facts) -> None:
-    assert verdict(facts).code_label in {None, "_OTHER", *(str(int(code)) for code in CloseCode)}
+def test_metrics_carry_a_named_code_or_none(facts: Facts) -> None:
+    assert verdict(facts).named_code in {None, *CloseCode}
 
 
 def has_a_cause_in_the_server(facts: Facts) -> bool:
     """Whether anything that happened can only be the server's own doing."""
-    cancelled = facts.cancelled and isinstance(facts.exception, CANCELLATIONS)
+    cancelled = facts.is_cancelled and isinstance(facts.exception, CANCELLATIONS)
     raised = facts.exception is not None and not cancelled
     closed = facts.sent is not None and facts.sent.code in {1011, 4500}
     failed = facts.dropped is not None or (raised and not facts.malformed)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -17,10 +16,12 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from strawberry_ws_otel import OTelConfig, _connection, connection_span
 from strawberry_ws_otel._close import CloseFrame
-from strawberry_ws_otel._connection import connection_of, current_connection
+from strawberry_ws_otel._connection import current_connection, current_request
+from strawberry_ws_otel._current import Current, Stay
+from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
-from strawberry_ws_otel._telemetry import Telemetry as Recording
+from strawberry_ws_otel._recording import Telemetry as Recording
 from tests.support.broken_api import PIPES
 from tests.support.clock import Clock, stop_clock
 from tests.support.fake_connection import (
@@ -29,8 +30,8 @@ from tests.support.fake_connection import (
     RESULT,
     START,
     STOP,
+    FakeConnection,
     Place,
-    Talk,
     operation_in,
 )
 from tests.support.garbage import living
@@ -41,7 +42,7 @@ from tests.support.views import config
 ID = "0123456789abcdef"
 TRACEPARENT = f"00-{0xABC:032x}-{0xDEF:016x}-01"
 
-Tell = Callable[["Talk"], object]
+Tell = Callable[["FakeConnection"], object]
 
 
 @pytest.fixture
@@ -50,8 +51,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return stop_clock(monkeypatch)
 
 
-def connect(telemetry: Telemetry, protocol: str | None, **options: Any) -> Talk:
-    talk = Talk(config(telemetry, **options))
+def connect(telemetry: Telemetry, protocol: str | None, **options: Any) -> FakeConnection:
+    talk = FakeConnection(config(telemetry, **options))
     talk.opens(protocol)
     return talk
 
@@ -108,7 +109,7 @@ def described(id_: str, reason: str, **attributes: Any) -> dict[str, Any]:
     }
 
 
-def converse(talk: Talk, clock: Clock) -> None:
+def converse(talk: FakeConnection, clock: Clock) -> None:
     """A conversation of `graphql-transport-ws`, from the init to the close."""
     talk.greets()
     talk.handles({"type": "ping", "payload": {}})
@@ -152,14 +153,14 @@ def test_a_conversation_of_graphql_transport_ws_is_recorded_completely(
                 **CLOSED_BY_CLIENT,
                 "websocket.close.clean": True,
                 "websocket.close.fault": "none",
-                "websocket.close.code.sent": 1000,
-                "websocket.close.code.received": 1001,
+                "websocket.close.sent_code": 1000,
+                "websocket.close.received_code": 1001,
                 "graphql.ws.messages.received": 5,
                 "graphql.ws.messages.sent": 5,
-                "graphql.ws.operations": 2,
-                "graphql.ws.operations.interrupted": 0,
+                "graphql.ws.operation.count": 2,
+                "graphql.ws.operation.interrupted_count": 0,
                 "graphql.ws.acknowledged": True,
-                "graphql.ws.idle_time": 3.0,
+                "graphql.ws.receive_idle_time": 3.0,
             },
             events=[
                 hears("connection_init"),
@@ -196,7 +197,7 @@ def test_a_conversation_of_graphql_transport_ws_is_recorded_completely(
     ]
 
 
-def converse_in_legacy(talk: Talk, clock: Clock) -> None:
+def converse_in_legacy(talk: FakeConnection, clock: Clock) -> None:
     """A conversation of `graphql-ws`, up to a close by the server that nobody answers."""
     talk.greets()
     talk.says("ka")
@@ -237,13 +238,13 @@ def test_a_conversation_of_graphql_ws_is_recorded_completely(
                 **BROKEN_BY_SERVER,
                 "websocket.close.clean": False,
                 "websocket.close.fault": "server",
-                "websocket.close.code.sent": 1011,
+                "websocket.close.sent_code": 1011,
                 "graphql.ws.messages.received": 3,
                 "graphql.ws.messages.sent": 5,
-                "graphql.ws.operations": 2,
-                "graphql.ws.operations.interrupted": 1,
+                "graphql.ws.operation.count": 2,
+                "graphql.ws.operation.interrupted_count": 1,
                 "graphql.ws.acknowledged": True,
-                "graphql.ws.idle_time": 2.0,
+                "graphql.ws.receive_idle_time": 2.0,
                 "error.type": "server_error",
             },
             events=[
@@ -318,7 +319,7 @@ def test_a_conversation_is_counted_whole(telemetry: Telemetry, clock: Clock) -> 
             labels(
                 {
                     **protocol,
-                    "websocket.close.code": "1001",
+                    "websocket.close.code": 1001,
                     "websocket.close.initiator": "client",
                     "websocket.close.outcome": "normal",
                     "websocket.close.fault": "none",
@@ -366,62 +367,62 @@ def test_durations_are_those_of_the_clock(telemetry: Telemetry, clock: Clock) ->
 # --- Every way in which an operation ends ----------------------------------------------------
 
 
-def completes(talk: Talk) -> None:
+def completes(talk: FakeConnection) -> None:
     task = talk.starts()
     talk.says("complete", id="a", within=task)
     talk.served(task)
 
 
-def completes_as_the_client_leaves(talk: Talk) -> None:
+def completes_as_the_client_leaves(talk: FakeConnection) -> None:
     """The client has read the last message before the host is done with the operation."""
     task = talk.starts()
     talk.says("complete", id="a", within=task)
 
 
-def completes_by_another_task(talk: Talk) -> None:
+def completes_by_another_task(talk: FakeConnection) -> None:
     talk.served(talk.starts())
     talk.says("complete", id="a")
 
 
-def is_stopped(talk: Talk) -> None:
+def is_stopped(talk: FakeConnection) -> None:
     talk.starts()
     talk.handles({"type": STOP[talk.protocol], "id": "a"})
 
 
-def is_stopped_and_says_so(talk: Talk) -> None:
+def is_stopped_and_says_so(talk: FakeConnection) -> None:
     task = talk.starts()
     talk.handles({"type": STOP[talk.protocol], "id": "a"})
     talk.says("complete", id="a", within=task)
     talk.served(task, asyncio.CancelledError())
 
 
-def is_limited_and_the_host_closes(talk: Talk) -> None:
+def is_limited_and_the_host_closes(talk: FakeConnection) -> None:
     talk.begins()
     talk.says("error", id="a")
     talk.writes_close(4401)
     talk.handled()
 
 
-def errs(talk: Talk) -> None:
+def errs(talk: FakeConnection) -> None:
     talk.starts()
     talk.says("error", id="a")
 
 
-def errs_at_once(talk: Talk) -> None:
+def errs_at_once(talk: FakeConnection) -> None:
     task = talk.begins()
     talk.serves(task)
     talk.says("error", id="a", within=task)
     talk.handled()
 
 
-def is_limited(talk: Talk) -> None:
+def is_limited(talk: FakeConnection) -> None:
     talk.begins()
     talk.says("error", id="a")
     talk.handled()
 
 
 def is_refused(code: int) -> Tell:
-    def tell(talk: Talk) -> None:
+    def tell(talk: FakeConnection) -> None:
         talk.begins()
         talk.writes_close(code)
         talk.handled()
@@ -430,7 +431,7 @@ def is_refused(code: int) -> Tell:
 
 
 def is_closed_by_itself(code: int) -> Tell:
-    def tell(talk: Talk) -> None:
+    def tell(talk: FakeConnection) -> None:
         task = talk.begins()
         talk.serves(task)
         talk.writes_close(code, within=task)
@@ -439,20 +440,20 @@ def is_closed_by_itself(code: int) -> Tell:
     return tell
 
 
-def fails(talk: Talk) -> None:
+def fails(talk: FakeConnection) -> None:
     task = talk.starts()
     talk.says("complete", id="a", within=task)
     talk.served(task, KeyError("n"))
 
 
-def cannot_be_sent(talk: Talk) -> None:
+def cannot_be_sent(talk: FakeConnection) -> None:
     talk.starts()
-    talk.connection.conversation.not_sent({"type": "next", "id": "a"}, OverflowError())
+    talk.connection.message_failed({"type": "next", "id": "a"}, OverflowError())
     talk.says("error", id="a")
 
 
 def loses_its_task(error: BaseException, *, after: Tell = lambda talk: None) -> Tell:
-    def tell(talk: Talk) -> None:
+    def tell(talk: FakeConnection) -> None:
         task = talk.starts()
         after(talk)
         talk.served(task, error)
@@ -460,16 +461,16 @@ def loses_its_task(error: BaseException, *, after: Tell = lambda talk: None) -> 
     return tell
 
 
-def is_cancelled_by_the_application(talk: Talk) -> None:
+def is_cancelled_by_the_application(talk: FakeConnection) -> None:
     loses_its_task(asyncio.CancelledError())(talk)
     talk.handles({"type": "connection_init"})
 
 
-def lives_on(talk: Talk) -> None:
+def lives_on(talk: FakeConnection) -> None:
     talk.starts()
 
 
-def cleans_up(talk: Talk) -> None:
+def cleans_up(talk: FakeConnection) -> None:
     task = talk.starts()
     talk.says("complete", id="a", within=task)
     talk.served(task, asyncio.CancelledError())
@@ -508,14 +509,14 @@ ENDS: dict[str, tuple[Tell, str, str | None]] = {
         "asyncio.exceptions.CancelledError",
     ),
     "its task dies with the socket": (
-        loses_its_task(KeyError("n"), after=lambda talk: talk.connection.closing.send_failed()),
+        loses_its_task(KeyError("n"), after=lambda talk: talk.connection.write_failed()),
         "connection_closed",
         None,
     ),
     "its task dies after the client has closed": (
         loses_its_task(
             KeyError("n"),
-            after=lambda talk: talk.connection.closing.frame_received(CloseFrame(1000)),
+            after=lambda talk: talk.connection.close_received(CloseFrame(1000)),
         ),
         "connection_closed",
         None,
@@ -526,9 +527,7 @@ ENDS: dict[str, tuple[Tell, str, str | None]] = {
         None,
     ),
     "its task dies after the end of the stream": (
-        loses_its_task(
-            KeyError("n"), after=lambda talk: talk.connection.closing.stream_ended(None)
-        ),
+        loses_its_task(KeyError("n"), after=lambda talk: talk.connection.disconnected(None)),
         "connection_closed",
         None,
     ),
@@ -758,7 +757,7 @@ def test_a_second_init_is_only_an_event(telemetry: Telemetry) -> None:
 def refuses(code: int) -> Tell:
     """As the legacy handler does, which says so first."""
 
-    def tell(talk: Talk) -> None:
+    def tell(talk: FakeConnection) -> None:
         talk.says("connection_error")
         talk.closes(code)
 
@@ -775,7 +774,7 @@ REFUSALS: dict[str, tuple[str, Tell, str]] = {
         lambda talk: talk.ends(KeyError("user")),
         "KeyError",
     ),
-    "the client is lost": (GRAPHQL_WS, Talk.is_lost, "connection_lost"),
+    "the client is lost": (GRAPHQL_WS, FakeConnection.is_lost, "connection_lost"),
 }
 
 
@@ -834,7 +833,7 @@ def test_the_close_is_recorded_once_at_the_moment_it_was_decided(telemetry: Tele
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     talk.writes_close(4400, "bad")
     talk.writes_close(1011, "worse")
-    talk.connection.closing.stream_ended(None)
+    talk.connection.disconnected(None)
     talk.is_closed(1000)
     assert close_of(telemetry) == {
         "websocket.close.code": 4400,
@@ -845,16 +844,15 @@ def test_the_close_is_recorded_once_at_the_moment_it_was_decided(telemetry: Tele
 
 
 def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
-    talk = Talk(config(telemetry))
-    talk.connection.facts.status = 403
-    talk.ends()
+    talk = FakeConnection(config(telemetry))
+    talk.ends(status=403)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert not span.events
     attributes = attributes_of(span)
     assert attributes["http.response.status_code"] == 403
     assert attributes["websocket.close.outcome"] == "handshake_rejected"
     assert attributes.keys().isdisjoint(
-        {"websocket.close.code", "websocket.subprotocol", "graphql.ws.idle_time"}
+        {"websocket.close.code", "websocket.subprotocol", "graphql.ws.receive_idle_time"}
     )
     assert "websocket.server.active_connections" not in telemetry.metrics()
     assert telemetry.total("websocket.server.closes") == 1
@@ -862,11 +860,11 @@ def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
 
 def test_a_redundant_close_is_an_event_and_nothing_else(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.connection.closing.frame_received(CloseFrame(1000))
-    talk.connection.closing.redundant()
+    talk.connection.close_received(CloseFrame(1000))
+    talk.connection.close_redundant()
     talk.ends()
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
-    assert events_of(span, "websocket.close.redundant") == [{}]
+    assert events_of(span, "websocket.redundant_close") == [{}]
     assert attributes_of(span)["websocket.close.outcome"] == "normal"
 
 
@@ -904,7 +902,7 @@ def test_an_error_frame_is_an_event_a_count_and_a_verdict(
     error: Exception, code: int | None, telemetry: Telemetry
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.connection.closing.frame_failed(error, CloseFrame(1009))
+    talk.connection.error_received(error, CloseFrame(1009))
     talk.ends()
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     name = attributes_of(span)["error.type"]
@@ -926,7 +924,7 @@ def test_an_error_frame_after_a_close_frame_does_not_change_the_verdict(
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.writes_close(4400)
-    talk.connection.closing.frame_failed(ConnectionResetError(), None)
+    talk.connection.error_received(ConnectionResetError(), None)
     talk.ends()
     assert close_of(telemetry)["websocket.close.outcome"] == "invalid_message"
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
@@ -948,18 +946,18 @@ def test_a_timeout_before_any_close_frame_is_a_missed_pong(
     talk = connect(telemetry, GRAPHQL_WS)
     if closed_before:
         talk.writes_close(1000)
-    talk.connection.closing.stream_ended(error)
+    talk.connection.disconnected(error)
     talk.ends()
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert attributes_of(span)["websocket.close.outcome"] == outcome
 
 
-Trip = Callable[[Talk, BaseException], BaseException]
+Trip = Callable[[FakeConnection, BaseException], BaseException]
 """Ends a connection with an exception; returns the one that leaves the view."""
 
 
 def trips_over(value: Any) -> Trip:
-    def trip(talk: Talk, error: BaseException) -> BaseException:
+    def trip(talk: FakeConnection, error: BaseException) -> BaseException:
         talk.hears(value)
         talk.handled(error)
         return error
@@ -970,29 +968,23 @@ def trips_over(value: Any) -> Trip:
 def trips_unheard_over(value: Any) -> Trip:
     """The handler is one that nobody sees handle a message."""
 
-    def trip(talk: Talk, error: BaseException) -> BaseException:
+    def trip(talk: FakeConnection, error: BaseException) -> BaseException:
         talk.comes(value)
         return error
 
     return trip
 
 
-def reads_in_vain(talk: Talk, error: BaseException) -> BaseException:
-    talk.connection.conversation.frame_received(9)
-    talk.connection.conversation.reading_failed(error)
+def reads_in_vain(talk: FakeConnection, error: BaseException) -> BaseException:
+    talk.connection.data_received(9)
+    talk.connection.message_unreadable(error)
     return error
-
-
-def gives_up_reading(talk: Talk, error: BaseException) -> BaseException:
-    """As an application does whose decoder was cancelled: nobody has cancelled the handler."""
-    talk.connection.facts.cancelled = False
-    return reads_in_vain(talk, error)
 
 
 def reads_in_vain_and_raises(make: Callable[[BaseException], BaseException]) -> Trip:
     """What leaves the view is made of what reading raised."""
 
-    def trip(talk: Talk, error: BaseException) -> BaseException:
+    def trip(talk: FakeConnection, error: BaseException) -> BaseException:
         return make(reads_in_vain(talk, error))
 
     return trip
@@ -1023,26 +1015,26 @@ def grouped(error: BaseException) -> BaseException:
 
 
 def is_done_with(value: Any) -> Trip:
-    def trip(talk: Talk, error: BaseException) -> BaseException:
+    def trip(talk: FakeConnection, error: BaseException) -> BaseException:
         talk.handles(value)
         return error
 
     return trip
 
 
-def goes_on_after_reading_in_vain(talk: Talk, error: BaseException) -> BaseException:
+def goes_on_after_reading_in_vain(talk: FakeConnection, error: BaseException) -> BaseException:
     reads_in_vain(talk, error)
     talk.handles({"type": "connection_init"})
     return error
 
 
-def asks_for_no_frame(talk: Talk, error: BaseException) -> BaseException:
-    talk.connection.conversation.reading_failed(error)
+def asks_for_no_frame(talk: FakeConnection, error: BaseException) -> BaseException:
+    talk.connection.message_unreadable(error)
     return error
 
 
-def raises_while_a_frame_waits(talk: Talk, error: BaseException) -> BaseException:
-    talk.connection.conversation.frame_received(9)
+def raises_while_a_frame_waits(talk: FakeConnection, error: BaseException) -> BaseException:
+    talk.connection.data_received(9)
     return error
 
 
@@ -1073,7 +1065,7 @@ BLAME: dict[str, tuple[Trip, BaseException, str]] = {
     "cannot read a frame that is too deep": (reads_in_vain, RecursionError(), CLIENT),
     "cannot read a frame by means of its own": (reads_in_vain, KeyError(), CLIENT),
     "gives up reading by a cancellation of its own": (
-        gives_up_reading,
+        reads_in_vain,
         asyncio.CancelledError(),
         CLIENT,
     ),
@@ -1105,7 +1097,8 @@ async def test_an_exception_is_the_clients_fault_if_what_it_sent_has_raised_it(
     trip, error, outcome = BLAME[what]
     talk = connect(telemetry, GRAPHQL_WS)
     left = trip(talk, error)
-    talk.ends(left)
+    # Nobody has cancelled the handler.
+    talk.ends(left, is_cancelled=False)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     attributes = attributes_of(span)
     assert attributes["websocket.close.outcome"] == outcome
@@ -1114,10 +1107,10 @@ async def test_an_exception_is_the_clients_fault_if_what_it_sent_has_raised_it(
 
 def test_what_no_message_can_be_made_of_is_counted_as_another(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.connection.conversation.frame_received(3)
+    talk.connection.data_received(3)
     talk.handles({"type": "start"})
-    talk.connection.conversation.frame_received(3)
-    talk.connection.conversation.frame_received(3)
+    talk.connection.data_received(3)
+    talk.connection.data_received(3)
     talk.is_closed()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type="_OTHER") == 3
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
@@ -1129,7 +1122,7 @@ def test_what_no_message_can_be_made_of_is_counted_as_another(telemetry: Telemet
 def test_an_exception_is_not_kept(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.ends(KeyError("user"))
-    assert talk.connection.facts.exception is None
+    assert talk.connection._facts.exception is None
 
 
 def test_the_record_of_an_abnormal_close_names_the_connection(
@@ -1178,7 +1171,7 @@ def test_what_the_operator_declared_ordinary_is_no_failure(
 def test_a_message_with_an_odd_id_may_be_sent(type_: str, odd: Any, telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     talk.says(type_, id=odd)
-    talk.connection.conversation.not_sent({"type": type_, "id": odd}, ValueError())
+    talk.connection.message_failed({"type": type_, "id": odd}, ValueError())
     talk.is_closed()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type=type_) == 1
 
@@ -1192,7 +1185,7 @@ def test_a_message_of_an_odd_type_is_one_of_the_others(odd: Any, telemetry: Tele
 
 
 LATE: dict[str, Tell] = {
-    "an upgrade": lambda talk: talk.connection.opened(GRAPHQL_WS),
+    "an upgrade": lambda talk: talk.connection.accepted(GRAPHQL_WS),
     "an init": lambda talk: talk.hears({"type": "connection_init"}),
     "an operation": lambda talk: talk.begins(),
 }
@@ -1200,7 +1193,11 @@ LATE: dict[str, Tell] = {
 
 @pytest.mark.parametrize("what", LATE)
 def test_nothing_begins_after_the_end(what: str, telemetry: Telemetry) -> None:
-    talk = Talk(config(telemetry)) if what == "an upgrade" else connect(telemetry, GRAPHQL_WS)
+    talk = (
+        FakeConnection(config(telemetry))
+        if what == "an upgrade"
+        else connect(telemetry, GRAPHQL_WS)
+    )
     talk.ends()
     LATE[what](talk)
     assert telemetry.ledger.started == telemetry.ledger.ended
@@ -1220,7 +1217,7 @@ def test_the_connection_is_found_wherever_its_code_runs(telemetry: Telemetry) ->
     places = [talk.reader, talk.hears({"type": "connection_init"}), talk.begins(), talk.starts()]
     for place in places:
         assert place.run(current_connection) is talk.connection
-        assert place.run(connection_span) is talk.connection.span.span
+        assert place.run(connection_span) is talk.connection.span
     talk.is_closed()
     assert talk.reader.run(current_connection) is None
 
@@ -1256,14 +1253,14 @@ def test_a_flood_of_messages_without_a_document_is_events_of_the_connection(
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     for number in range(300):
         talk.comes({"type": "subscribe", "id": str(number), "payload": {"extensions": {}}})
-    assert len(talk.connection.conversation._undecided) == 100
+    assert len(talk.connection._undecided) == 100
     talk.is_closed()
     (span,) = telemetry.spans()
     ordinals = [
         event["graphql.ws.message.sequence"] for event in events_of(span, "graphql.ws.subscribe")
     ]
     assert ordinals == kept(300)
-    assert attributes_of(span)["graphql.ws.operations"] == 0
+    assert attributes_of(span)["graphql.ws.operation.count"] == 0
     assert attributes_of(span)["graphql.ws.messages.received"] == 300
 
 
@@ -1274,14 +1271,14 @@ def test_a_message_without_a_document_begins_an_operation_if_the_handler_may_kno
     talk = connect(telemetry, GRAPHQL_WS)
     value = {"type": "start", "id": "a", "payload": {"extensions": {"hash": "abc"}}}
     talk.hears(value)
-    conversation = talk.connection.conversation
-    inner = talk.reader.run(conversation.handling, value, talk.request, knows_documents=knows)
-    talk.reader.run(conversation.handled, inner, None)
+    begin = talk.connection.message_handling
+    inner = talk.reader.run(begin, value, talk.request, knows_documents=knows)
+    talk.reader.run(talk.connection.message_handled, inner, None)
     talk.handled()
     talk.is_closed()
     spans = telemetry.spans("GraphQL Operation")
     (connection,) = telemetry.spans("GraphQL WebSocket Connection")
-    assert len(spans) == attributes_of(connection)["graphql.ws.operations"] == operations
+    assert len(spans) == attributes_of(connection)["graphql.ws.operation.count"] == operations
     events = [event.name for span in (connection, *spans) for event in span.events]
     assert events.count("graphql.ws.start") == 1
     assert all("graphql.document.hash" not in attributes_of(span) for span in spans)
@@ -1296,7 +1293,7 @@ async def test_a_flood_of_operations_that_nobody_handles_leaves_each_one_its_own
     ]
     for value in values:
         talk.comes(value)
-    assert len(talk.connection.conversation._operations._waiting) == 100
+    assert len(talk.connection._operations._waiting) == 100
     for number in (0, 299):
         task = talk.turns_to(values[number])
         talk.handled()
@@ -1322,10 +1319,9 @@ async def test_a_message_that_the_application_reads_by_itself_is_one_when_it_is_
     telemetry: Telemetry, *, reads_ahead: bool
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    conversation = talk.connection.conversation
-    conversation.reads_ahead = reads_ahead
+    talk.connection.reads_ahead = reads_ahead
     value = {"type": "start", "id": "a", "payload": {"query": QUERY}}
-    conversation.frame_received(10)
+    talk.connection.data_received(10)
     talk.turns_to(value)
     talk.handled()
     talk.is_closed()
@@ -1342,13 +1338,12 @@ async def test_a_reader_that_is_cancelled_does_not_blame_what_it_was_reading(
     talk = connect(telemetry, GRAPHQL_WS)
 
     async def read() -> None:
-        talk.connection.conversation.frame_received(10)
+        talk.connection.data_received(10)
         try:
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError as cancellation:
-            talk.connection.conversation.reading_failed(cancellation)
-            talk.connection.facts.cancelled = False
-            talk.ends(cancellation)
+            talk.connection.message_unreadable(cancellation)
+            talk.ends(cancellation, is_cancelled=False)
 
     reading = asyncio.create_task(read())
     await asyncio.sleep(0)
@@ -1371,7 +1366,7 @@ def test_an_execution_elsewhere_is_the_operations_and_goes_on_below_its_span(
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     operation = operation_in(talk.starts())
     elsewhere = Place()
-    claim = talk.connection.conversation.claim
+    claim = talk.connection.claim
     assert elsewhere.run(claim, execution(), talk.request) is operation
     assert elsewhere.current[:2] == (talk.request, operation)
     assert trace.get_current_span(elsewhere.context) is operation.span.span
@@ -1384,7 +1379,7 @@ def test_an_execution_in_a_context_that_was_kept_from_the_operation_stays_there(
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     task, elsewhere = talk.starts(), Place()
     elsewhere.attach(context := task.context)
-    claim = talk.connection.conversation.claim
+    claim = talk.connection.claim
     assert elsewhere.run(claim, execution(), talk.request) is operation_in(task)
     assert elsewhere.current[:2] == (talk.request, operation_in(task))
     assert elsewhere.context is context
@@ -1398,7 +1393,7 @@ def test_an_execution_for_a_message_without_a_document_begins_its_operation(
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     talk.comes({"type": "subscribe", "id": "a", "payload": {"extensions": {"hash": "abc"}}})
     # The handler is one that nobody sees handle a message.
-    claim = talk.connection.conversation.claim
+    claim = talk.connection.claim
     claimed = talk.reader.run(claim, execution(is_stream=is_stream), talk.request)
     assert (claimed is not None) == bool(operations)
     talk.is_closed()
@@ -1432,7 +1427,7 @@ def theirs() -> Context:
 )
 def test_a_running_operation_is_known_by_its_very_document(
     document: str | None,
-    move: Callable[[Talk, Place], object],
+    move: Callable[[FakeConnection, Place], object],
     telemetry: Telemetry,
     *,
     is_own: bool,
@@ -1441,7 +1436,7 @@ def test_a_running_operation_is_known_by_its_very_document(
     task = talk.starts()
     operation = operation_in(task)
     move(talk, task)
-    claimed = task.run(talk.connection.conversation.claim_own, document)
+    claimed = task.run(talk.connection.claim_own, document)
     assert claimed is (operation if is_own else None)
     assert operation.is_claimed == is_own
     assert (unclaimed.find(QUERY) is None) == (
@@ -1455,28 +1450,36 @@ def test_an_operation_that_nothing_serves_yet_is_not_known_by_its_document(
 ) -> None:
     talk, other = (connect(telemetry, GRAPHQL_TRANSPORT_WS) for _ in range(2))
     task = talk.begins()
-    assert task.run(talk.connection.conversation.claim_own, QUERY) is None
-    assert talk.reader.run(talk.connection.conversation.claim_own, QUERY) is None
+    assert task.run(talk.connection.claim_own, QUERY) is None
+    assert talk.reader.run(talk.connection.claim_own, QUERY) is None
     talk.serves(task)
-    assert task.run(other.connection.conversation.claim_own, QUERY) is None
+    assert task.run(other.connection.claim_own, QUERY) is None
     talk.is_closed()
     other.is_closed()
 
 
-def test_the_cancellation_that_came_after_a_frame_was_written_is_known_by_its_identity(
-    telemetry: Telemetry,
+@pytest.mark.parametrize(
+    ("is_observed", "was_written", "count"),
+    [(True, True, 1), (True, False, 0), (False, False, 1)],
+    ids=["written before", "not written", "nobody saw whether"],
+)
+def test_a_message_counts_whose_sender_was_cancelled_when_it_had_been_written(
+    telemetry: Telemetry, *, is_observed: bool, was_written: bool, count: int
 ) -> None:
-    conversation = connect(telemetry, GRAPHQL_TRANSPORT_WS).connection.conversation
-    after, other = asyncio.CancelledError(), asyncio.CancelledError()
-    assert not conversation.has_written(after)
-    conversation.cut_short = weakref.ref(after)
-    assert conversation.has_written(after)
-    assert not conversation.has_written(other)
+    talk = FakeConnection(config(telemetry))
+    talk.connection.accepted(GRAPHQL_TRANSPORT_WS, is_observed=is_observed)
+    cancellation = asyncio.CancelledError()
+    talk.connection.write_cancelled(cancellation if was_written else asyncio.CancelledError())
+    talk.connection.message_failed({"type": "ping"}, cancellation)
+    talk.is_closed()
+    assert telemetry.total("websocket.server.messages") == count
 
 
-@pytest.mark.parametrize("request_", [None, 0, SimpleNamespace(connection="mine")])
-def test_what_only_looks_like_a_request_has_no_connection(request_: object) -> None:
-    assert connection_of(request_) is None
+def test_what_only_looks_like_a_request_is_none() -> None:
+    place = Place()
+    place.run(Stay, Current(SimpleNamespace(connection="mine")), Fuse())
+    assert place.run(current_request) is None
+    assert place.run(current_connection) is None
 
 
 def test_a_document_whose_operation_was_stopped_before_it_is_handled_leads_nowhere(
@@ -1496,13 +1499,13 @@ def test_an_execution_after_the_end_is_nobodys(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     task = talk.starts()
     talk.is_closed()
-    assert task.run(talk.connection.conversation.claim, execution(), talk.request) is None
+    assert task.run(talk.connection.claim, execution(), talk.request) is None
 
 
 def test_a_task_that_an_operation_left_behind_may_serve_another(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     task = talk.starts("a")
-    claim = talk.connection.conversation.claim
+    claim = talk.connection.claim
     assert task.run(claim, execution(), talk.request) is operation_in(task)
     talk.handles({"type": "complete", "id": "a"})
     other = operation_in(talk.starts("b"))
@@ -1577,11 +1580,11 @@ def test_a_broken_pipe_changes_no_verdict_and_no_count(
 ) -> None:
     pipe = PIPES[name]()
     broken = OTelConfig(tracer_provider=pipe.tracer_provider, meter_provider=pipe.meter_provider)
-    talk = Talk(broken)
+    talk = FakeConnection(broken)
     talk.opens(GRAPHQL_TRANSPORT_WS)
     talk.starts("alive")
     converse(talk, clock)
-    talk = Talk(broken)
+    talk = FakeConnection(broken)
     talk.opens(GRAPHQL_WS)
     talk.is_lost()
     tally = Recording(broken).metrics.tally

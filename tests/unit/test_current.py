@@ -20,7 +20,7 @@ from strawberry_ws_otel._current import (
     placement_of,
     replace_current,
 )
-from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._spans import SpanRecorder, span_id
 from tests.support.fake_connection import Place
 from tests.support.log import LogKeeper

@@ -9,7 +9,7 @@ from strawberry.permission import BasePermission
 from strawberry.types import ExecutionResult
 
 from strawberry_ws_otel import OTelConfig
-from strawberry_ws_otel._errors import error_attributes, error_type
+from strawberry_ws_otel._strawberry.errors import error_attributes, error_type
 
 DOCUMENT = Source("{ a\n  b\n  c }")
 
@@ -80,12 +80,27 @@ def test_an_error_of_a_resolver_is_recorded_whole() -> None:
     error.extensions = {"code": "PAYMENT"}
     assert present(error) == {
         "graphql.error.message": "declined",
-        "graphql.error.path": "a.0.b",
+        "graphql.error.path": "a[0].b",
         "graphql.error.locations": "1:3,2:3,3:3",
         "graphql.error.code": "PAYMENT",
         "exception.type": "tests.unit.test_errors.PaymentError",
         "exception.message": "declined",
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        (["a"], "a"),
+        (["a", "b"], "a.b"),
+        (["a", 0], "a[0]"),
+        (["a", 0, 12, "b"], "a[0][12].b"),
+        (["0", 0], "0[0]"),
+        ([0, "a"], "[0].a"),
+    ],
+)
+def test_a_path_is_written_as_the_draft_writes_it(path: list[str | int], written: str) -> None:
+    assert present(GraphQLError("no", path=path))["graphql.error.path"] == written
 
 
 @pytest.mark.parametrize("extensions", [None, ["code"], "code", {1: 2}])

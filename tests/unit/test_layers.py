@@ -15,10 +15,10 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
 )
 from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWSHandler
 
-from strawberry_ws_otel._adapter import ADAPTER_LAYER
-from strawberry_ws_otel._failsafe import FailureLog
-from strawberry_ws_otel._handlers import HANDLER_LAYERS
-from strawberry_ws_otel._layers import Layers, RecordedFactory, is_derived
+from strawberry_ws_otel._fuse import FailureLog
+from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
+from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
+from strawberry_ws_otel._strawberry.layers import Layers, RecordedFactory, is_derived
 from tests.support.log import LogKeeper
 
 T = TypeVar("T")

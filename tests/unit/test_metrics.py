@@ -16,11 +16,12 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from strawberry_ws_otel import __version__
 from strawberry_ws_otel._close import CloseFrame, Facts, verdict
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
+from strawberry_ws_otel._counts import Tally
+from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._metrics import Metrics, _Registry, metrics_of
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
-from strawberry_ws_otel._tally import Tally
 from tests.support.broken_api import PIPES, PipeError
 from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry, labels
@@ -120,7 +121,7 @@ def instruments(telemetry: Telemetry) -> dict[str, Any]:
     data = telemetry.reader.get_metrics_data()
     assert data is not None
     (scope,) = data.resource_metrics[0].scope_metrics
-    assert (scope.scope.name, scope.scope.version) == ("strawberry_ws_otel", "0.1.0")
+    assert (scope.scope.name, scope.scope.version) == ("strawberry_ws_otel", __version__)
     return {metric.name: metric for metric in scope.metrics}
 
 
@@ -281,7 +282,7 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from strawberry_ws_otel._metrics import metrics_of
-from strawberry_ws_otel._tally import Traffic
+from strawberry_ws_otel._counts import Traffic
 
 def provider():
     reader = InMemoryMetricReader()

@@ -15,7 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._current import joined
-from strawberry_ws_otel._failsafe import Fuse
+from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._propagation import (
     ConnectionTrace,
     Parentage,

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from strawberry_ws_otel._rate import MAX_KINDS, RECORDS_PER_MINUTE, RecordRate
+from strawberry_ws_otel._fuse import MAX_KINDS, RECORDS_PER_MINUTE, RecordRate
 from tests.support.clock import Clock
 
 ROOT: Final = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def test_a_process_with_another_id_has_a_lock_of_its_own_and_counts_on(
 
 PROGRAM: Final = """
 import os, signal, threading
-from strawberry_ws_otel._rate import RecordRate
+from strawberry_ws_otel._fuse import RecordRate
 
 rate, held = RecordRate(), threading.Event()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strawberry_ws_otel import _semconv
+from strawberry_ws_otel import _protocol, _semconv
 
 SOURCES = ("own", "draft", "OTel")
 NO_NAMES = {"SCOPE"}
@@ -28,6 +28,21 @@ def documented() -> dict[str, str | None]:
 DOCUMENTED = documented()
 CONSTANTS = {name: value for name, value in vars(_semconv).items() if name.isupper()}
 NAMES = {name: value for name, value in CONSTANTS.items() if name not in NO_NAMES}
+
+
+MESSAGE_EVENTS = {
+    f"{_semconv.EVENT_MESSAGE_PREFIX}{message_type}"
+    for protocol in (_protocol.GRAPHQL_TRANSPORT_WS, _protocol.GRAPHQL_WS)
+    for types in (_protocol.vocabulary(protocol).received, _protocol.vocabulary(protocol).sent)
+    for message_type in types
+}
+NO_ATTRIBUTES = ("OTHER", "SPAN_", "EVENT_", "METRIC_")
+KINDS = {
+    "attributes": {NAMES[name] for name in NAMES if not name.startswith(NO_ATTRIBUTES)},
+    "events": MESSAGE_EVENTS | {NAMES[name] for name in NAMES if name.startswith("EVENT_")},
+    "metrics": {NAMES[name] for name in NAMES if name.startswith("METRIC_")},
+}
+OURS = ("websocket.", "graphql.ws.")
 
 
 def source(name: str) -> str:
@@ -53,12 +68,19 @@ def test_each_name_says_which_of_the_three_sources_it_is_from(name: str) -> None
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("SPAN_")])
 def test_a_name_is_our_own_if_it_begins_as_ours_do(name: str) -> None:
-    ours = NAMES[name].startswith(("websocket.", "graphql.ws."))
+    ours = NAMES[name].startswith(OURS)
     assert ours == (source(name) == "own")
 
 
 def test_no_name_stands_twice() -> None:
     assert [name for name, times in Counter(NAMES.values()).items() if times > 1] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_name_of_ours_is_the_namespace_of_another_one_of_its_kind(kind: str) -> None:
+    ours = [name for name in KINDS[kind] if name.startswith(OURS)]
+    assert len(ours) > 1
+    assert [one for one in ours for other in ours if other.startswith(f"{one}.")] == []
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("METRIC_")])
@@ -71,7 +93,7 @@ def test_each_metric_says_its_unit(name: str) -> None:
     ("prefix", "pattern"),
     [
         ("SPAN_", r"GraphQL( [A-Z]\w+)+"),
-        ("EVENT_", r"(websocket|graphql)(\.[a-z]+)+\.?"),
+        ("EVENT_", r"(websocket|graphql)(\.[a-z_]+)+\.?"),
         ("METRIC_", r"(websocket|graphql)\.(server|ws)(\.[a-z_]+)+"),
     ],
 )

@@ -31,8 +31,8 @@ from opentelemetry.trace import (
     TraceFlags,
 )
 
-from strawberry_ws_otel import OTelConfig
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
+from strawberry_ws_otel import __version__
+from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
 from strawberry_ws_otel._spans import (
     NOT_STARTED,
@@ -659,7 +659,7 @@ class FakeProvider(trace.TracerProvider):
 
 
 def start(provider: trace.TracerProvider, fuse: Fuse | None = None, **others: Any) -> SpanRecorder:
-    spans = Spans(OTelConfig(tracer_provider=provider))
+    spans = Spans(provider, 8)
     arguments: dict[str, Any] = {"context": Context()}
     return spans.start("name", fuse or Fuse(), **{**arguments, **others})
 
@@ -698,7 +698,7 @@ def test_a_broken_pipe_never_raises_and_each_recorder_logs_once(
     name: str, library_log: LogKeeper
 ) -> None:
     failures = FailureLog()
-    spans = Spans(OTelConfig(tracer_provider=PIPES[name]().tracer_provider), failures)
+    spans = Spans(PIPES[name]().tracer_provider, 8, failures)
     before, fuse = len(library_log.records), Fuse(failures)
     recorded = spans.start("name", fuse, context=Context())
     for record, _ in RECORDINGS.values():
@@ -729,7 +729,7 @@ def test_a_fuse_that_is_blown_starts_no_span(telemetry: Telemetry) -> None:
 
 
 def test_the_log_names_the_provider(telemetry: Telemetry) -> None:
-    spans = Spans(OTelConfig(tracer_provider=telemetry.tracer_provider))
+    spans = Spans(telemetry.tracer_provider, 8)
     assert spans.source == "the spans of opentelemetry.sdk.trace.TracerProvider"
 
 
@@ -742,7 +742,7 @@ def test_a_global_provider_that_cannot_be_loaded_is_said_and_none(
 
     monkeypatch.setattr(trace, "get_tracer_provider", fail)
     monkeypatch.setattr(trace, "get_tracer", lambda *_: fail())
-    recorded = Spans(OTelConfig(), FailureLog()).start("name", Fuse(), context=Context())
+    recorded = Spans(None, 8, FailureLog()).start("name", Fuse(), context=Context())
     assert (recorded.recording, recorded.has_own_id) == (False, False)
     said = [record.getMessage().partition(":")[0] for record in library_log.records]
     assert said == [
@@ -859,7 +859,7 @@ def test_the_scope_is_the_library(telemetry: Telemetry) -> None:
     start(telemetry.tracer_provider).end()
     scope = telemetry.spans()[0].instrumentation_scope
     assert scope is not None
-    assert (scope.name, scope.version) == ("strawberry_ws_otel", "0.1.0")
+    assert (scope.name, scope.version) == ("strawberry_ws_otel", __version__)
 
 
 def test_a_sampled_parent_decides_whether_anything_is_recorded() -> None:

@@ -7,37 +7,32 @@ import pytest
 from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import (
-    _adapter,
     _connection,
-    _conversation,
-    _extension,
-    _init,
-    _observer,
     _operation,
     _operations,
     _propagation,
     _spans,
-    _view,
     _ws_operation,
 )
-from strawberry_ws_otel._adapter import RecordingAdapter
-from strawberry_ws_otel._closing import Closing
-from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._conversation import Conversation
+from strawberry_ws_otel._aiohttp import view as _view
+from strawberry_ws_otel._aiohttp import websocket as _websocket
+from strawberry_ws_otel._aiohttp.view import Handshake
+from strawberry_ws_otel._aiohttp.websocket import Observer, Transport
+from strawberry_ws_otel._close import Facts
+from strawberry_ws_otel._connection import Connection, ConnectionInit
+from strawberry_ws_otel._counts import Tally
 from strawberry_ws_otel._current import Placement, Stay
-from strawberry_ws_otel._init import ConnectionInit
 from strawberry_ws_otel._log import CloseLog
 from strawberry_ws_otel._metrics import Metrics
-from strawberry_ws_otel._observer import Observer
 from strawberry_ws_otel._operation import Operation
 from strawberry_ws_otel._operations import Operations
 from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
 from strawberry_ws_otel._protocol import Vocabulary
-from strawberry_ws_otel._socket import RecordedSocket
+from strawberry_ws_otel._recording import Telemetry as Recording
 from strawberry_ws_otel._spans import SpanProxy, SpanRecorder, Spans
-from strawberry_ws_otel._tally import Tally
-from strawberry_ws_otel._telemetry import Telemetry as Recording
-from strawberry_ws_otel._transport import Transport
+from strawberry_ws_otel._strawberry import adapter as _adapter
+from strawberry_ws_otel._strawberry import extension as _extension
+from strawberry_ws_otel._strawberry.adapter import RecordingAdapter
 from strawberry_ws_otel._ws_operation import SocketOperation
 from tests.support.cases import FEW, traced
 from tests.support.event_loop import Run
@@ -55,11 +50,15 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Recording, "is_current"),
     (Stay, "__init__"),
     (Stay, "leave"),
+    (Handshake, "__init__"),
+    (Handshake, "_observe"),
+    (Handshake, "_report_last"),
+    (Handshake, "websocket_made"),
     (_view, "_attributes"),
     (_view, "_begin"),
-    (_view, "_handshake"),
+    (_view, "_kind_of"),
+    (_view, "current_request"),
     (_view, "get_current"),
-    (_view, "opened"),
     # The socket.
     (Observer, "__init__"),
     (Observer, "_closes_itself"),
@@ -67,76 +66,62 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Observer, "_settle_answer"),
     (Observer, "close_called"),
     (Observer, "remove"),
-    (RecordedSocket, "__init__"),
-    (RecordedSocket, "forget"),
-    (RecordedSocket, "open"),
-    (RecordedSocket, "release"),
-    (RecordedSocket, "settle"),
     (Transport, "__init__"),
     (Transport, "alive"),
     (Transport, "writable"),
-    (_observer, "close_frame"),
-    (_observer, "utf8_size"),
+    (_websocket, "close_frame"),
+    (_websocket, "utf8_size"),
     # The adapter.
     (RecordingAdapter, "_otel_made"),
-    (_adapter, "opened"),
+    (_adapter, "current_request"),
     # The connection.
     (CloseLog, "closed"),
-    (Closing, "attributes"),
-    (Closing, "decide"),
-    (Closing, "forget"),
-    (Closing, "frame_failed"),
-    (Closing, "frame_received"),
-    (Closing, "frame_sent"),
-    (Closing, "redundant"),
-    (Closing, "send_failed"),
-    (Closing, "socket_failed"),
-    (Closing, "stream_ended"),
-    (Closing, "tell"),
     (Connection, "__init__"),
+    (Connection, "_decide"),
+    (Connection, "_decided"),
     (Connection, "_describe"),
+    (Connection, "_forget"),
     (Connection, "_log"),
-    (Connection, "opened"),
+    (Connection, "_stopped"),
+    (Connection, "_summary"),
+    (Connection, "_transport_failed"),
+    (Connection, "_verdict_attributes"),
+    (Connection, "accepted"),
+    (Connection, "claim_own"),
+    (Connection, "close_received"),
+    (Connection, "close_redundant"),
+    (Connection, "close_sent"),
+    (Connection, "data_received"),
+    (Connection, "disconnected"),
+    (Connection, "error_received"),
+    (Connection, "message_failed"),
+    (Connection, "message_handled"),
+    (Connection, "message_handling"),
+    (Connection, "message_received"),
+    (Connection, "message_sent"),
+    (Connection, "message_unreadable"),
+    (Connection, "operation_ran"),
+    (Connection, "operation_running"),
+    (Connection, "write_failed"),
+    (ConnectionInit, "__init__"),
+    (ConnectionInit, "end"),
+    (ConnectionInit, "start"),
     (ConnectionTrace, "__init__"),
     (ConnectionTrace, "forget"),
     (ConnectionTrace, "init"),
     (ConnectionTrace, "link"),
     (ConnectionTrace, "operation"),
+    (Facts, "forget"),
     (Parentage, "__new__"),
     (Placement, "__init__"),
     (Placement, "removed_from"),
+    (Vocabulary, "read"),
+    (Vocabulary, "speak"),
+    (_connection, "application_context"),
     (_connection, "of_request"),
     (_connection, "placement_of"),
     (_connection, "span_id"),
     (_propagation, "span_id"),
-    # The conversation.
-    (ConnectionInit, "__init__"),
-    (ConnectionInit, "end"),
-    (ConnectionInit, "start"),
-    (Conversation, "__init__"),
-    (Conversation, "claim_own"),
-    (Conversation, "close_sent"),
-    (Conversation, "ended"),
-    (Conversation, "forget"),
-    (Conversation, "frame_received"),
-    (Conversation, "going_down"),
-    (Conversation, "handled"),
-    (Conversation, "handling"),
-    (Conversation, "judged"),
-    (Conversation, "not_sent"),
-    (Conversation, "opened"),
-    (Conversation, "ran"),
-    (Conversation, "reading_failed"),
-    (Conversation, "received"),
-    (Conversation, "running"),
-    (Conversation, "sent"),
-    (Conversation, "stopped"),
-    (Conversation, "summary"),
-    (Vocabulary, "read"),
-    (Vocabulary, "speak"),
-    (_conversation, "current"),
-    (_init, "application_context"),
-    (_init, "placement_of"),
     # Operations.
     (Operation, "__init__"),
     (Operation, "delivered"),
@@ -190,10 +175,9 @@ PLACES: Final[list[tuple[object, str]]] = [
 BEGINNINGS: Final[list[tuple[object, str]]] = [
     (Connection, "__init__"),
     (ConnectionTrace, "__init__"),
-    (Conversation, "__init__"),
+    (Handshake, "__init__"),
     (Parentage, "__new__"),
     (Placement, "__init__"),
-    (RecordedSocket, "__init__"),
     (Recording, "fuses"),
     (Recording, "is_current"),
     (SpanProxy, "__init__"),
@@ -205,7 +189,7 @@ BEGINNINGS: Final[list[tuple[object, str]]] = [
     (_connection, "span_id"),
     (_spans, "is_suppressed"),
     (_view, "_begin"),
-    (_view, "_handshake"),
+    (_view, "_kind_of"),
     (_view, "get_current"),
 ]
 """Where a connection that fails has not begun, and is not counted."""
@@ -213,8 +197,6 @@ BEGINNINGS: Final[list[tuple[object, str]]] = [
 ENDINGS: Final[list[tuple[object, str]]] = [
     (ConnectionInit, "end"),
     (ConnectionTrace, "__init__"),
-    (Conversation, "__init__"),
-    (Conversation, "ended"),
     (Metrics, "record"),
     (Operation, "finish"),
     (Operations, "connection_closed"),
@@ -240,7 +222,6 @@ HTTP_PLACES: Final[list[tuple[object, str]]] = [
     (Recording, "is_current"),
     (Stay, "__init__"),
     (Stay, "leave"),
-    (_extension, "current"),
     (_extension, "current_connection"),
     (_extension, "current_request"),
     (_extension, "error_attributes"),
@@ -256,7 +237,7 @@ VIEW_PLACES: Final[list[tuple[object, str]]] = [
     (Recording, "is_current"),
     (Stay, "__init__"),
     (Stay, "leave"),
-    (_view, "_handshake"),
+    (_view, "_kind_of"),
     (_view, "current"),
 ]
 """What a view does with a request that is no handshake."""

@@ -65,15 +65,15 @@ NUMBERS: Final = frozenset(
         name.SERVER_PORT,
         name.HTTP_STATUS_CODE,
         name.CLOSE_CODE,
-        name.CLOSE_CODE_SENT,
-        name.CLOSE_CODE_RECEIVED,
+        name.CLOSE_SENT_CODE,
+        name.CLOSE_RECEIVED_CODE,
         name.CLOSE_CLEAN,
         name.ACKNOWLEDGED,
         name.MESSAGES_RECEIVED,
         name.MESSAGES_SENT,
-        name.OPERATIONS,
-        name.OPERATIONS_INTERRUPTED,
-        name.IDLE_TIME,
+        name.OPERATION_COUNT,
+        name.OPERATION_INTERRUPTED_COUNT,
+        name.RECEIVE_IDLE_TIME,
         name.ERROR_COUNT,
         name.RESULTS,
         name.TIME_TO_FIRST_RESULT,
@@ -92,12 +92,12 @@ EVENT_NAMES: Final = frozenset(
     {
         name.EVENT_WEBSOCKET_ERROR,
         name.EVENT_WEBSOCKET_CLOSE,
-        name.EVENT_WEBSOCKET_CLOSE_REDUNDANT,
+        name.EVENT_WEBSOCKET_REDUNDANT_CLOSE,
         name.EVENT_GRAPHQL_ERROR,
         *(f"{name.EVENT_MESSAGE_PREFIX}{message_type}" for message_type in MESSAGE_TYPES),
     }
 )
-CLOSE_CODES: Final = frozenset({name.OTHER, *(str(int(code)) for code in CloseCode)})
+CLOSE_CODES: Final = frozenset({None, *CloseCode})
 LABELS: Final = CHOICES.keys() | {name.CLOSE_CODE, name.ERROR_TYPE}
 
 EVENTS: Final = 128
@@ -150,9 +150,8 @@ def unbounded_labels(metrics: Mapping[str, Mapping[Attributes, float]]) -> Itera
     """What is wrong with the attributes of metrics."""
     for metric, points in metrics.items():
         for labels in map(dict, points):
-            code = labels.pop(name.CLOSE_CODE, name.OTHER)
-            if not labels.keys() <= LABELS or code not in CLOSE_CODES:
-                yield f"{metric} {labels} {code}"
+            if not labels.keys() <= LABELS or labels.get(name.CLOSE_CODE) not in CLOSE_CODES:
+                yield f"{metric} {labels}"
             yield from (f"{metric} {wrong}" for wrong in unbounded(labels))
 
 

@@ -17,7 +17,7 @@ from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
 from tests.attacks.hostile import attacks
-from tests.attacks.hostile.books import Books
+from tests.attacks.hostile.checks import Books
 from tests.support.fake_connection import START
 from tests.support.frames import text_frame
 from tests.support.log import LIBRARY

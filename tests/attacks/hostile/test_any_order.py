@@ -21,12 +21,11 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from strawberry_ws_otel._close import CloseCode, CloseFrame
-from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._conversation import Handling, Running
+from strawberry_ws_otel._connection import Connection, Handling, Running
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._ws_operation import EndReason
 from tests.attacks.hostile.bounds import unbounded_labels, unbounded_span
-from tests.support.fake_connection import BOTH, RESULT, START, STOP, Place, Talk
+from tests.support.fake_connection import BOTH, RESULT, START, STOP, FakeConnection, Place
 from tests.support.strategies import MESSAGE_TYPES, PROPERTY, any_json, any_text, ids, messages
 from tests.support.telemetry import Telemetry, attributes_of
 from tests.support.views import config
@@ -45,18 +44,18 @@ FAILURES: Final[tuple[BaseException, ...]] = (
 Tell = Callable[[Connection, CloseFrame, BaseException], object]
 
 TELLS: Final[tuple[Tell, ...]] = (
-    lambda connection, frame, error: connection.closing.redundant(),
-    lambda connection, frame, error: connection.closing.send_failed(),
-    lambda connection, frame, error: connection.closing.stream_ended(None),
-    lambda connection, frame, error: connection.closing.socket_failed(None),
-    lambda connection, frame, error: connection.closing.frame_sent(frame),
-    lambda connection, frame, error: connection.closing.frame_received(frame),
-    lambda connection, frame, error: connection.closing.dropped(error),
-    lambda connection, frame, error: connection.closing.frame_failed(ValueError(), frame),
-    lambda connection, frame, error: connection.closing.stream_ended(error),
-    lambda connection, frame, error: connection.closing.socket_failed(error),
-    lambda connection, frame, error: connection.closing.frame_failed(error, None),
-    lambda connection, frame, error: connection.conversation.reading_failed(error),
+    lambda connection, frame, error: connection.close_redundant(),
+    lambda connection, frame, error: connection.write_failed(),
+    lambda connection, frame, error: connection.disconnected(None),
+    lambda connection, frame, error: connection.close_sent(frame),
+    lambda connection, frame, error: connection.close_received(frame),
+    lambda connection, frame, error: connection.close_dropped(error),
+    lambda connection, frame, error: connection.error_received(ValueError(), frame),
+    lambda connection, frame, error: connection.disconnected(error),
+    lambda connection, frame, error: connection.close_unobserved(error),
+    lambda connection, frame, error: connection.write_cancelled(asyncio.CancelledError()),
+    lambda connection, frame, error: connection.error_received(error, None),
+    lambda connection, frame, error: connection.message_unreadable(error),
 )
 """What edges tell, beside messages."""
 
@@ -89,7 +88,7 @@ def new_document() -> str:
     return document
 
 
-class AnyConnection(Talk):
+class AnyConnection(FakeConnection):
     """A connection, and what has happened to it."""
 
     def __init__(self, telemetry: Telemetry, **options: Any) -> None:
@@ -146,7 +145,7 @@ while_running = precondition(lambda machine: bool(machine.runs))
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Several connections of one server, told anything by anybody at any time."""
+    """Several connections of one server, to which anything happens at any time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,27 +200,27 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(connection_=anyone, size=st.integers(0, 1 << 20), ahead=st.booleans())
     def frame_received(self, connection_: AnyConnection, size: int, *, ahead: bool) -> None:
-        connection_.connection.conversation.reads_ahead |= ahead
-        if not connection_.connection.conversation.reads_ahead:
+        connection_.connection.reads_ahead |= ahead
+        if not connection_.connection.reads_ahead:
             connection_.settles()
         connection_.unread += 1
-        connection_.connection.conversation.frame_received(size)
+        connection_.connection.data_received(size)
 
     @rule(connection_=anyone, value=messages, place=places)
     def received(self, connection_: AnyConnection, value: Any, place: Place) -> None:
         connection_.reads(value)
-        place.run(connection_.connection.conversation.received, value)
+        place.run(connection_.connection.message_received, value)
 
     @rule(connection_=anyone, value=messages, place=places, knows=st.none() | st.booleans())
     def handling(
         self, connection_: AnyConnection, value: Any, place: Place, *, knows: bool | None
     ) -> None:
         """The host handles a message that it may have got behind our back."""
-        reads_ahead = connection_.connection.conversation.reads_ahead
+        reads_ahead = connection_.connection.reads_ahead
         if connection_.unread and not reads_ahead and not connection_.is_newest(value):
             connection_.reads(value)
         handling = place.run(
-            connection_.connection.conversation.handling,
+            connection_.connection.message_handling,
             value,
             connection_.request,
             knows_documents=knows,
@@ -238,21 +237,21 @@ class AnyOrder(RuleBasedStateMachine):
             and work.connection_.is_newest(work.what)
         ):
             work.connection_.newest = None
-        work.place.run(work.connection_.connection.conversation.handled, work.is_at, error)
+        work.place.run(work.connection_.connection.message_handled, work.is_at, error)
 
     @rule(connection_=anyone, id_=short_ids, document=documents, place=places)
     def running(
         self, connection_: AnyConnection, id_: str, document: str | None, place: Place
     ) -> None:
-        conversation = connection_.connection.conversation
-        running = place.run(conversation.running, id_, document, None, connection_.request)
+        begin = connection_.connection.operation_running
+        running = place.run(begin, id_, document, None, connection_.request)
         self.runs.append(Work(connection_, place, running, id_))
 
     @while_running
     @rule(work=one_of("runs"), error=failures)
     def ran(self, work: Work, error: BaseException | None) -> None:
         self.runs.remove(work)
-        work.place.run(work.connection_.connection.conversation.ran, work.is_at, error)
+        work.place.run(work.connection_.connection.operation_ran, work.is_at, error)
 
     @rule(connection_=anyone, type_=st.sampled_from(["connection_ack", "connection_error"]))
     def greets(self, connection_: AnyConnection, type_: str) -> None:
@@ -352,7 +351,7 @@ class AnyOrder(RuleBasedStateMachine):
     def not_sent(
         self, connection_: AnyConnection, message: dict[str, Any], error: Exception
     ) -> None:
-        connection_.connection.conversation.not_sent(message, error)
+        connection_.connection.message_failed(message, error)
 
     @rule(connection_=anyone, tell=st.sampled_from(TELLS), frame=frames, error=errors, place=places)
     def happens(
@@ -372,8 +371,7 @@ class AnyOrder(RuleBasedStateMachine):
     ) -> None:
         connection_.settles()
         connection_.over = True
-        connection_.connection.facts.transport_up = up
-        connection_.ends(exception)
+        connection_.ends(exception, transport_alive=up)
 
     # --- What the application does -----------------------------------------------------------
 
@@ -389,9 +387,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(connection_=anyone, execution=executions, place=places)
     def claimed(self, connection_: AnyConnection, execution: Execution, place: Place) -> None:
-        conversation = connection_.connection.conversation
-        if place.run(conversation.claim_own, execution.document) is None:
-            place.run(conversation.claim, execution, connection_.request)
+        connection = connection_.connection
+        if place.run(connection.claim_own, execution.document) is None:
+            place.run(connection.claim, execution, connection_.request)
 
     @rule(place=places, type_=types, name=names, count=st.integers(0, 20))
     def learned(self, place: Place, type_: str, name: str | None, count: int) -> None:
@@ -434,7 +432,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert sums.get("websocket.server.active_connections", 0) == 0
         assert sums.get("graphql.server.subscription.active") == 0
         assert sums.get("graphql.ws.operation.duration", 0) == sum(
-            connection_.connection.conversation._operations.begun for connection_ in self.all
+            connection_.connection._operations.begun for connection_ in self.all
         )
         total = self.telemetry.total
         for direction in ("receive", "transmit"):

@@ -10,13 +10,13 @@ from prometheus_client import REGISTRY, generate_latest
 
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._close import CloseFrame
-from strawberry_ws_otel._errors import error_type
+from strawberry_ws_otel._recording import Telemetry as Recording
 from strawberry_ws_otel._semconv import CLOSE_OUTCOME as OUTCOME
-from strawberry_ws_otel._telemetry import Telemetry as Recording
+from strawberry_ws_otel._strawberry.errors import error_type
 from tests.attacks.hostile.bounds import unbounded_labels, unbounded_record
 from tests.support.clock import stop_clock
 from tests.support.expected import CONNECTION
-from tests.support.fake_connection import BOTH, START, Talk, operation_in
+from tests.support.fake_connection import BOTH, START, FakeConnection, operation_in
 from tests.support.hosting import hosting
 from tests.support.log import LogKeeper
 from tests.support.scenarios.steps import TRANSPORT
@@ -32,7 +32,7 @@ ERROR_TYPES: Final = 100
 
 def attack(recording: Recording, word: str, number: int) -> None:
     """One conversation in which everything that an untrusted client can choose is new."""
-    talk = Talk(recording.config, recording=recording)
+    talk = FakeConnection(recording.config, recording=recording)
     talk.opens((*BOTH, None)[number % 3])
     talk.greets()
     talk.hears({"type": f"type-{word}{number}", "id": f"id-{word}{number}"})
@@ -59,7 +59,7 @@ def attack(recording: Recording, word: str, number: int) -> None:
         case 1:
             talk.closes(number, f"reason {word}{number}")
         case 2:
-            talk.connection.closing.frame_failed(failure, CloseFrame(1002))
+            talk.connection.error_received(failure, CloseFrame(1002))
             talk.ends()
         case _:
             talk.ends(failure)
@@ -95,7 +95,7 @@ def test_a_thousand_abnormal_closes_do_not_flood_the_log(
     options = config(telemetry)
     recording = Recording(options)
     for number in range(DISTINCT):
-        talk = Talk(options, recording=recording)
+        talk = FakeConnection(options, recording=recording)
         talk.opens(BOTH[0])
         talk.is_closed(4499, f"reason {number}")
     assert len(library_log.records) == 10

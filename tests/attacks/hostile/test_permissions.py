@@ -16,11 +16,13 @@ REACHING_OUT: Final = (
 )
 ALLOWED: Final = {
     # The class of the sockets that aiohttp has opened, which are asked whether they still are.
-    "_transport": {"socket.socket"},
+    "_aiohttp/websocket": {"socket.socket"},
     # For `register_at_fork`, which not every system has.
     "_metrics": {"os"},
     # For `getpid`, by which the child of a fork is recognised.
-    "_rate": {"os"},
+    "_fuse": {"os"},
+    # For whether aiohttp is installed, before the mixin is imported.
+    "__init__": {"importlib.util.find_spec"},
 }
 ROOT: Final = Path(__file__).parents[3]
 

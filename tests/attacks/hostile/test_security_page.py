@@ -8,14 +8,14 @@ import pytest
 
 from strawberry_ws_otel import (
     OTelConfig,
-    _bounds,
-    _conversation,
+    _connection,
+    _counts,
+    _fuse,
+    _limits,
     _operation,
     _operations,
     _propagation,
-    _rate,
     _semconv,
-    _tally,
     _ws_operation,
 )
 from tests.attacks.hostile import bounds
@@ -29,12 +29,12 @@ CONFIG: Final = OTelConfig()
 WORDS: Final = " ".join(TEXT.split())
 
 PROMISES: Final = {
-    "ids of operations": f"{_bounds.ID} characters",
+    "ids of operations": f"{_limits.ID} characters",
     "names, user agent, path, host, addresses, error paths, codes and classes": (
-        f"{_bounds.NAME} characters"
+        f"{_limits.NAME} characters"
     ),
-    "messages of errors": f"{_bounds.MESSAGE} characters",
-    "close reasons": f"{_bounds.REASON} bytes",
+    "messages of errors": f"{_limits.MESSAGE} characters",
+    "close reasons": f"{_limits.REASON} bytes",
     "events for errors on one span": f"{_operation.MAX_ERROR_EVENTS}",
     "message events of one type and direction, and links, on one span": (
         f"the first {CONFIG.message_events}, then powers of two"
@@ -42,16 +42,16 @@ PROMISES: Final = {
     "results with errors of one operation that wait to be sent": f"{_ws_operation._MAX_UNSENT}",
     "operations of one connection that wait to be handled, of which more is kept than that they"
     " are alive": f"{_operations._MAX_WAITING}",
-    "messages without a document that wait to be handled": f"{_conversation._MAX_UNDECIDED}",
+    "messages without a document that wait to be handled": f"{_connection._MAX_UNDECIDED}",
     "entries of a carrier of trace context that are looked at": f"{_propagation._MAX_ENTRIES}",
     "an entry of it, key and value": f"{_propagation._MAX_ENTRY} characters",
     "distinct values of `error.type` on metrics": (
-        f"{_tally._MAX_ERROR_TYPES}, then `{_semconv.OTHER}`"
+        f"{_counts._MAX_ERROR_TYPES}, then `{_semconv.OTHER}`"
     ),
-    "log records of one outcome, for each view class": f"{_rate.RECORDS_PER_MINUTE} a minute",
+    "log records of one outcome, for each view class": f"{_fuse.RECORDS_PER_MINUTE} a minute",
     "log records of our own failures with one class of exception, for each view class and"
-    " extension class": f"{_rate.RECORDS_PER_MINUTE} a minute",
-    "classes of exceptions among them that are told apart": f"{_rate.MAX_KINDS}",
+    " extension class": f"{_fuse.RECORDS_PER_MINUTE} a minute",
+    "classes of exceptions among them that are told apart": f"{_fuse.MAX_KINDS}",
 }
 
 
@@ -62,11 +62,11 @@ def test_every_bound_on_the_page_is_that_of_the_code() -> None:
 @pytest.mark.parametrize(
     ("attributes", "limit"),
     [
-        (("OPERATION_ID",), _bounds.ID),
-        (("OPERATION_NAME", "USER_AGENT", "URL_PATH", "SERVER_ADDRESS"), _bounds.NAME),
-        (("CLIENT_ADDRESS", "ERROR_PATH", "ERROR_CODE", "ERROR_TYPE"), _bounds.NAME),
-        (("ERROR_MESSAGE", "EXCEPTION_MESSAGE"), _bounds.MESSAGE),
-        (("CLOSE_REASON",), _bounds.REASON),
+        (("OPERATION_ID",), _limits.ID),
+        (("OPERATION_NAME", "USER_AGENT", "URL_PATH", "SERVER_ADDRESS"), _limits.NAME),
+        (("CLIENT_ADDRESS", "ERROR_PATH", "ERROR_CODE", "ERROR_TYPE"), _limits.NAME),
+        (("ERROR_MESSAGE", "EXCEPTION_MESSAGE"), _limits.MESSAGE),
+        (("CLOSE_REASON",), _limits.REASON),
     ],
 )
 def test_the_fuzzers_hold_the_same_bounds(attributes: tuple[str, ...], limit: int) -> None:

@@ -41,7 +41,7 @@ class CountingExporter(SpanExporter):
         self._outcomes[attributes[name.CLOSE_OUTCOME]] += 1
         self._sums["received"] += attributes[name.MESSAGES_RECEIVED]
         self._sums["sent"] += attributes[name.MESSAGES_SENT]
-        self._sums["operations"] += attributes[name.OPERATIONS]
+        self._sums["operations"] += attributes[name.OPERATION_COUNT]
 
     def summary(self) -> dict[str, Any]:
         """All of it as plain values."""

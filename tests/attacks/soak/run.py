@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from tests.attacks.soak.account import Account
-from tests.attacks.soak.judge import Conversation, conversations, mismatches
-from tests.attacks.soak.logged import Log
+from tests.attacks.soak.connection_checks import Conversation, conversations, mismatches
+from tests.attacks.soak.log_checks import Log
+from tests.attacks.soak.metric_checks import Account
 from tests.attacks.soak.rounds import Round, Visit, play_round
-from tests.attacks.soak.venue import Views
+from tests.attacks.soak.shared_server import Views
 from tests.support.cases import CASES, Case, traced
 from tests.support.log import LogKeeper, is_internal, keeping_log
 from tests.support.telemetry import Telemetry

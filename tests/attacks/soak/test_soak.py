@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from strawberry_ws_otel import _observer
-from strawberry_ws_otel._bounds import utf8_size
+from strawberry_ws_otel._aiohttp import websocket
+from strawberry_ws_otel._limits import utf8_size
 from strawberry_ws_otel._log import CloseLog
-from tests.attacks.soak.logged import Close, Closes
+from tests.attacks.soak.log_checks import Close, Closes
 from tests.attacks.soak.run import Extent, Findings, Soak
 from tests.support.cases import CASES, Case
 from tests.support.log import handling
@@ -99,7 +99,7 @@ async def test_a_conversation_that_went_otherwise_is_not_played(telemetry: Telem
 async def test_bytes_that_were_never_sent_are_a_mismatch(
     telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_observer, "utf8_size", lambda data: utf8_size(data) + 1)
+    monkeypatch.setattr(websocket, "utf8_size", lambda data: utf8_size(data) + 1)
     findings = await soak(FEW, [case_of(CLOSES)], telemetry)
     assert (findings.lying, findings.metrics) == ({}, 1)
     assert "websocket.server.io" in findings.reports[0]

@@ -13,31 +13,64 @@ What is called past it, by `web.WebSocketResponse.close(ws)` in a class that ove
 wrapper that the application has put on the object, is noted where the application calls it, when it
 is done.
 
-The application's class may not take the place of its derived class: `_unwatched`.
+An object whose class Python or the application refuses to change is not observed.
 """
 
 import asyncio
 import struct
-import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from inspect import getattr_static
+from socket import socket
 from types import CoroutineType
 from typing import Any, Final, NamedTuple
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from strawberry_ws_otel._bounds import utf8_size
-from strawberry_ws_otel._cancellation import running_task
-from strawberry_ws_otel._close import CloseCode, CloseFrame, Report
+from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._coroutines import StandIn
-from strawberry_ws_otel._layers import DERIVED, is_derived
-from strawberry_ws_otel._transport import Transport
+from strawberry_ws_otel._current import running_task
+from strawberry_ws_otel._limits import utf8_size
+from strawberry_ws_otel._strawberry.layers import DERIVED, StandIn, is_derived
 
 _METHODS: Final = ("receive", "close", "send_str", "send_bytes", "send_frame")
 """The methods that are observed."""
+
+
+class Transport:
+    """The transport of a request, also after aiohttp has forgotten it."""
+
+    __slots__ = ("_request", "_socket", "loss_cancels")
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        transport = request.transport
+        # By one argument: the transport of aiohttp's mocked requests takes no more.
+        self._socket: socket | None = (
+            None if transport is None else transport.get_extra_info("socket")
+        )
+        server = getattr(request.protocol, "_manager", None)
+        self.loss_cancels: bool = getattr(server, "handler_cancellation", True)
+        """Whether aiohttp cancels the handler of a lost peer; if not, it is the server's own doing.
+
+        aiohttp has no public way to ask; where the private one is gone, the transport decides.
+        """
+
+    @property
+    def alive(self) -> bool:
+        """Whether the socket is open.
+
+        A shutdown of the server sets the request's transport to None just as a lost peer does, but
+        closes the socket later. A transport that was gone from the start has shown no socket.
+        """
+        return self._socket is not None and self._socket.fileno() != -1
+
+    @property
+    def writable(self) -> bool:
+        """Whether a frame that is sent now would be written."""
+        transport = self._request.transport
+        return transport is not None and not transport.is_closing()
 
 
 class NotObservableError(Exception):
@@ -239,9 +272,7 @@ class Observer:
         "_asked",
         "_class",
         "_closes",
-        "_closing",
-        "_conversation",
-        "_knows_end",
+        "_connection",
         "_observed_class",
         "_outer",
         "_outside",
@@ -251,6 +282,7 @@ class Observer:
         "_wrapped",
         "_ws",
         "fuse",
+        "knows_end",
         "reading",
         "sends",
         "timed_out",
@@ -267,9 +299,8 @@ class Observer:
         """
         self._ws = ws
         self._transport = transport
-        self._conversation = connection.conversation
-        self._closing = connection.closing
-        self.traffic = connection.conversation.traffic
+        self._connection = connection
+        self.traffic = connection.traffic
         self.fuse = connection.fuse
         self.timed_out = False
         """Whether the last `receive()` timed out."""
@@ -288,7 +319,7 @@ class Observer:
         """The data frames that aiohttp was asked to send."""
         self._was_closed = False
         """Whether somebody had closed before the last `receive()`."""
-        self._knows_end = False
+        self.knows_end = False
         """Whether it is known what has closed the socket."""
         self._class = type(ws)
         self._wrapped: dict[str, tuple[Any, Any]] = {}
@@ -434,12 +465,12 @@ class Observer:
         """Note that a data frame was not sent, or was when its sender was cancelled."""
         with self.fuse:
             if isinstance(error, ConnectionError):
-                self._closing.send_failed()
+                self._connection.write_failed()
             elif isinstance(error, asyncio.CancelledError):
                 # aiohttp writes a frame before it waits for the buffer to drain. Not one that waits
                 # for another to be compressed first, but nobody can tell.
                 self.traffic.bytes_sent += utf8_size(data)
-                self._conversation.cut_short = weakref.ref(error)
+                self._connection.write_cancelled(error)
 
     def close_called(self, code: int, message: bytes | str, *, drain: bool) -> bool:
         """Note what becomes of a `close()`, right before aiohttp does it without a pause.
@@ -465,23 +496,23 @@ class Observer:
     ) -> bool:
         if before.is_closed:
             if not before.by_aiohttp:
-                self._closing.redundant()
+                self._connection.close_redundant()
             return False
-        self._knows_end = True
+        self.knows_end = True
         if not before.is_writable:
             if not before.by_aiohttp:
-                self._closing.send_failed()
+                self._connection.write_failed()
         else:
             try:
                 frame = _frame_of(code, message)
             except Exception as error:  # noqa: BLE001  # whatever makes aiohttp fail to make it
                 # aiohttp keeps the error, drops the transport, and writes nothing.
-                self._closing.dropped(error)
+                self._connection.close_dropped(error)
                 return False
             if before.by_aiohttp:
                 self._answer = _Answer(frame, not drain, before.code)
                 return False
-            self._closing.frame_sent(frame)
+            self._connection.close_sent(frame)
             # A reader in another task is woken by aiohttp, which then does not wait for the echo.
             return not before.is_read
         return False
@@ -490,41 +521,36 @@ class Observer:
         """Note a close frame that the application sends by `send_frame()`."""
         if not self._ws.closed and self._transport.writable:
             code = int.from_bytes(payload[:2]) if payload else CloseCode.NO_STATUS_RCVD
-            self._closing.frame_sent(CloseFrame(code, payload[2:].decode("utf-8", "replace")))
+            self._connection.close_sent(CloseFrame(code, payload[2:].decode("utf-8", "replace")))
 
     def echoed(self) -> None:
         """Note the client's answer to a close frame, if one came."""
         ws = self._ws
         if ws.exception() is None:
-            self._closing.frame_received(close_frame(ws.close_code, None))
+            self._connection.close_received(close_frame(ws.close_code, None))
 
     def _frame_received(self, message: WSMessage) -> None:
-        closing, answer = self._closing, self._answer
+        connection, answer = self._connection, self._answer
         match message.type:
             case WSMsgType.TEXT | WSMsgType.BINARY:
-                self._conversation.frame_received(utf8_size(message.data))
+                connection.data_received(utf8_size(message.data))
             case WSMsgType.CLOSE:
-                self._knows_end = True
-                closing.frame_received(close_frame(message.data, message.extra))
+                self.knows_end = True
+                connection.close_received(close_frame(message.data, message.extra))
                 if answer is not None:
-                    closing.frame_sent(answer.frame)
+                    connection.close_sent(answer.frame)
             case WSMsgType.ERROR:
-                self._knows_end = True
-                closing.frame_failed(message.data, answer.frame if answer else None)
+                self.knows_end = True
+                connection.error_received(message.data, answer.frame if answer else None)
             case WSMsgType.CLOSED:
                 error = self._ws.exception()
-                if self._knows_end or error is not None or not self._was_closed:
-                    self._knows_end = True
-                    closing.stream_ended(error)
+                if self.knows_end or error is not None or not self._was_closed:
+                    self.knows_end = True
+                    connection.disconnected(error)
             case _:
                 # CLOSING: somebody has written a close frame in another task, and awaits the echo.
                 for asked in [each for each in self._asked if not each.before.is_closed][:1]:
                     self._closed_outside(asked, has_returned=False)
-
-    def settle(self) -> None:
-        """Note, at the end of the handler, a close that went past everything that is observed."""
-        if self._ws.closed and self._ws.exception() is None and not self._knows_end:
-            self._closing.facts.reported(Report(None, None))
 
     def _closes_itself(self) -> bool:
         """Whether it is aiohttp that closes, inside `receive()`.
@@ -543,8 +569,8 @@ class Observer:
         if answer is None:
             return
         if answer.to_close:
-            self._closing.frame_received(close_frame(answer.code, None))
-        self._closing.frame_sent(answer.frame)
+            self._connection.close_received(close_frame(answer.code, None))
+        self._connection.close_sent(answer.frame)
 
 
 def _unbound(wrapper: Callable[..., Any], _ws: object) -> Callable[..., Any]:

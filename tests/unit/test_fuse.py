@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from strawberry_ws_otel._failsafe import FailureLog, Fuse, Fuses
+from strawberry_ws_otel._fuse import FailureLog, Fuse, Fuses
 from tests.support.log import LogKeeper, RaisingHandler, handling
 
 pytestmark = pytest.mark.internal_error
@@ -69,7 +69,7 @@ class MuteError(Exception):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MuteError(), "tests.unit.test_failsafe.MuteError: ;"),
+        (MuteError(), "tests.unit.test_fuse.MuteError: ;"),
         (ValueError("a" * 1000), f"ValueError: {'a' * 512};"),
         (ValueError("\ud800"), "ValueError: ?;"),
     ],
@@ -89,7 +89,7 @@ def test_what_is_refused_is_warned_of_and_blows_nothing(library_log: LogKeeper) 
         fuse.refuse("add_link", error)
     fuse.refuse("add_event", error)
     other.refuse("add_link", error)
-    said = "which raised tests.unit.test_failsafe.OwnError: not yet"
+    said = "which raised tests.unit.test_fuse.OwnError: not yet"
     assert [(record.levelno, record.getMessage()) for record in library_log.records] == [
         (logging.WARNING, f"Telemetry leaves out add_link() in the spans of a.Provider, {said}"),
         (logging.WARNING, f"Telemetry leaves out add_event() in the spans of a.Provider, {said}"),

@@ -21,13 +21,13 @@ from strawberry_ws_otel._close import (
     outcomes_of,
     verdict,
 )
+from strawberry_ws_otel._counts import Results, Tally, Traffic
 from strawberry_ws_otel._protocol import (
     GRAPHQL_TRANSPORT_WS,
     GRAPHQL_WS,
     MessageType,
     vocabulary,
 )
-from strawberry_ws_otel._tally import Results, Tally, Traffic
 from tests.support.strategies import PROPERTY
 from tests.support.traffic import opened, subscribed
 

@@ -1,19 +1,20 @@
 """`OTelExtension`: what only the schema knows of an operation: type, name, phases, errors.
 
 Every hook costs an operation 15 to 60 us, whether or not anybody looks at what it records:
-Strawberry rebuilds a context manager for each. So there are three variants of the class, and each
-operation gets an instance of the one that it needs:
+Strawberry rebuilds a context manager for each. So the class has variants, and each operation gets
+an instance of the one that has the hooks it needs:
 
-* itself: it learns the type and the errors. Enough for an operation over a WebSocket that the view
-  recorded first and that nobody samples;
-* with phases: for one that is sampled;
-* on its own: for an operation that no view has recorded: plain HTTP, streams, other integrations.
+* itself, without any: an operation over a WebSocket that nobody samples. The first words of its
+  document tell the type, and the errors come with the results;
+* typed: one that is sampled without phases, or whose first words do not tell the type;
+* prepared: a subscription that is sampled, of which parsing and validation are the phases;
+* with phases: a query or mutation that is sampled;
+* whole: an operation that no view has recorded: plain HTTP, streams, other integrations.
 """
 
 import asyncio
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
 from operator import is_
@@ -26,22 +27,24 @@ from strawberry import Schema
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
+    BaseGraphQLTransportWSHandler,
+)
+from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWSHandler
 from strawberry.types import ExecutionContext
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._bounds import exception_type
 from strawberry_ws_otel._config import OTelConfig, checked
-from strawberry_ws_otel._connection import connection_of, current_connection
+from strawberry_ws_otel._connection import Request, current_connection, current_request
 from strawberry_ws_otel._current import Current, Stay, current, placement_of
-from strawberry_ws_otel._errors import error_attributes, error_type
-from strawberry_ws_otel._failsafe import FailureLog, Fuse
-from strawberry_ws_otel._handlers import SERVING
-from strawberry_ws_otel._operation import Operation
+from strawberry_ws_otel._fuse import FailureLog, Fuse
+from strawberry_ws_otel._limits import exception_type
+from strawberry_ws_otel._operation import SUBSCRIPTION, Operation, leading_operation_type
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._propagation import of_request
-from strawberry_ws_otel._request import current_request
+from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import SpanRecorder
-from strawberry_ws_otel._telemetry import Telemetry
+from strawberry_ws_otel._strawberry.errors import error_attributes, error_type
 
 _EXECUTIONS: Final = {
     Schema.stream.__code__: True,
@@ -49,6 +52,15 @@ _EXECUTIONS: Final = {
     Schema.execute_sync.__code__: False,
 }
 """The host's methods that execute, and whether they stream."""
+
+
+_SERVING: Final = frozenset(
+    {
+        BaseGraphQLTransportWSHandler.run_operation.__code__,
+        BaseGraphQLWSHandler.handle_async_results.__code__,
+    }
+)
+"""What runs as long as the host itself serves an operation."""
 
 
 def _stack() -> Iterator[CodeType]:
@@ -77,12 +89,14 @@ class _Need(Enum):
     """How much of the extension an operation needs."""
 
     ERRORS = auto()
+    TYPE = auto()
+    PREPARATION = auto()
     PHASES = auto()
     WHOLE = auto()
 
 
 class _Recorder(SchemaExtension):
-    """Learns the type and the errors of one operation."""
+    """Learns the errors of one operation, and its type once there is a result."""
 
     otel_config: ClassVar[OTelConfig]
     _telemetry: ClassVar[Telemetry | None] = None
@@ -92,7 +106,6 @@ class _Recorder(SchemaExtension):
     _fuse: Any = None
     _operation: Operation | None = None
     _seen_errors: Sequence[GraphQLError] = ()
-    _executing = False
     _is_left = False
     _host_context: ExecutionContext
 
@@ -121,49 +134,61 @@ class _Recorder(SchemaExtension):
                 "an instance of OTelExtension serves one operation; give the class to the schema:"
                 " extensions=[OTelExtension]"
             )
-        request = current().request
-        if request is None:
-            request = unclaimed.find(context.query)
-        connection = connection_of(request)
+        request: Request | None = current_request() or unclaimed.find(context.query)
+        connection = None if request is None else request.connection
         if connection is None:
             return _Need.WHOLE
-        conversation = connection.conversation
-        operation = conversation.claim_own(context.query) or conversation.claim(
+        operation = connection.claim_own(context.query) or connection.claim(
             Execution(
                 context.query,
                 context.operation_name,
                 _is_stream,
-                partial(_is_below, SERVING),
+                partial(_is_below, _SERVING),
             ),
             request,
         )
         if operation is None:
             return _Need.WHOLE
         self._operation, self._fuse = operation, operation.fuses.library
-        phased = operation.span.recording and operation.config.phase_spans
-        return _Need.PHASES if phased else _Need.ERRORS
-
-    def on_validate(self) -> Iterator[None]:
-        """Learn what the document turned out to be, as soon as it is parsed."""
-        self._describe()
-        yield
-        self._validated()
+        expected = leading_operation_type(context.query, context.operation_name)
+        if operation.span.recording:
+            if not operation.config.phase_spans:
+                return _Need.TYPE
+            return _Need.PREPARATION if expected == SUBSCRIPTION else _Need.PHASES
+        if expected is None:
+            return _Need.TYPE
+        operation.expect(expected, self._describe)
+        return _Need.ERRORS
 
     def get_results(self) -> dict[str, Any]:
         """Note the errors of a result, before other extensions mask them; add nothing to it."""
-        if self._host_context.pre_execution_errors:  # Called for every result.
+        # Called for every result.
+        if self._operation is not None and self._operation.type is None:
+            self._describe()
+        if self._host_context.pre_execution_errors:
             self._note_errors()
         return {}
 
     def _describe(self) -> None:
         execution = self._host_context
-        # A document without the operation that is asked for has no type.
-        with self._fuse, suppress(RuntimeError):
-            if self._operation is not None:
-                self._operation.describe(execution.operation_type.value, execution.operation_name)
+        with self._fuse:
+            if self._operation is None:
+                return
+            try:
+                operation_type = execution.operation_type
+            except RuntimeError:
+                # A document without the operation that is asked for has no type.
+                return
+            self._operation.describe(operation_type.value, execution.operation_name)
 
-    def _validated(self) -> None:
-        self._executing = not self.execution_context.pre_execution_errors
+    @property
+    def _executing(self) -> bool:
+        """Whether the errors of a result are those of an execution.
+
+        Without a hook after validation it is known once the host has made a result: those from
+        before execution are shown twice until then.
+        """
+        return self._host_context.result is not None
 
     def _note_errors(self) -> str | None:
         """Note the errors of a result; return the class of the first one."""
@@ -205,8 +230,23 @@ class _Recorder(SchemaExtension):
         return cls._telemetry
 
 
-class _Phases(_Recorder):
-    """The variant for an operation that is sampled: its phases get spans."""
+class _Typed(_Recorder):
+    """The variant that learns the type as soon as the document is parsed."""
+
+    _executing = False
+
+    def on_validate(self) -> Iterator[None]:
+        """Learn what the document turned out to be."""
+        self._describe()
+        yield
+        self._executing = not self.execution_context.pre_execution_errors
+
+
+class _Prepared(_Typed):
+    """The variant for a subscription that is sampled: what comes before its source gets spans.
+
+    Nothing tells when its source is established.
+    """
 
     def on_parse(self) -> Iterator[None]:
         yield from self._phase(_semconv.SPAN_PARSING)
@@ -214,15 +254,7 @@ class _Phases(_Recorder):
     def on_validate(self) -> Iterator[None]:
         self._describe()
         yield from self._phase(_semconv.SPAN_VALIDATION)
-        self._validated()
-
-    def on_execute(self) -> Iterator[None]:
-        operation = self._operation
-        if operation is not None and operation.type == "subscription":
-            # Nothing tells when its source is established.
-            yield
-        else:
-            yield from self._phase(_semconv.SPAN_EXECUTION)
+        self._executing = not self.execution_context.pre_execution_errors
 
     def _phase(self, name: str) -> Iterator[None]:
         span: SpanRecorder | None = None
@@ -234,6 +266,17 @@ class _Phases(_Recorder):
         finally:
             if span is not None:
                 span.end()
+
+
+class _Phases(_Prepared):
+    """The variant for a query or mutation that is sampled: its execution gets a span as well."""
+
+    def on_execute(self) -> Iterator[None]:
+        operation = self._operation
+        if operation is not None and operation.type == SUBSCRIPTION:
+            yield
+        else:
+            yield from self._phase(_semconv.SPAN_EXECUTION)
 
 
 _RAISED_BY_HOST: Final = (
@@ -348,7 +391,7 @@ class _Whole(_Phases):
         """Return the class of what ended an operation, unless that is no failure."""
         if raised is None or isinstance(raised, GeneratorExit):
             return None
-        if isinstance(raised, asyncio.CancelledError) and operation.type == "subscription":
+        if isinstance(raised, asyncio.CancelledError) and operation.type == SUBSCRIPTION:
             # Whoever asked is gone. A subscription ends so when its client has heard enough.
             return None
         return error_type(raised) if isinstance(raised, GraphQLError) else exception_type(raised)
@@ -374,7 +417,7 @@ class OTelExtension(_Recorder):
         """Check the configuration, and prepare the variants of the class."""
         super().__init_subclass__(**kwargs)
         checked(cls, cls.otel_config)
-        if not issubclass(cls, _Phases):
+        if not issubclass(cls, _Typed):
             cls._telemetry = None
             cls._failures = FailureLog()
             cls._variants = _variants(cls)
@@ -384,6 +427,8 @@ def _variants(cls: type[OTelExtension]) -> dict[_Need, type[_Recorder]]:
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     return {
         _Need.ERRORS: cls,
+        _Need.TYPE: type(cls.__name__, (cls, _Typed), dict(names)),
+        _Need.PREPARATION: type(cls.__name__, (cls, _Prepared), dict(names)),
         _Need.PHASES: type(cls.__name__, (cls, _Phases), dict(names)),
         _Need.WHOLE: type(cls.__name__, (cls, _Whole), dict(names)),
     }

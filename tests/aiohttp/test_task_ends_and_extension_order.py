@@ -120,7 +120,7 @@ async def test_an_operation_whose_task_died_says_of_what(  # noqa: PLR0913, PLR0
     await alike(telemetry, view, talk, schema=schema)
     name = "subscription" if parsed else "GraphQL Operation"
     [whole, _, one] = recorded(telemetry)[:3]
-    assert whole["attributes"]["graphql.ws.operations.interrupted"] == 0
+    assert whole["attributes"]["graphql.ws.operation.interrupted_count"] == 0
     assert [one] == [
         operation(
             FOREVER,

@@ -5,7 +5,7 @@ from contextlib import suppress
 from opentelemetry import metrics, trace
 
 from strawberry_ws_otel._config import OTelConfig
-from strawberry_ws_otel._failsafe import FailureLog, Fuse, Fuses
+from strawberry_ws_otel._fuse import FailureLog, Fuse, Fuses
 from strawberry_ws_otel._log import CloseLog
 from strawberry_ws_otel._metrics import metrics_of
 from strawberry_ws_otel._spans import Spans
@@ -29,7 +29,7 @@ class Telemetry:
         self.config = config
         self._failures = failures
         self._meter_provider, self.metrics = metrics_of(config.meter_provider, failures)
-        self.spans = Spans(config, failures)
+        self.spans = Spans(config.tracer_provider, config.message_events, failures)
         self.log = log or CloseLog()
         self.metrics.tally.declare_ordinary(config.normal_outcomes)
 

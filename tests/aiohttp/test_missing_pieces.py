@@ -12,11 +12,11 @@ import strawberry
 from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelViewMixin
-from strawberry_ws_otel._adapter import ADAPTER_LAYER
-from strawberry_ws_otel._handlers import HANDLER_LAYERS
-from strawberry_ws_otel._layers import Layers
+from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
+from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
+from strawberry_ws_otel._strawberry.layers import Layers
 from tests.support.expected import PARSING, VALIDATION
-from tests.support.fake_connection import BOTH, RESULT, START, Talk
+from tests.support.fake_connection import BOTH, RESULT, START, FakeConnection
 from tests.support.hosting import hosting
 from tests.support.scenarios.steps import TRANSPORT
 from tests.support.schema import TICKS, Query, make_schema
@@ -156,7 +156,7 @@ async def outside_a_task(function: Callable[[], object]) -> object:
 
 
 async def test_an_operation_that_no_task_executes_is_described(telemetry: Telemetry) -> None:
-    talk = Talk(config(telemetry))
+    talk = FakeConnection(config(telemetry))
     talk.opens(TRANSPORT)
     task = talk.starts("a", query="{ answer }")
     schema = strawberry.Schema(query=Plain, extensions=[extension(telemetry)])

@@ -9,6 +9,7 @@ The layer stands over a class of the application's: names of its own begin with 
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from types import CoroutineType
 from typing import Any, Final
@@ -18,23 +19,22 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
 )
 from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWSHandler
 
-from strawberry_ws_otel._connection import Connection, current_connection
-from strawberry_ws_otel._conversation import Conversation
-from strawberry_ws_otel._coroutines import StandIn
+from strawberry_ws_otel._connection import Connection, Request, current_request
 from strawberry_ws_otel._current import current
-from strawberry_ws_otel._layers import Layers, is_derived
+from strawberry_ws_otel._strawberry.layers import Layers, StandIn, is_derived
 
 Call = Callable[[], Awaitable[Any]]
 """A call of the host's method."""
 
 
-def _serving(handler: Any) -> tuple[Connection | None, object]:  # noqa: ANN401  # either handler
-    """Return the connection that a handler serves, and the request that made it."""
+def _serving(handler: Any) -> Request | None:  # noqa: ANN401  # of either subprotocol
+    """Return the request that became the WebSocket which a handler serves, if it is recorded."""
+    request: object = None
     # A handler of the application's need not keep the adapter, or under that name.
-    request = getattr(getattr(handler, "websocket", None), "_otel_socket", None)
-    if request is not None:
-        return request.connection, request
-    return current_connection(), current().request
+    with suppress(Exception):
+        request = handler.websocket._otel_request  # noqa: SLF001  # ours
+    request = request or current_request()
+    return request if isinstance(request, Request) and request.connection else None
 
 
 def _is_handled(message: object) -> bool:
@@ -44,14 +44,14 @@ def _is_handled(message: object) -> bool:
 
 
 async def _within(
-    conversation: Conversation,
+    connection: Connection,
     enter: Callable[[], Any],
     call: Call,
     leave: Callable[[Any, BaseException | None], None],
 ) -> Any:  # noqa: ANN401  # the host's
     """Await the host's call between `enter` and `leave`, which gets what `enter` returned."""
     entered = error = None
-    with conversation.fuse:
+    with connection.fuse:
         entered = enter()
     try:
         return await call()
@@ -59,7 +59,7 @@ async def _within(
         error = raised
         raise
     finally:
-        with conversation.fuse:
+        with connection.fuse:
             leave(entered, error)
         del error
 
@@ -80,22 +80,22 @@ def _handle(
         knows_documents: whether the method, which begins an operation, may know the document of
             one whose first message brings none, as the host's own does not.
     """
-    connection, request = _serving(handler)
-    if connection is None:
+    request = _serving(handler)
+    if request is None or request.connection is None:
         return call()
-    conversation = connection.conversation
-    enter = partial(conversation.handling, message, request, knows_documents=knows_documents)
-    return _within(conversation, enter, call, conversation.handled)
+    connection = request.connection
+    enter = partial(connection.message_handling, message, request, knows_documents=knows_documents)
+    return _within(connection, enter, call, connection.message_handled)
 
 
 def _run(handler: Any, call: Call, id_: object, document: object, name: object) -> Any:  # noqa: ANN401  # of either subprotocol
-    """Serve an operation as the host does, in its context, and note how that ended."""
-    connection, request = _serving(handler)
-    if connection is None:
+    """Serve an operation as the host does, in its context, and report how that ended."""
+    request = _serving(handler)
+    if request is None or request.connection is None:
         return call()
-    conversation = connection.conversation
-    enter = partial(conversation.running, id_, document, name, request)
-    return _within(conversation, enter, call, conversation.ran)
+    connection = request.connection
+    enter = partial(connection.operation_running, id_, document, name, request)
+    return _within(connection, enter, call, connection.operation_ran)
 
 
 # No base class for what they have in common: an instance that a factory has made could not become
@@ -130,7 +130,7 @@ class RecordingTransportHandler(BaseGraphQLTransportWSHandler[Any, Any]):
         return await _handle(self, message, call, knows_documents=not own)
 
     async def run_operation(self, operation: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
-        """Run an operation as the host does, and tell the connection when it is done."""
+        """Run an operation as the host does, and report when it is done."""
         return await _run(
             self,
             partial(super().run_operation, operation, *args, **kwargs),
@@ -168,7 +168,7 @@ class RecordingLegacyHandler(BaseGraphQLWSHandler[Any, Any]):
         return await _handle(self, message, call, knows_documents=not own)
 
     def handle_async_results(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
-        """Serve an operation as the host does, and tell the connection when it is done."""
+        """Serve an operation as the host does, and report when it is done."""
         # By position or by name, as the host's own has them.
         given = dict(zip(("operation_id", "query", "operation_name"), args, strict=False)) | kwargs
         host = super().handle_async_results(*args, **kwargs)
@@ -182,14 +182,6 @@ class RecordingLegacyHandler(BaseGraphQLWSHandler[Any, Any]):
         )
         return StandIn(run, host) if isinstance(host, CoroutineType) else run()
 
-
-SERVING: Final = frozenset(
-    {
-        BaseGraphQLTransportWSHandler.run_operation.__code__,
-        BaseGraphQLWSHandler.handle_async_results.__code__,
-    }
-)
-"""What runs as long as the host itself serves an operation."""
 
 HANDLER_LAYERS: Final = (
     Layers(

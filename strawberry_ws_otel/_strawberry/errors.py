@@ -1,13 +1,13 @@
 """GraphQL errors as telemetry sees them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final
 
 from graphql import GraphQLError
 from opentelemetry.util.types import AttributeValue
 
-from strawberry_ws_otel import _bounds, _semconv
+from strawberry_ws_otel import _limits, _semconv
 from strawberry_ws_otel._config import OTelConfig
 
 _HOSTS: Final = frozenset({"graphql", "strawberry"})
@@ -19,7 +19,7 @@ _PERMISSIONS: Final = "strawberry.permission"
 
 def error_type(error: GraphQLError) -> str:
     """Return the low-cardinality class of an error: its code, else the class of its cause."""
-    return _code(error) or _bounds.exception_type(_raised(error) or error)
+    return _code(error) or _limits.exception_type(_raised(error) or error)
 
 
 def error_attributes(
@@ -38,8 +38,8 @@ def error_attributes(
     shown = {"all": True, "execution": own, "none": False}[config.error_messages]
     raised = _raised(error) if located else None
     return {
-        _semconv.ERROR_MESSAGE: _bounds.bounded(error.message, _bounds.MESSAGE) if shown else None,
-        _semconv.ERROR_PATH: _bounds.bounded(".".join(map(str, error.path)), _bounds.NAME)
+        _semconv.ERROR_MESSAGE: _limits.bounded(error.message, _limits.MESSAGE) if shown else None,
+        _semconv.ERROR_PATH: _limits.bounded(_path(error.path), _limits.NAME)
         if error.path
         else None,
         _semconv.ERROR_LOCATIONS: ",".join(
@@ -47,15 +47,21 @@ def error_attributes(
         )
         or None,
         _semconv.ERROR_CODE: _code(error),
-        _semconv.EXCEPTION_TYPE: _bounds.exception_type(raised) if raised else None,
-        _semconv.EXCEPTION_MESSAGE: _bounds.exception_message(raised) if raised and shown else None,
+        _semconv.EXCEPTION_TYPE: _limits.exception_type(raised) if raised else None,
+        _semconv.EXCEPTION_MESSAGE: _limits.exception_message(raised) if raised and shown else None,
     }
+
+
+def _path(keys: Iterable[str | int]) -> str:
+    """Write a path as the draft does, `a[0].b`: a number is the index of an item in a list."""
+    steps = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return "".join(steps).removeprefix(".")
 
 
 def _code(error: GraphQLError) -> str | None:
     extensions: object = error.extensions
     code = extensions.get("code") if isinstance(extensions, Mapping) else None
-    return _bounds.bounded(code, _bounds.NAME) if isinstance(code, str) else None
+    return _limits.bounded(code, _limits.NAME) if isinstance(code, str) else None
 
 
 def _is_raised_by_host(error: GraphQLError) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from strawberry_ws_otel import _semconv as name
 from tests.attacks.soak.mismatch import Mismatch
-from tests.attacks.soak.spoken import spoken_sizes
+from tests.attacks.soak.sent_messages import spoken_sizes
 from tests.support.assertions import RECEIVE, TRANSMIT, known, saw_everything
 from tests.support.cases import Case
 from tests.support.raw_client import Client

@@ -114,10 +114,15 @@ class Tally:
         with self._lock:
             self._live.add(results)
 
-    def subscribed(self, results: Results) -> None:
-        """Count an operation as a live subscription, and its results as events as well."""
+    def subscribed(self, results: Results, *, really: bool = True) -> None:
+        """Count an operation as a live subscription, and its results as events, or do so no more.
+
+        Args:
+            results: the operation's.
+            really: whether it is one.
+        """
         with self._lock:
-            results.subscribed = True
+            results.subscribed = really
             self._live.add(results)
 
     def event_failed(self, error_type: str) -> None:

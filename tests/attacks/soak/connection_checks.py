@@ -9,10 +9,10 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 
 from strawberry_ws_otel import _semconv as name
-from tests.attacks.soak.logged import expected_logs, recorded_log
+from tests.attacks.soak.log_checks import expected_logs, recorded_log
 from tests.attacks.soak.mismatch import Mismatch
 from tests.attacks.soak.rounds import Visit
-from tests.attacks.soak.spoken import spoken_types
+from tests.attacks.soak.sent_messages import spoken_types
 from tests.support.assertions import (
     OPERATIONS,
     client_traffic,

@@ -6,9 +6,9 @@ import pytest
 from opentelemetry import metrics, trace
 
 from strawberry_ws_otel import OTelConfig
-from strawberry_ws_otel._failsafe import FailureLog
+from strawberry_ws_otel._fuse import FailureLog
 from strawberry_ws_otel._log import CloseLog
-from strawberry_ws_otel._telemetry import Telemetry as Recording
+from strawberry_ws_otel._recording import Telemetry as Recording
 from tests.support.broken_api import PipeError
 from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry, labels

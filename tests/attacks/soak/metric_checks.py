@@ -4,11 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from strawberry_ws_otel import _semconv as name
-from tests.attacks.soak.judge import Conversation
+from tests.attacks.soak.byte_counts import Volume
+from tests.attacks.soak.connection_checks import Conversation
 from tests.attacks.soak.mismatch import Mismatch
 from tests.attacks.soak.rounds import Visit
-from tests.attacks.soak.spoken import spoken_types
-from tests.attacks.soak.volume import Volume
+from tests.attacks.soak.sent_messages import spoken_types
 from tests.support.assertions import (
     RECEIVE,
     TRANSMIT,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strawberry_ws_otel import _bounds
-from strawberry_ws_otel._bounds import (
+from strawberry_ws_otel import _limits
+from strawberry_ws_otel._limits import (
     bounded,
     bounded_reason,
     class_name,
@@ -38,7 +38,7 @@ class OddError(Exception):
 
 
 def test_the_lengths_are_those_of_the_contract() -> None:
-    assert (_bounds.ID, _bounds.NAME, _bounds.MESSAGE, _bounds.REASON) == (128, 256, 512, 123)
+    assert (_limits.ID, _limits.NAME, _limits.MESSAGE, _limits.REASON) == (128, 256, 512, 123)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def local_error() -> Exception:
         (ValueError(), "ValueError"),
         (ConnectionResetError(), "ConnectionResetError"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
-        (DomainError(), "tests.unit.test_bounds.DomainError"),
-        (DomainError.Inner(), "tests.unit.test_bounds.DomainError.Inner"),
-        (local_error(), "tests.unit.test_bounds.local_error.<locals>.LocalError"),
+        (DomainError(), "tests.unit.test_limits.DomainError"),
+        (DomainError.Inner(), "tests.unit.test_limits.DomainError.Inner"),
+        (local_error(), "tests.unit.test_limits.local_error.<locals>.LocalError"),
         (type("E" * 300, (Exception,), {"__module__": "m"})(), f"m.{'E' * 254}"),
     ],
 )

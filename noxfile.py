@@ -1,0 +1,143 @@
+"""What has to hold before a change lands, a session each: `nox --list`.
+
+The tests run on the built wheel and away from the checkout: what is tested is what is published.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nox
+
+nox.needs_version = ">=2025.11.12"
+nox.options.sessions = ("lint", "types", "tests")
+
+PYTHONS = nox.project.python_versions(nox.project.load_toml())
+READ_BY_TESTS = (
+    *(".ci", "docs", "examples", "tests"),
+    *(".pre-commit-config.yaml", "noxfile.py", "pyproject.toml"),
+    *map(str, Path().glob("*.md")),
+)
+ORIGIN = """
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import strawberry_ws_otel
+
+package = Path(strawberry_ws_otel.__file__).parent
+assert package.parent.name == "site-packages", package
+assert (package / "py.typed").is_file()
+names = "strawberry-graphql", "graphql-core", "aiohttp", "opentelemetry-api"
+print("Python", platform.python_version(), *(f"· {name} {version(name)}" for name in names))
+"""
+"""Asserts that the wheel is what is imported, and prints what it is tested with."""
+
+
+def build_wheel(session: nox.Session, folder: str) -> str:
+    """Build the wheel into a folder; return its path."""
+    session.run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ".")
+    [wheel] = Path(folder).glob("*.whl")
+    return str(wheel)
+
+
+@contextmanager
+def installed_wheel(session: nox.Session, *pip_options: str) -> Iterator[None]:
+    """Install the wheel, and work in a folder that has the tests but not the package."""
+    with TemporaryDirectory() as folder:
+        wheel = build_wheel(session, folder)
+        session.install(wheel, "--group", "test", *pip_options)
+        for name in READ_BY_TESTS:
+            if (source := Path(name)).is_dir():
+                # Node's packages may be being installed meanwhile.
+                ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+                shutil.copytree(source, Path(folder, name), ignore=ignored)
+            else:
+                shutil.copy(source, folder)
+        with session.chdir(folder):
+            session.run("python", "-c", ORIGIN)
+            yield
+
+
+def install_checkout(session: nox.Session, group: str) -> None:
+    """Install the package as a link to the checkout, with a group of dependencies."""
+    session.install("--editable", ".", "--group", group)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install("--group", "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, those of the tests and examples as well."""
+    install_checkout(session, "dev")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Test the wheel: `nox -s tests-3.12 -- -k words`."""
+    with installed_wheel(session):
+        session.run("python", "-m", "pytest", "-q", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """Test the wheel with the lowest versions that it allows."""
+    with installed_wheel(session, "--constraint", "tests/constraints-lowest.txt"):
+        session.run("python", "-m", "pytest", "-q", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Test the wheel, and that the tests cover all of it."""
+    with installed_wheel(session):
+        session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+        session.run("coverage", "report")
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """Test the wheel with those rows of the matrices that are not run by default."""
+    with installed_wheel(session):
+        session.run("python", "-m", "pytest", "-q", "-m", "matrix", *session.posargs)
+
+
+@nox.session
+def vendors(session: nox.Session) -> None:
+    """Play the conversations under the stacks of vendors: `nox -s vendors -- sentry`."""
+    with TemporaryDirectory() as folder:
+        wheel = build_wheel(session, folder)
+        session.run("python", "-m", "tests.vendors", "--install", wheel, *session.posargs)
+
+
+@nox.session
+def tools(session: nox.Session) -> None:
+    """Converse with clients on Node and in Chromium, and through nginx."""
+    session.run("tests/tools/install", external=True)
+    install_checkout(session, "test")
+    session.run("python", "-m", "pytest", "-q", "-m", "tools", env={"REQUIRE_TOOLS": "1"})
+
+
+@nox.session
+def operations(session: nox.Session) -> None:
+    """Try the operator's kit on Jaeger, Prometheus and Alertmanager."""
+    session.run("examples/operations/tools/install", external=True)
+    install_checkout(session, "test")
+    required = {"REQUIRE_OPERATIONS": "1"}
+    session.run("python", "-m", "pytest", "-q", "-m", "operations", env=required)
+    session.run("python", "-m", "examples.operations", "--check")
+
+
+@nox.session
+def benchmark(session: nox.Session) -> None:
+    """Run the benchmark in its smallest form."""
+    install_checkout(session, "test")
+    session.run("python", "-m", "pytest", "-q", "-m", "benchmark")
