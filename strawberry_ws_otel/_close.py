@@ -246,19 +246,19 @@ class Facts:
     """The socket was closed, and nobody saw by whom."""
 
     def frame_sent(self, frame: CloseFrame) -> None:
-        """Note a close frame of the server."""
+        """Record a close frame of the server."""
         self.sent = self.sent or frame.bounded()
         if self.initiator is Initiator.NONE:
             self.initiator = Initiator.SERVER
 
     def frame_received(self, frame: CloseFrame) -> None:
-        """Note a close frame of the client."""
+        """Record a close frame of the client."""
         self.received = self.received or frame.bounded()
         if self.initiator is Initiator.NONE:
             self.initiator = Initiator.CLIENT
 
     def unobserved(self, error: BaseException | None) -> None:
-        """Note a close that nobody saw, unless a close frame is known."""
+        """Record a close that nobody saw, unless a close frame is known."""
         if self.first is None:
             self.is_unobserved = True
             self.frame_error = error
@@ -301,15 +301,17 @@ class Verdict(NamedTuple):
         return self.fault is not Fault.NONE
 
 
-def verdict(facts: Facts, ordinary: Collection[str | int] = ()) -> Verdict:
+def verdict(facts: Facts, normal: Collection[str | int] = ()) -> Verdict:
     """Judge `facts` by the tables above.
 
-    Outcomes and close codes in `ordinary` are nobody's fault: the operator declared them so.
+    Args:
+        facts: what is known about the end of a connection.
+        normal: outcomes and close codes that the operator has declared to be nobody's fault.
     """
     first = facts.first
     outcome, error = _outcome(facts)
     code = first.code if first else _code_without_frames(facts)
-    fault = Fault.NONE if outcome in ordinary or code in ordinary else FAULTS[outcome]
+    fault = Fault.NONE if outcome in normal or code in normal else FAULTS[outcome]
     return Verdict(
         outcome=outcome,
         fault=fault,

@@ -30,8 +30,8 @@ class OTelConfig:
     """Where metrics go; None: the global provider, also when it is set later."""
 
     message_events: int = 8
-    """How many message events of a type and direction a span gets before they are thinned to the
-    ordinals that are powers of two; 0: no message events at all."""
+    """How many message events of one type and direction a span keeps; of the later ones it keeps
+    those whose ordinal is a power of two. 0 turns message events off."""
 
     phase_spans: bool = True
     """Whether parsing, validation and execution get spans."""
@@ -41,19 +41,20 @@ class OTelConfig:
     `nested`: they are children of the connection span."""
 
     remote_context: RemoteContext = "parent"
-    """What a trace context that came from the client is to us: the `parent`, a `link`, or nothing
-    (`ignore`). The last two are for servers that face strangers."""
+    """What the library makes of a client's trace context: the `parent`, a `link`, or nothing
+    (`ignore`). The last two are for servers that face untrusted clients."""
 
     normal_outcomes: Collection[str | int] = field(default=frozenset())
-    """Outcomes (`"connection_lost"`) and close codes (4100) that are ordinary here: no fault, no
-    ERROR status, no `error.type`, no log record."""
+    """Outcomes (`"connection_lost"`) and close codes (4100) that are normal for this application:
+    their closes have no fault, no ERROR status, no `error.type` and no log record."""
 
     capture_document: bool = False
     """Whether `graphql.document` is recorded; literals in it may be private."""
 
     error_messages: ErrorMessages = "execution"
-    """Whose messages are recorded: those of errors that the application raised during the execution
-    (`execution`), `all`, or `none`. What the host itself says quotes what is private."""
+    """Which messages of errors are recorded. `execution`: those that the application raised during
+    the execution. `all`: also those of graphql-core and Strawberry, which can quote variables,
+    literals and results. `none`: no message."""
 
     name_spans_after_operation: bool = False
     """Whether spans are called `subscription OnPrice`; only for a bounded set of operations."""

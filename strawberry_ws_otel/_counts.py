@@ -80,8 +80,8 @@ class Tally:
         """Open the lock in the child of a fork: the reader that may have held it is not there."""
         self._lock = threading.RLock()
 
-    def declare_ordinary(self, outcomes: Collection[str | int]) -> None:
-        """Count the outcomes that an operator declared ordinary from 0 on as well."""
+    def declare_normal(self, outcomes: Collection[str | int]) -> None:
+        """Count the outcomes that an operator has declared normal from 0 on, without fault."""
         codes = [item for item in outcomes if isinstance(item, int)]
         declared = set(outcomes).union(*map(outcomes_of, codes))
         with self._lock:

@@ -136,7 +136,7 @@ def replace_current(fuse: Fuse, **changes: Any) -> None:  # the members of `Curr
 
 
 def _is_untouched(context: Context, placement: Placement, before: Context) -> bool:
-    """Whether the application seems to have attached nothing, where nothing tells for sure.
+    """Whether the application seems to have attached nothing, where that is not certain.
 
     With a vendor's runtime context a span that has ended gives way to its parent, unasked.
     """
@@ -166,10 +166,12 @@ class Stay:
         """Whether the runtime context hands back another object than it was given."""
         self._token = _CURRENT.set(inside)
         if inside.placement is not None and inside.placement is not self._outside.placement:
-            with fuse:
+            try:
                 self._before = get_current()
                 attach(inside.placement.context)
                 self._translates = get_current() is not inside.placement.context
+            except Exception as error:  # noqa: BLE001  # a vendor's runtime context
+                fuse.blow(error)
 
     def leave(self) -> None:
         """Leave; what the application attached inside stays attached.
@@ -183,8 +185,10 @@ class Stay:
             return
         if placement is None or placement is self._outside.placement:
             return
-        with self._fuse:
+        try:
             _CURRENT.set(self._restored(self._before, placement))
+        except Exception as error:  # noqa: BLE001  # a vendor's runtime context
+            self._fuse.blow(error)
 
     def _restored(self, before: Context | None, placement: Placement) -> Current:
         context, outer = get_current(), self._outside.placement

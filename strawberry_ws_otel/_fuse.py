@@ -1,12 +1,14 @@
-"""The fuse between us and the host: no exception of ours passes it.
+"""The fuse between the library and the host: no exception of the library passes it.
 
-Every call from the host into the library happens inside `with fuse:`, and so does every call of the
-library into the OpenTelemetry API, which may raise as well. Spans, metrics and the log fail apart:
-each has a fuse of its own for every connection and every operation over HTTP. What is raised is
-logged once for each fuse. Then the fuse is blown and that signal records nothing more, but facts
-are still kept, spans still end, and gauges and closes still count. A vendor's bridge may refuse
-single calls of a span, such as `add_link`: only that call is lost, with one WARNING.
-`KeyboardInterrupt`, `SystemExit` and cancellation are not ours to stop.
+* Every call of the host into the library is guarded by a fuse, and so is every call of the library
+  into the OpenTelemetry API, which may raise, too.
+* Spans, metrics and the log fail apart: each has a fuse of its own for every connection and every
+  operation over HTTP.
+* What is raised is logged once for each fuse. Then the fuse is blown and that signal records
+  nothing more, but facts are kept, spans end, and gauges and closes count.
+* A vendor's bridge may refuse single calls of a span, such as `add_link`. That call is lost, with
+  one WARNING, and nothing else.
+* `KeyboardInterrupt`, `SystemExit` and cancellation pass.
 
 A broken SDK blows the fuses of every connection. So those of one view class, or of one extension
 class, share a `FailureLog`.
@@ -126,7 +128,7 @@ class FailureLog:
 
 
 class Fuse:
-    """A reusable context manager that swallows, and logs once, what is raised inside it."""
+    """A reusable context manager that stops what is raised inside it, and logs it once."""
 
     __slots__ = ("_failures", "_signal", "blown")
 

@@ -1,7 +1,7 @@
-"""How long anything may be that somebody else wrote, and how it is cut.
+"""How long anything may be that somebody else wrote, and how it is truncated.
 
-Everything that a stranger sends is cut before it is recorded. Lone surrogates, which JSON can carry
-and UTF-8 cannot, are replaced: one of them would make an exporter drop a whole batch.
+Everything that a client sends is truncated before it is recorded. Lone surrogates, which JSON can
+carry and UTF-8 cannot, are replaced: one of them would make an exporter drop a whole batch.
 """
 
 from collections.abc import Mapping

@@ -36,7 +36,7 @@ class CloseLog:
 
         `extra` holds the id and `attributes`, the verdict's, under the names that they have on the
         span, and how many closes of this outcome were left out before. The id and that number
-        stand in the message as well, since few formatters show what is extra.
+        also stand in the message, since few formatters show `extra`.
         """
         if not verdict.abnormal or verdict.outcome in _SILENT:
             return

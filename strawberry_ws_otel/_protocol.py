@@ -9,6 +9,7 @@ A new message type is one line in `_VOCABULARY`.
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, cast
 
 from strawberry_ws_otel._semconv import EVENT_MESSAGE_PREFIX, OTHER
@@ -90,23 +91,22 @@ _VOCABULARY: Final[Mapping[tuple[str, Direction], Mapping[str, tuple[Meaning, Sh
     },
 }
 
+_NOTHING: Final = MappingProxyType[str, Any]({})
+
 NO_ID: Final = object()
 """The id of a message that has none, or one that no host can keep (a list, an object)."""
 
 
 class Message(NamedTuple):
-    """A decoded message: its type, its id (or `NO_ID`) and the value as it came."""
+    """A decoded message."""
 
     type: MessageType
     id: Hashable
+    """`NO_ID` if it has none that a host can keep."""
     value: object
-
-    @property
-    def payload(self) -> Mapping[str, Any]:
-        """The payload, empty unless it is an object."""
-        members = _members(self.value)
-        payload = None if members is None else _members(members.get("payload"))
-        return {} if payload is None else payload
+    """As it came."""
+    payload: Mapping[str, Any] = _NOTHING
+    """Empty unless it is an object."""
 
     @property
     def starts_operation(self) -> bool:
@@ -167,7 +167,15 @@ class Vocabulary:
             return Message(self.unreadable, NO_ID, value)
         name, id_ = members.get("type"), members.get("id", NO_ID)
         message_type = self.received.get(name) if isinstance(name, str) else None
-        return Message(message_type or self.unreadable, id_ if _is_hashable(id_) else NO_ID, value)
+        payload = members.get("payload")
+        if payload is not None:
+            payload = _members(payload)
+        return Message(
+            message_type or self.unreadable,
+            id_ if _is_hashable(id_) else NO_ID,
+            value,
+            payload or _NOTHING,
+        )
 
     def speak(self, message: Mapping[str, Any]) -> MessageType:
         """Return the type of a message that was sent, the application's own ones included."""

@@ -71,7 +71,7 @@ _READABLE: Final = (
     "end_time",
     "instrumentation_scope",
 )
-"""What a span of the SDK tells of itself, beside its attributes, links and events."""
+"""What can be read of an SDK's span, beside its attributes, links and events."""
 
 
 class _EndedSpan(NonRecordingSpan):
@@ -249,7 +249,7 @@ class SpanRecorder:
         """Add the event of a message that the caller counts.
 
         Returns:
-            The ordinal of the next message of this type to be told of; 0 if none is.
+            The ordinal of the next message of this type that gets an event; 0 if none does.
         """
         if self._ordinals is None:
             return 0

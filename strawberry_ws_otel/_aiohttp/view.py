@@ -236,7 +236,7 @@ class Handshake(Request):
         exception: BaseException | None,
     ) -> None:
         """Report how the socket was closed as far as nobody has seen it."""
-        # `ws.close_code` tells that there was a close frame, and not whose came first.
+        # `ws.close_code` shows that there was a close frame, and not whose came first.
         if not ws.closed and (observer is not None or ws.close_code is None):
             if exception is None and self._transport.writable:
                 # aiohttp will close it, in `write_eof()`, when nobody observes it any more.

@@ -1,19 +1,20 @@
-"""What one `WebSocketResponse` receives, sends and closes, told to its connection.
+"""The observer of one `WebSocketResponse`: reports what it receives, sends and closes.
 
-aiohttp closes by itself, never shows the frames that make it do so to an iterating reader, and the
-application holds the socket as well. So the object gets a class of ours for the time of its
-handler, in which `_Observed` stands between the application's class and aiohttp's. There it sees
-what aiohttp is really asked for, when it is asked: after a `close()` of the application's that
-waits, or that sends another code. It calls aiohttp first or last and changes nothing.
+`ws.close_code` is no evidence. aiohttp 3.14 sets it to 1006 when a client does not echo a 4400, to
+1000 when a close wakes a reader in another task, and to the client's code when it answers with
+1000. It closes by itself, and never shows the frames that make it do so to an iterating reader.
 
-Its methods have aiohttp's very signatures, so that a call that aiohttp refuses is refused by Python
-before anything is noted.
+So the object gets a derived class for the time of its handler, in which `_Observed` stands between
+the application's class and aiohttp's:
 
-What is called past it, by `web.WebSocketResponse.close(ws)` in a class that overrides it or by a
-wrapper that the application has put on the object, is noted where the application calls it, when it
-is done.
-
-An object whose class Python or the application refuses to change is not observed.
+* There it sees what aiohttp is asked for, when it is asked: after an overriding `close()` that
+  waits, or that sends another code. It calls aiohttp first or last, and changes nothing.
+* Its methods have aiohttp's signatures. Python refuses a call that aiohttp would refuse, before
+  anything is recorded.
+* A call that goes past it is recorded when it returns: `web.WebSocketResponse.close(ws)` in an
+  overriding method, or a wrapper that the application has put on the object.
+* An object whose class Python or the application refuses to change is not observed: the log says so
+  once for each view class, and its closes are `other`.
 """
 
 import asyncio
@@ -78,11 +79,11 @@ class NotObservableError(Exception):
 
 
 class _Answer(NamedTuple):
-    """A close frame that aiohttp wrote inside `receive()`: to what, only its result will tell."""
+    """A close frame that aiohttp wrote inside `receive()`; the result shows why."""
 
     frame: CloseFrame
     to_close: bool
-    """Whether it answers a close frame: aiohttp does not drain then, as the client may be gone."""
+    """Whether it answers a close frame: aiohttp passes `drain=False` then (since 3.9)."""
     code: int | None
     """`ws.close_code` at that moment."""
 
@@ -201,7 +202,7 @@ for _name in _METHODS:
 
 
 def _from_outside(name: str, bind: Callable[[Any], Callable[..., Any]]) -> Callable[..., Any]:
-    """Return what stands before a method of the application's, which may go past `_Observed`.
+    """Return a wrapper of the application's method, which may call aiohttp past `_Observed`.
 
     Args:
         name: of the method.
@@ -227,7 +228,7 @@ def _from_outside(name: str, bind: Callable[[Any], Callable[..., Any]]) -> Calla
 
 
 class _Quiet(web.WebSocketResponse):
-    """Lets the application's class have its say about classes of the application's only."""
+    """Keeps the derived class from the application's `__init_subclass__`."""
 
     __slots__ = ()
 
@@ -265,7 +266,7 @@ def _bound(method: Any, ws: object) -> Callable[..., Any]:  # noqa: ANN401  # wh
 
 
 class Observer:
-    """What observes one `WebSocketResponse`."""
+    """Observes one `WebSocketResponse`, until it is removed."""
 
     __slots__ = (
         "_answer",
@@ -312,7 +313,7 @@ class Observer:
         self._closes = 0
         self._answer: _Answer | None = None
         self._asked: list[_Asked] = []
-        """The calls of the application's own `close()` that are not noted yet."""
+        """The calls of the application's own `close()` that are not reported yet."""
         self._outside: set[tuple[str, object]] = set()
         """The calls of the application's own methods: the name, and the task that awaits it."""
         self.sends = 0
@@ -353,7 +354,7 @@ class Observer:
             object.__setattr__(self._ws, "__class__", self._class)
 
     async def receive(self, reading: Any) -> WSMessage:  # noqa: ANN401  # a coroutine
-        """Await aiohttp's `receive()`, and tell the connection of its frame."""
+        """Await aiohttp's `receive()`, and report its frame to the connection."""
         self._receives += 1
         self._answer = None
         self._was_closed = self._ws.closed
@@ -373,7 +374,7 @@ class Observer:
         return message
 
     async def receive_outside(self, reading: Any) -> Any:  # noqa: ANN401  # the application's
-        """Await a `receive()` of the application's; note its frame unless aiohttp's was seen."""
+        """Await the application's `receive()`; report its frame unless aiohttp's was seen."""
         if self._outer is not None:
             return await reading
         receives = self._receives
@@ -401,7 +402,7 @@ class Observer:
         run: Callable[[], Awaitable[Any]],
         reached: Awaitable[Any],
     ) -> Any:  # noqa: ANN401  # the application's
-        """Await a call of the application's method `name`; the outermost one notes it by `run`."""
+        """Await a call of the application's method `name`; the outermost reports it by `run`."""
         call = name, running_task()
         if call in self._outside:
             return await reached
@@ -417,7 +418,7 @@ class Observer:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:  # noqa: ANN401  # the application's
-        """Await a `close()` of the application's, and note it unless aiohttp's was seen."""
+        """Await the application's `close()`, and report it unless aiohttp's was seen."""
         asked: _Asked | None = None
         with self.fuse:
             named = dict(zip(("code", "message", "drain"), args, strict=False)) | kwargs
@@ -435,7 +436,7 @@ class Observer:
         return returned
 
     def _closed_outside(self, asked: _Asked, *, has_returned: bool) -> None:
-        """Note a close of the application's, unless aiohttp's was seen or it has closed nothing."""
+        """Report the application's close, unless aiohttp's was seen or nothing was closed."""
         self._asked.remove(asked)
         has_closed = has_returned if asked.before.is_closed else self._ws.closed
         if self._closes != asked.closes or not has_closed:
@@ -447,7 +448,7 @@ class Observer:
     async def send_outside(
         self, sending: Awaitable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:  # noqa: ANN401  # the application's
-        """Await a send of the application's, and note it unless aiohttp's was seen."""
+        """Await the application's send, and count it unless aiohttp's was seen."""
         sends = self.sends
         data = args[0] if args else kwargs.get("data", b"")
         try:
@@ -462,18 +463,18 @@ class Observer:
         return returned
 
     def send_failed(self, data: str | bytes, error: BaseException) -> None:
-        """Note that a data frame was not sent, or was when its sender was cancelled."""
+        """Report a data frame that was not sent, or whose sender was cancelled."""
         with self.fuse:
             if isinstance(error, ConnectionError):
                 self._connection.write_failed()
             elif isinstance(error, asyncio.CancelledError):
-                # aiohttp writes a frame before it waits for the buffer to drain. Not one that waits
-                # for another to be compressed first, but nobody can tell.
+                # aiohttp 3.14 writes a frame before it waits for the buffer to drain. A frame that
+                # waits for another to be compressed is not written yet, and looks the same.
                 self.traffic.bytes_sent += utf8_size(data)
                 self._connection.write_cancelled(error)
 
     def close_called(self, code: int, message: bytes | str, *, drain: bool) -> bool:
-        """Note what becomes of a `close()`, right before aiohttp does it without a pause.
+        """Report what a `close()` does, right before aiohttp does it without a pause.
 
         Returns:
             Whether aiohttp will read the echo.
@@ -518,13 +519,13 @@ class Observer:
         return False
 
     def close_frame_called(self, payload: bytes) -> None:
-        """Note a close frame that the application sends by `send_frame()`."""
+        """Report a close frame that the application sends by `send_frame()`."""
         if not self._ws.closed and self._transport.writable:
             code = int.from_bytes(payload[:2]) if payload else CloseCode.NO_STATUS_RCVD
             self._connection.close_sent(CloseFrame(code, payload[2:].decode("utf-8", "replace")))
 
     def echoed(self) -> None:
-        """Note the client's answer to a close frame, if one came."""
+        """Report the client's answer to a close frame (RFC 6455 section 5.5.1), if one came."""
         ws = self._ws
         if ws.exception() is None:
             self._connection.close_received(close_frame(ws.close_code, None))
@@ -548,7 +549,7 @@ class Observer:
                     self.knows_end = True
                     connection.disconnected(error)
             case _:
-                # CLOSING: somebody has written a close frame in another task, and awaits the echo.
+                # CLOSING, which is aiohttp's own: somebody closes in another task.
                 for asked in [each for each in self._asked if not each.before.is_closed][:1]:
                     self._closed_outside(asked, has_returned=False)
 
@@ -564,7 +565,7 @@ class Observer:
         return reading is not None and self._ws.close_code is not None
 
     def _settle_answer(self) -> None:
-        """Tell of a close frame whose `receive()` was cut short."""
+        """Report a close frame whose `receive()` was cancelled before it returned."""
         answer = self._answer
         if answer is None:
             return

@@ -64,8 +64,10 @@ class _Messages(_HandedOn):
             with connection.fuse:
                 connection.message_unreadable(error)
             raise
-        with connection.fuse:
+        try:
             connection.message_received(message)
+        except Exception as error:  # noqa: BLE001  # the fuse's
+            connection.fuse.blow(error)
         return message
 
 
@@ -84,7 +86,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let the application's class have its say about classes of the application's only."""
+        """Call the application's `__init_subclass__` for the application's classes only."""
         if not is_derived(cls):
             super().__init_subclass__(**kwargs)
 

@@ -5,8 +5,8 @@ Strawberry rebuilds a context manager for each. So the class has variants, and e
 an instance of the one that has the hooks it needs:
 
 * itself, without any: an operation over a WebSocket that nobody samples. The first words of its
-  document tell the type, and the errors come with the results;
-* typed: one that is sampled without phases, or whose first words do not tell the type;
+  document show the type, and the errors come with the results;
+* typed: one that is sampled without phases, or whose first words do not show the type;
 * prepared: a subscription that is sampled, of which parsing and validation are the phases;
 * with phases: a query or mutation that is sampled;
 * whole: an operation that no view has recorded: plain HTTP, streams, other integrations.
@@ -66,8 +66,8 @@ _SERVING: Final = frozenset(
 def _stack() -> Iterator[CodeType]:
     """Iterate over what is being executed in the running task, innermost first.
 
-    Only the stack tells what serves a client from what is asked beside it. To look at it makes the
-    whole process slower, so that it is asked last.
+    Only the stack shows whether an execution serves a client or was asked for beside it. Looking at
+    the stack slows the whole process down, so it comes last.
     """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # documented, for CPython
     while frame is not None:
@@ -161,7 +161,7 @@ class _Recorder(SchemaExtension):
         return _Need.ERRORS
 
     def get_results(self) -> dict[str, Any]:
-        """Note the errors of a result, before other extensions mask them; add nothing to it."""
+        """Record the errors of a result, before other extensions mask them; add nothing to it."""
         # Called for every result.
         if self._operation is not None and self._operation.type is None:
             self._describe()
@@ -191,7 +191,7 @@ class _Recorder(SchemaExtension):
         return self._host_context.result is not None
 
     def _note_errors(self) -> str | None:
-        """Note the errors of a result; return the class of the first one."""
+        """Record the errors of a result; return the class of the first one."""
         errors = self.execution_context.pre_execution_errors
         with self._fuse:
             if not errors or self._operation is None or self._were_seen(errors):
@@ -245,7 +245,7 @@ class _Typed(_Recorder):
 class _Prepared(_Typed):
     """The variant for a subscription that is sampled: what comes before its source gets spans.
 
-    Nothing tells when its source is established.
+    No hook says when its source is established.
     """
 
     def on_parse(self) -> Iterator[None]:
@@ -269,7 +269,7 @@ class _Prepared(_Typed):
 
 
 class _Phases(_Prepared):
-    """The variant for a query or mutation that is sampled: its execution gets a span as well."""
+    """The variant for a query or mutation that is sampled: its execution also gets a span."""
 
     def on_execute(self) -> Iterator[None]:
         operation = self._operation
@@ -339,7 +339,7 @@ class _Whole(_Phases):
             self._finish()
 
     def _left(self) -> None:
-        """Note that the host leaves the operation; finish it unless it will ask for results."""
+        """Leave the operation as the host does; finish it unless the host will ask for results."""
         self._is_left = True
         self._note_errors()
         raised = self._raised

@@ -9,7 +9,6 @@ The layer stands over a class of the application's: names of its own begin with 
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from types import CoroutineType
 from typing import Any, Final
@@ -29,10 +28,10 @@ Call = Callable[[], Awaitable[Any]]
 
 def _serving(handler: Any) -> Request | None:  # noqa: ANN401  # of either subprotocol
     """Return the request that became the WebSocket which a handler serves, if it is recorded."""
-    request: object = None
-    # A handler of the application's need not keep the adapter, or under that name.
-    with suppress(Exception):
+    try:
         request = handler.websocket._otel_request  # noqa: SLF001  # ours
+    except Exception:  # noqa: BLE001  # the application's handler need not keep its adapter
+        request = None
     request = request or current_request()
     return request if isinstance(request, Request) and request.connection else None
 
@@ -51,16 +50,21 @@ async def _within(
 ) -> Any:  # noqa: ANN401  # the host's
     """Await the host's call between `enter` and `leave`, which gets what `enter` returned."""
     entered = error = None
-    with connection.fuse:
+    # A `with` costs as much as what it would guard, for each operation several times.
+    try:
         entered = enter()
+    except Exception as failure:  # noqa: BLE001  # the fuse's
+        connection.fuse.blow(failure)
     try:
         return await call()
     except BaseException as raised:
         error = raised
         raise
     finally:
-        with connection.fuse:
+        try:
             leave(entered, error)
+        except Exception as failure:  # noqa: BLE001  # the fuse's
+            connection.fuse.blow(failure)
         del error
 
 
@@ -106,7 +110,7 @@ class RecordingTransportHandler(BaseGraphQLTransportWSHandler[Any, Any]):
     """The layer over a handler of `graphql-transport-ws`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let the application's class have its say about classes of the application's only."""
+        """Call the application's `__init_subclass__` for the application's classes only."""
         if not is_derived(cls):
             super().__init_subclass__(**kwargs)
 
@@ -144,7 +148,7 @@ class RecordingLegacyHandler(BaseGraphQLWSHandler[Any, Any]):
     """The layer over a handler of `graphql-ws`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let the application's class have its say about classes of the application's only."""
+        """Call the application's `__init_subclass__` for the application's classes only."""
         if not is_derived(cls):
             super().__init_subclass__(**kwargs)
 

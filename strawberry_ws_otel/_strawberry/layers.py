@@ -88,7 +88,7 @@ class RecordedFactory:
     def __init__(self, factory: Any, layers: Layers) -> None:  # noqa: ANN401  # whatever it is
         self._factory = factory
         self._layers = layers
-        # A factory may make classes as well, and they are not to be kept for ever.
+        # A factory may also make classes, which are not to be kept for ever.
         self._derived: Callable[[Any], Any] = lru_cache(maxsize=16)(layers.derived)
 
     def __get__(self, view: object, owner: type | None = None) -> Callable[..., Any]:
@@ -167,29 +167,29 @@ class StandIn(Coroutine[Any, Any, Any]):
 
 
 class Watcher(Protocol):
-    """Who is told of cancellations."""
+    """Learns of cancellations."""
 
     def cancelled(self) -> None:
-        """Note that a `CancelledError` is about to be thrown into the coroutine."""
+        """Learn that a `CancelledError` is about to be thrown into the coroutine."""
 
     def went_on(self) -> None:
-        """Note that, after one, the coroutine waits for something again."""
+        """Learn that, after a `CancelledError`, the coroutine waits for something again."""
 
     def abandoned(self) -> None:
-        """Note that nobody awaits the coroutine any more: its event loop is closed."""
+        """Learn that nobody awaits the coroutine any more: its event loop is closed."""
 
 
 class CancellationWatch(Generic[T]):
     """Awaits a coroutine, and says when `CancelledError` is thrown into it.
 
-    A handler that is cancelled cleans up, and awaits, before the error leaves it. By then nobody
-    can tell a server that shuts down from a peer that is gone.
+    A handler that is cancelled cleans up, and awaits, before the error leaves it. By then a server
+    that shuts down looks like a peer that is gone (aiohttp 3.14).
     """
 
     __slots__ = ("_coroutine", "_watcher")
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], watcher: Watcher) -> None:
-        """Watch `coroutine` when it is awaited, and tell `watcher`."""
+        """Watch `coroutine` when it is awaited, and report to `watcher`."""
         self._coroutine = coroutine
         self._watcher = watcher
 

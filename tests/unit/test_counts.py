@@ -155,7 +155,7 @@ def test_a_connection_without_a_subprotocol_is_one() -> None:
 
 def test_an_outcome_that_is_ordinary_is_counted_as_such_from_0_on() -> None:
     tally = Tally()
-    tally.declare_ordinary({"connection_lost", Outcome.OTHER, 4100})
+    tally.declare_normal({"connection_lost", Outcome.OTHER, 4100})
     ordinary = {Outcome.CONNECTION_LOST, Outcome.OTHER, *outcomes_of(4100)}
     assert tally.closes() == {**ZEROS, **{(outcome, Fault.NONE): 0 for outcome in ordinary}}
 
@@ -164,7 +164,7 @@ def test_a_declaration_that_comes_late_loses_no_count() -> None:
     tally = Tally()
     tally.closed(lost("connection_lost"), None)
     tally.closed(lost(), None)
-    tally.declare_ordinary({"connection_lost"})
+    tally.declare_normal({"connection_lost"})
     assert {key: count for key, count in tally.closes().items() if count} == {
         (Outcome.CONNECTION_LOST, Fault.NONE): 1,
         (Outcome.CONNECTION_LOST, Fault.NETWORK): 1,
