@@ -1,7 +1,7 @@
 """A broken telemetry pipe: pieces of the OpenTelemetry API that raise on every call.
 
 Each double is a real subclass of the API's class, so that it passes for one, and each call lands
-in a ledger, so that a test can tell a broken pipe from one that nobody used.
+in a ledger, so that a test can distinguish a broken pipe from one that nobody used.
 """
 
 from collections.abc import Callable, Iterator

@@ -422,22 +422,22 @@ def is_limited(talk: FakeConnection) -> None:
 
 
 def is_refused(code: int) -> Tell:
-    def tell(talk: FakeConnection) -> None:
+    def report(talk: FakeConnection) -> None:
         talk.begins()
         talk.writes_close(code)
         talk.handled()
 
-    return tell
+    return report
 
 
 def is_closed_by_itself(code: int) -> Tell:
-    def tell(talk: FakeConnection) -> None:
+    def report(talk: FakeConnection) -> None:
         task = talk.begins()
         talk.serves(task)
         talk.writes_close(code, within=task)
         talk.handled()
 
-    return tell
+    return report
 
 
 def fails(talk: FakeConnection) -> None:
@@ -453,12 +453,12 @@ def cannot_be_sent(talk: FakeConnection) -> None:
 
 
 def loses_its_task(error: BaseException, *, after: Tell = lambda talk: None) -> Tell:
-    def tell(talk: FakeConnection) -> None:
+    def report(talk: FakeConnection) -> None:
         task = talk.starts()
         after(talk)
         talk.served(task, error)
 
-    return tell
+    return report
 
 
 def is_cancelled_by_the_application(talk: FakeConnection) -> None:
@@ -541,10 +541,10 @@ ENDS: dict[str, tuple[Tell, str, str | None]] = {
 async def test_an_operation_ends_once_and_says_why(
     what: str, protocol: str, telemetry: Telemetry
 ) -> None:
-    tell, reason, error_type = ENDS[what]
+    report, reason, error_type = ENDS[what]
     talk = connect(telemetry, protocol)
     talk.greets()
-    tell(talk)
+    report(talk)
     talk.is_closed(1000)
     (span,) = telemetry.spans("GraphQL Operation")
     attributes = attributes_of(span)
@@ -757,11 +757,11 @@ def test_a_second_init_is_only_an_event(telemetry: Telemetry) -> None:
 def refuses(code: int) -> Tell:
     """As the legacy handler does, which says so first."""
 
-    def tell(talk: FakeConnection) -> None:
+    def report(talk: FakeConnection) -> None:
         talk.says("connection_error")
         talk.closes(code)
 
-    return tell
+    return report
 
 
 REFUSALS: dict[str, tuple[str, Tell, str]] = {
@@ -1327,7 +1327,7 @@ async def test_a_message_that_the_application_reads_by_itself_is_one_when_it_is_
     talk.is_closed()
     messages = telemetry.metrics()["websocket.server.messages"]
     types = {dict(key)["graphql.ws.message.type"]: n for key, n in messages.items()}
-    # Where it reads frames in advance, nobody can tell which one the message was made of.
+    # Where it reads frames in advance, nobody knows which one the message was made of.
     assert types == ({"_OTHER": 1} if reads_ahead else {"start": 1})
     assert len(telemetry.spans("GraphQL Operation")) == (0 if reads_ahead else 1)
 

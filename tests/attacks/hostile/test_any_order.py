@@ -57,7 +57,7 @@ TELLS: Final[tuple[Tell, ...]] = (
     lambda connection, frame, error: connection.error_received(error, None),
     lambda connection, frame, error: connection.message_unreadable(error),
 )
-"""What edges tell, beside messages."""
+"""What edges report, beside messages."""
 
 MOVES: Final[tuple[Callable[[Place, Place], object], ...]] = (
     lambda place, other: place.attach(Context()),
@@ -191,7 +191,7 @@ class AnyOrder(RuleBasedStateMachine):
         if upgraded:
             self.opens(connection_, protocol)
 
-    # --- What the edges tell -----------------------------------------------------------------
+    # --- What the edges report ---------------------------------------------------------------
 
     @rule(connection_=anyone, protocol=protocols)
     def opens(self, connection_: AnyConnection, protocol: str | None) -> None:

@@ -41,7 +41,7 @@ class Account:
         self.said: Counts = Counter()
         """Messages of the server that a client read."""
         self.unread: Counts = Counter()
-        """Messages of the server that a client did not read, by subprotocol; the spans tell."""
+        """Messages that a client did not read, by subprotocol, according to the spans."""
         self.volume = Volume()
         self.operations: Counts = Counter()
         self.inits = 0

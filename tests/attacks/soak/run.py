@@ -43,7 +43,7 @@ class Findings:
 
     Attributes:
         played: connections of each scenario.
-        lying: of these, those of which spans or log tell something that is not true.
+        lying: of these, those whose spans or log records differ from what happened.
         missing: those of which no span reports anything.
         unplayed: those that did not become what they were to be, so that nothing is known of them.
         reports: a paragraph for each of them, and for each untrue number.
