@@ -71,16 +71,16 @@ async def converse(host: Host, protocol: str) -> Any:
     client.json(subscribe(client, "a", TICKS, variables={"to": 2}))
     await client.message("complete")
     await part(client)
-    stranger = await host.connect(protocol, FOREIGN)
+    foreign = await host.connect(protocol, FOREIGN)
     answer = await host.post({"query": HELLO})
     await host.served()
-    return heard(client), heard(stranger), answer
+    return heard(client), heard(foreign), answer
 
 
 def conversation(protocol: str, **attributes: Any) -> list[SpanDict]:
     """What is recorded of it; `attributes` are those of both connections."""
     rejected = refused("handshake_rejected", 403)
-    stranger = span(
+    foreign = span(
         "GraphQL WebSocket Connection",
         attributes={
             **connection(protocol, messages=(0, 0), id_="c2", **attributes)["attributes"],
@@ -100,7 +100,7 @@ def conversation(protocol: str, **attributes: Any) -> list[SpanDict]:
         init(),
         ticks(protocol),
         *phases("subscription", PARSING, VALIDATION),
-        stranger,
+        foreign,
         executed(HELLO, name="Hello"),
         *phases("query", PARSING, VALIDATION, EXECUTION),
     ]
@@ -113,8 +113,8 @@ async def heard_alike(telemetry: Telemetry, serve: Serve, protocol: str) -> None
         async with serve(view) as host:
             said.append(await converse(host, protocol))
     assert said[1] == said[0]
-    (status, _, _), (stranger, _, _), (answered, _) = said[0]
-    assert (status, stranger, answered) == (101, 403, 200)
+    (status, _, _), (foreign, _, _), (answered, _) = said[0]
+    assert (status, foreign, answered) == (101, 403, 200)
 
 
 def assert_recorded(telemetry: Telemetry, log: LogKeeper, expected: list[SpanDict]) -> None:
@@ -400,10 +400,10 @@ async def test_a_mocked_handshake_that_is_refused_is_one(
     for view in views(telemetry):
         assert (await view(upgrade(TRANSPORT, **FOREIGN))).status == 403
     verdict = refused("handshake_rejected", 403)
-    [stranger] = recorded(telemetry)
-    assert stranger["attributes"].items() >= closing(verdict).items()
-    assert stranger["attributes"]["server.address"] == "tests.local"
-    assert not UNKNOWN.keys() & stranger["attributes"].keys()
+    [foreign] = recorded(telemetry)
+    assert foreign["attributes"].items() >= closing(verdict).items()
+    assert foreign["attributes"]["server.address"] == "tests.local"
+    assert not UNKNOWN.keys() & foreign["attributes"].keys()
     assert_ended(telemetry, library_log, verdict)
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 

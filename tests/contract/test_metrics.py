@@ -219,7 +219,7 @@ class Script:
         client.reset()
         await self.host.served()
 
-    async def strangers(self) -> None:
+    async def refused_clients(self) -> None:
         client = await self.host.connect("soap")
         await client.until_end()
         client = await self.host.connect(TRANSPORT, {"X-Refuse": "yes"})
@@ -241,7 +241,7 @@ class Script:
         await self.good_client()
         await self.legacy_client()
         await self.vanishing_client()
-        await self.strangers()
+        await self.refused_clients()
         await self.confused_clients()
         await self.http_clients()
 

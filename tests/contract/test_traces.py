@@ -397,12 +397,12 @@ class Leaving(View):
         return await super().on_ws_connect(context)
 
 
-STRANGER = carrying(EXTENSIONS, tenant="stranger")
+UNTRUSTED = carrying(EXTENSIONS, tenant="untrusted")
 
 
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize("shape", ["linked", "nested"])
-@pytest.mark.parametrize("extensions", [None, STRANGER], ids=["nothing carried", "carried"])
+@pytest.mark.parametrize("extensions", [None, UNTRUSTED], ids=["nothing carried", "carried"])
 async def test_operations_inherit_what_the_application_left_in_its_context(
     extensions: dict[str, str] | None, shape: str, protocol: str, telemetry: Telemetry
 ) -> None:
