@@ -104,6 +104,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def matrix(session: nox.Session) -> None:
+    """Test the wheel with those rows of the matrices that are not run by default."""
+    with installed_wheel(session):
+        session.run("python", "-m", "pytest", "-q", "-m", "matrix", *session.posargs)
+
+
+@nox.session
 def vendors(session: nox.Session) -> None:
     """Play the conversations under the stacks of vendors: `nox -s vendors -- sentry`."""
     with TemporaryDirectory() as folder:

@@ -1,23 +1,21 @@
 """Fixtures of the whole suite, and the rule that the library never fails in silence."""
 
 import asyncio
-import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import pytest
 
 from tests.support.clock import Clock, stop_clock
+from tests.support.event_loop import Result, Run
+from tests.support.garbage import freeze
+from tests.support.log import LogKeeper, is_internal, keeping_log
 from tests.support.telemetry import CountingIds, Telemetry
 from tests.tools.programs import INSTALL, missing
 
-Result = TypeVar("Result")
-Run = Callable[[Coroutine[Any, Any, Result]], Result]
-LIBRARY = "strawberry_ws_otel"
 REQUIRED = "REQUIRE_TOOLS"
 """With this variable set, a missing program fails the tests that need it."""
 
@@ -26,12 +24,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "internal_error: the library may log errors of its own in this test"
     )
-
-
-def freeze() -> None:
-    """Put all that lives out of the garbage collector's sight."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_collection_finish() -> None:
@@ -48,40 +40,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get(REQUIRED):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
-
-
-class LogKeeper(logging.Handler):
-    """A handler that keeps its records."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-    @property
-    def closes(self) -> list[logging.LogRecord]:
-        """The records about abnormal closes."""
-        return [record for record in self.records if not is_internal(record)]
-
-
-def is_internal(record: logging.LogRecord) -> bool:
-    """Whether a record says that the library itself failed."""
-    return record.module == "_fuse" and record.funcName != "warn_once"
-
-
-@contextmanager
-def keeping_log(*filters: Callable[[logging.LogRecord], bool]) -> Iterator[LogKeeper]:
-    """What the library logs as long as this lasts, or what of it passes the filters."""
-    keeper, logger = LogKeeper(), logging.getLogger(LIBRARY)
-    for each in filters:
-        keeper.addFilter(each)
-    logger.addHandler(keeper)
-    try:
-        yield keeper
-    finally:
-        logger.removeHandler(keeper)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Classes of the application's that take, return or do more than the host's are served as ever.
+"""An application's classes may take, return or do more than the host's: nothing changes.
 
 The conversation is compared with the one without the mixin, the verdict with what was on the wire.
 """
@@ -14,14 +14,14 @@ from strawberry.aiohttp.views import AiohttpWebSocketAdapter
 from strawberry.extensions import SchemaExtension
 
 from strawberry_ws_otel import OTelExtension
-from tests.support.expected import CONNECTION, told
+from tests.support.expected import CONNECTION, recorded
 from tests.support.frames import Frame, Opcode
 from tests.support.hosting import Host, hosting, part
 from tests.support.raw_client import Client
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import FOREVER, TICKS, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, answering, recorded
+from tests.support.views import View, answering, instrumented
 
 PING = {"type": "ping"}
 ENDS = {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}
@@ -41,13 +41,13 @@ async def conversation(view: type[View], talk: Talk) -> list[Frame]:
 
 async def both(telemetry: Telemetry, view: type[View], talk: Talk) -> None:
     """The conversation with the mixin over the class is that with the class alone."""
-    frames = await conversation(recorded(telemetry, view), talk)
+    frames = await conversation(instrumented(telemetry, view), talk)
     assert frames == await conversation(view, talk)
 
 
 def closed(telemetry: Telemetry) -> tuple[Any, ...]:
     """Outcome, code, initiator and class of the error of the one connection."""
-    [connection] = told(telemetry, CONNECTION)
+    [connection] = recorded(telemetry, CONNECTION)
     attributes = connection["attributes"]
     names = ("outcome", "code", "initiator")
     return (
@@ -134,8 +134,8 @@ async def test_the_messages_of_an_adapter_may_be_sent_values(telemetry: Telemetr
         ) -> AsyncGenerator[object, object]:
             heard.append(first)
             async for message in self.ws:
-                told = yield self.view.decode_json(message.data)
-                heard.append(told)
+                recorded = yield self.view.decode_json(message.data)
+                heard.append(recorded)
 
     class Telling(Handler):  # type: ignore[misc]  # a class in a variable
         async def handle(self) -> None:
@@ -185,7 +185,7 @@ async def test_a_view_beneath_the_mixin_may_take_more(telemetry: Telemetry) -> N
             await ws.prepare(request)
             return ws
 
-    class Team(recorded(telemetry, Company)):  # type: ignore[misc]  # a class from a call
+    class Team(instrumented(telemetry, Company)):  # type: ignore[misc]  # a class from a call
         async def create_websocket_response(
             self, request: web.Request, subprotocol: str | None
         ) -> web.WebSocketResponse:
@@ -262,7 +262,7 @@ async def test_what_the_application_passes_to_a_response_and_gets_from_it_is_the
             await ws.send_bytes(b"d", 9)
             closes.extend([await ws.close(), await ws.close()])
 
-    for view in (Own, recorded(telemetry, Own)):
+    for view in (Own, instrumented(telemetry, Own)):
         async with hosting(view(schema=make_schema())) as host:
             client = await host.connect()
             client.json({"type": "connection_init"})
@@ -277,7 +277,7 @@ async def test_the_bytes_of_a_text_are_counted_not_its_characters(telemetry: Tel
             await context["response"].send_str('{"type": "\u00fc\u20ac\U0001f600"}')
             return await super().on_ws_connect(context)
 
-    frames = await conversation(recorded(telemetry, Own), part)
+    frames = await conversation(instrumented(telemetry, Own), part)
     sent = sum(len(frame.payload) for frame in frames if frame.is_data)
     assert telemetry.total("websocket.server.io", {"network.io.direction": "transmit"}) == sent
 
@@ -296,7 +296,7 @@ async def test_a_response_may_be_given_what_is_no_text(telemetry: Telemetry) -> 
             return Box(super().encode_json(data))
 
     frames = await conversation(Boxing, part)
-    assert await conversation(recorded(telemetry, Boxing), part) == frames
+    assert await conversation(instrumented(telemetry, Boxing), part) == frames
     assert telemetry.total("websocket.server.closes") == 1
     sent = sum(len(frame.payload) for frame in frames if frame.is_data)
     assert telemetry.total("websocket.server.io", {"network.io.direction": "transmit"}) == sent
@@ -379,7 +379,7 @@ async def test_a_close_is_what_was_written_by_whatever_way_aiohttp_is_called(
 async def test_bytes_are_counted_by_whatever_way_aiohttp_is_called(
     response: type[web.WebSocketResponse], telemetry: Telemetry
 ) -> None:
-    frames = await conversation(recorded(telemetry, answering(response)), part)
+    frames = await conversation(instrumented(telemetry, answering(response)), part)
     sent = sum(len(frame.payload) for frame in frames if frame.is_data)
     assert telemetry.total("websocket.server.io", {"network.io.direction": "transmit"}) == sent
 
@@ -428,7 +428,7 @@ async def sends_no_text(client: Client) -> None:
     ],
     ids=["the client closes", "a frame is broken"],
 )
-async def test_whose_close_it_was_is_told_however_a_response_receives(
+async def test_the_initiator_of_a_close_is_recorded_however_a_response_receives(
     telemetry: Telemetry, response: Any, talk: Talk, verdict: tuple[Any, ...]
 ) -> None:
     await both(telemetry, answering(response), talk)
@@ -519,14 +519,14 @@ async def is_nudged_and_goes(client: Client) -> None:
 async def test_a_timeout_that_the_application_handles_is_no_missed_heartbeat(
     telemetry: Telemetry, then: Any, talk: Talk, verdict: tuple[Any, ...]
 ) -> None:
-    await conversation(recorded(telemetry, adapted(impatient(then=then))), talk)
+    await conversation(instrumented(telemetry, adapted(impatient(then=then))), talk)
     assert closed(telemetry) == verdict
 
 
 # --- Views that close before anybody watches -------------------------------------------------
 
 
-async def test_a_view_beneath_the_mixin_that_closes_at_once_is_told_by_its_code_only(
+async def test_a_view_beneath_the_mixin_that_closes_at_once_is_recorded_by_its_code_only(
     telemetry: Telemetry,
 ) -> None:
     class Auth(View):
@@ -537,7 +537,7 @@ async def test_a_view_beneath_the_mixin_that_closes_at_once_is_told_by_its_code_
             await ws.close(code=4401, message=b"no token")
             return ws
 
-    async with hosting(recorded(telemetry, Auth)(schema=make_schema())) as host:
+    async with hosting(instrumented(telemetry, Auth)(schema=make_schema())) as host:
         client = await host.connect()
         client.close(4401)
         await client.until_end()
@@ -558,15 +558,15 @@ async def test_an_operation_whose_task_the_application_cancels_is_not_live_and_h
             super().__init__(*args, **kwargs)
             tasks.append(asyncio.current_task())
 
-    view = recorded(telemetry)
+    view = instrumented(telemetry)
     schema = make_schema(OTelExtension, KeepsTasks)
     async with hosting(view(schema=schema, keep_alive=False)) as host:
         await kicked(host, protocol, tasks, telemetry)
-    [operation, _] = told(telemetry, "subscription")
+    [operation, _] = recorded(telemetry, "subscription")
     assert operation["attributes"]["error.type"] == "asyncio.exceptions.CancelledError"
     assert operation["attributes"]["graphql.ws.operation.end_reason"] == "failed"
     assert operation["attributes"]["graphql.ws.results"] == 1
-    [connection] = told(telemetry, CONNECTION)
+    [connection] = recorded(telemetry, CONNECTION)
     assert connection["attributes"]["graphql.ws.operation.interrupted_count"] == 0
 
 

@@ -15,7 +15,6 @@ from aiohttp import web
 from graphql import version_info
 from strawberry.aiohttp.views import AiohttpWebSocketAdapter
 
-from tests.conftest import LogKeeper
 from tests.support.applications.conversations import ticks
 from tests.support.applications.side_by_side import alike, assert_ended
 from tests.support.clock import stop_clock
@@ -29,11 +28,12 @@ from tests.support.expected import (
     operation,
     phases,
     received,
+    recorded,
     results_of,
     sent,
-    told,
 )
 from tests.support.hosting import Host, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH, without_frames
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import FOREVER, TICKS
@@ -109,7 +109,7 @@ async def test_whatever_the_decoder_raises_is_an_invalid_message(
 
     await alike(telemetry, decoding(raising(make)), talk)
     verdict = without_frames("invalid_message", error)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(
             protocol,
             verdict,
@@ -135,7 +135,7 @@ async def test_a_client_whose_message_cannot_be_decoded_takes_its_operations_wit
     verdict = without_frames("invalid_message", f"{HERE}.DecodeError")
     # The handler of the older subprotocol says so to those it cancels.
     goodbye = [sent("complete")] if protocol == LEGACY else []
-    [whole, greeting, one, *_] = told(telemetry)
+    [whole, greeting, one, *_] = recorded(telemetry)
     assert whole["attributes"]["websocket.close.outcome"] == "invalid_message"
     assert whole["attributes"]["error.type"] == f"{HERE}.DecodeError"
     assert whole["attributes"]["graphql.ws.messages.sent"] == 2 + len(goodbye)
@@ -173,7 +173,7 @@ async def test_an_adapter_that_decodes_by_itself_fails_because_of_the_client(
 
     await alike(telemetry, Own, talk)
     verdict = without_frames("invalid_message", f"{HERE}.DecodeError")
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(
             protocol,
             verdict,
@@ -195,7 +195,7 @@ async def test_what_a_decoder_raises_over_http_is_no_operation(
             return response.status
 
     assert await alike(telemetry, decoding(raising(DecodeError)), talk) == (500, 500)
-    assert told(telemetry) == []
+    assert recorded(telemetry) == []
     assert_ended(telemetry, library_log)
 
 
@@ -262,7 +262,7 @@ async def test_a_message_is_what_can_be_read_as_one(
     make: Make, protocol: str, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     await alike(telemetry, into(make), lambda host: subscribes(host, protocol))
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(protocol, messages=(2, 4), operations=["subscription"]),
         init(),
         ticks(protocol),
@@ -280,7 +280,7 @@ async def test_a_trace_context_is_read_from_whatever_mapping_carries_it(
         await subscribes(host, protocol, extensions={"traceparent": f"00-{REMOTE}-01"})
 
     await alike(telemetry, into(MappingProxyType), talk)
-    [one] = told(telemetry, "subscription")
+    [one] = recorded(telemetry, "subscription")
     assert one["parent"] == REMOTE
 
 
@@ -293,7 +293,7 @@ async def test_what_the_host_reads_as_a_message_need_not_be_a_mapping(
         return Record(json.loads(data))
 
     await alike(telemetry, decoding(decode), lambda host: subscribes(host, protocol))
-    [whole, greeting, one, *_] = told(telemetry)
+    [whole, greeting, one, *_] = recorded(telemetry)
     assert whole["attributes"]["graphql.ws.operation.count"] == 1
     assert greeting == init()
     assert one["attributes"]["graphql.ws.operation.end_reason"] == "completed"
@@ -330,7 +330,7 @@ async def test_a_message_that_is_not_well_formed_is_the_client_s_whatever_is_mad
     await alike(telemetry, into(make), talk)
     verdict = without_frames("invalid_message", "TypeError")
     events = [*GREETING, received(type_)]
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(protocol, verdict, messages=(2, 1), events=events),
         init(),
     ]
@@ -383,9 +383,9 @@ async def test_what_the_application_s_own_decoding_raises_is_the_server_s(
 
 
 def server_fault(telemetry: Telemetry, log: LogKeeper, protocol: str, error: str) -> None:
-    """What is told of an init over which the application failed."""
+    """What is recorded of an init over which the application failed."""
     verdict = without_frames("server_error", error)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(protocol, verdict, messages=(1, 0), acknowledged=False, events=GREETING[:1]),
         init(error=error),
     ]
@@ -409,5 +409,5 @@ async def test_a_reader_that_fails_between_two_messages_is_the_server_s_fault(
 
     await alike(telemetry, Own, talk)
     verdict = without_frames("server_error", f"{HERE}.DecodeError")
-    assert told(telemetry) == [connection(TRANSPORT, verdict, messages=(1, 1)), init()]
+    assert recorded(telemetry) == [connection(TRANSPORT, verdict, messages=(1, 1)), init()]
     assert_ended(telemetry, library_log, verdict)

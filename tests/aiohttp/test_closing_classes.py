@@ -14,7 +14,6 @@ import pytest
 from aiohttp import web
 from strawberry.exceptions import ConnectionRejectionError
 
-from tests.conftest import LogKeeper
 from tests.support.applications.application_closes import (
     CONNECTING,
     SOURCE,
@@ -26,8 +25,9 @@ from tests.support.applications.application_closes import (
 )
 from tests.support.applications.side_by_side import HANDLER, HANDLER_LEGACY, alike, assert_ended
 from tests.support.clock import stop_clock
-from tests.support.expected import CONNECTION, GREETING, NORMAL, connection, init, told
+from tests.support.expected import CONNECTION, GREETING, NORMAL, connection, init, recorded
 from tests.support.hosting import Host
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client, Ended
 from tests.support.scenarios.model import BOTH, Verdict, by_client, by_server, without_frames
 from tests.support.scenarios.steps import LEGACY, TRANSPORT
@@ -85,7 +85,7 @@ class AfterYou(Rendezvous):
 
 
 async def close_and_announce(ws: Any) -> Any:
-    """Close, when the client has been told so, which closes first then."""
+    """Close after the client has been asked to close, so that it closes first."""
     task = asyncio.ensure_future(ws.close(code=4000))
     await ws.asked.wait()
     await ws.send_str('{"type": "closing"}')
@@ -178,7 +178,7 @@ async def test_a_close_after_such_a_one_is_redundant_and_no_more_is_known(
 
     await alike(telemetry, Closing, talk)
     verdict = Verdict(outcome="other", code=None, initiator="unknown")
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert [name for name, _ in connected["events"]] == [
         "graphql.ws.connection_init",
         "websocket.redundant_close",
@@ -245,7 +245,7 @@ class Patient(web.WebSocketResponse):
 
     async def close(self, **arguments: Any) -> bool:
         assert self._req is not None
-        while self._req.transport is not None:  # noqa: ASYNC110  # nothing tells
+        while self._req.transport is not None:  # noqa: ASYNC110  # there is no event
             await asyncio.sleep(0)
         return await super().close(**arguments)
 
@@ -342,7 +342,7 @@ CHANGED = by_server("application_code", 4444, "changed")
     ],
 )
 @pytest.mark.parametrize("protocol", BOTH)
-async def test_what_a_class_makes_of_a_close_is_what_is_told(  # noqa: PLR0913, PLR0917
+async def test_what_a_class_makes_of_a_close_is_what_is_recorded(  # noqa: PLR0913, PLR0917
     response: Sockets,
     close: Close,
     came: str,
@@ -490,7 +490,7 @@ async def test_a_socket_that_the_view_left_open_is_closed_with_1000_as_far_as_th
         case _:
             verdict = below
             await alike(telemetry, in_a_subclass(finish)(Open), talk)
-    assert told(telemetry) == [connection(protocol, verdict, messages=(1, 1)), init()]
+    assert recorded(telemetry) == [connection(protocol, verdict, messages=(1, 1)), init()]
     assert_ended(telemetry, library_log, verdict)
 
 
@@ -503,7 +503,7 @@ async def test_a_close_above_the_view_of_what_the_client_has_closed_is_none(
 
     verdict = by_client("client_terminated", 4499, "bye")
     await alike(telemetry, View, talk, in_a_middleware(closing(code=4000)))
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(TRANSPORT, verdict, messages=(1, 1), events=GREETING),
         init(),
     ]

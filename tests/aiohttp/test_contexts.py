@@ -16,11 +16,9 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import set_span_in_context
 
 from strawberry_ws_otel import connection_span
-from tests.conftest import LogKeeper
 from tests.support.applications.context_changes import (
     ACTS,
     DOCUMENTS,
-    MARK,
     QUERY,
     REMOTE,
     Act,
@@ -28,6 +26,9 @@ from tests.support.applications.context_changes import (
     conversation,
     counted,
     doing,
+    expected_connection,
+    expected_operations,
+    expected_spans,
     extracted,
     made,
     over_websocket,
@@ -35,20 +36,12 @@ from tests.support.applications.context_changes import (
 from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
-    EXECUTION,
     INIT,
-    PARSING,
-    VALIDATION,
-    Told,
-    connection,
     init,
-    operation,
-    phases,
-    results_of,
-    sent,
-    told,
+    recorded,
 )
 from tests.support.hosting import Handler, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.telemetry import Telemetry
@@ -79,56 +72,6 @@ def undisturbed() -> Iterator[Telemetry]:
     telemetry = Telemetry()
     yield telemetry
     telemetry.shutdown()
-
-
-def operations_told(
-    protocol: str, parent: str | None = None, *, first: str | None = None, nested: bool = False
-) -> list[Told]:
-    """The spans of the operations, of which the first may have another parent."""
-    told_ = []
-    for number, (id_, document) in enumerate(zip("abc", DOCUMENTS[protocol], strict=False)):
-        name = document.partition(" ")[0]
-        ordinal = DOCUMENTS[protocol][:number].count(document) + 1
-        label = name if ordinal == 1 else f"{name} {ordinal}"
-        is_query = document == QUERY
-        results = 1 if is_query else 2
-        events = [*results_of(protocol, *range(1, results + 1)), sent("complete")]
-        told_ += [
-            operation(
-                document,
-                "completed",
-                protocol=protocol,
-                id_=id_,
-                name="Seen",
-                results=results,
-                events=events,
-                parent=first if number == 0 and first else parent,
-                links=[] if nested else [CONNECTION],
-            ),
-            *phases(label, PARSING, VALIDATION, *([EXECUTION] if is_query else [])),
-        ]
-    return told_
-
-
-def connection_told(protocol: str, **others: Any) -> Told:
-    documents = DOCUMENTS[protocol]
-    return connection(
-        protocol,
-        messages=(4, 8) if protocol == TRANSPORT else (3, 7),
-        operations=["query", "subscription", "query 2"]
-        if len(documents) == 3
-        else ["subscription", "subscription 2"],
-        **{**MARK, **others},
-    )
-
-
-def all_told(protocol: str, *, init_: str | None = None, operations: str | None = None) -> Any:
-    """All spans of the conversation, with these parents of the init and of the operations."""
-    return [
-        connection_told(protocol),
-        init(parent=init_),
-        *operations_told(protocol, operations),
-    ]
 
 
 async def both(
@@ -173,7 +116,7 @@ async def test_a_context_that_is_attached_anywhere_changes_only_what_the_applica
     await both({place: ACTS[act]}, protocol, telemetry, undisturbed, bring_value)
 
     joins = REMOTE if act == "extracted" else None
-    assert told(telemetry) == all_told(
+    assert recorded(telemetry) == expected_spans(
         protocol,
         init_=joins if place in BEFORE_THE_INIT else None,
         operations=joins if place not in WITHIN_AN_OPERATION else None,
@@ -191,7 +134,7 @@ async def test_remote_context_is_about_clients_and_not_about_what_the_applicatio
     bare = await over_websocket(base, None, protocol)
     assert await over_websocket(base, telemetry, protocol, remote_context=remote) == bare
     before_init = place == "get_context"
-    assert told(telemetry) == all_told(
+    assert recorded(telemetry) == expected_spans(
         protocol, init_=REMOTE if before_init else None, operations=REMOTE
     )
 
@@ -207,10 +150,10 @@ async def test_a_nested_operation_is_below_what_the_application_attached_or_else
     operations = ["query", "subscription", "query 2"]
     operations = operations if protocol == TRANSPORT else ["subscription", "subscription 2"]
     joins = act == "extracted"
-    assert told(telemetry) == [
-        connection_told(protocol, links=operations if joins else []),
+    assert recorded(telemetry) == [
+        expected_connection(protocol, links=operations if joins else []),
         init(parent=CONNECTION, links=[]),
-        *operations_told(protocol, REMOTE if joins else CONNECTION, nested=not joins),
+        *expected_operations(protocol, REMOTE if joins else CONNECTION, nested=not joins),
     ]
 
 
@@ -253,9 +196,9 @@ async def test_a_span_that_is_left_current_on_connect_is_the_parent_of_the_opera
         await conversation(host, protocol, **carried)
     login.end()
 
-    spans = {each["name"]: each for each in told(telemetry)}
+    spans = {each["name"]: each for each in recorded(telemetry)}
     assert spans["login"]["parent"] == INIT
-    operations = told(telemetry, "query", "subscription")
+    operations = recorded(telemetry, "query", "subscription")
     assert [each["parent"] for each in operations] == ["login"] * len(DOCUMENTS[protocol])
     if "trace_shape" not in options:
         assert [each["links"][:1] for each in operations] == [[CONNECTION]] * len(operations)
@@ -275,7 +218,7 @@ async def test_the_carrier_of_an_operation_comes_before_a_span_that_was_left_cur
         await part(client)
     login.end()
 
-    assert [each["parent"] for each in told(telemetry, "query")] == [PAYLOAD, "login"]
+    assert [each["parent"] for each in recorded(telemetry, "query")] == [PAYLOAD, "login"]
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -287,7 +230,7 @@ async def test_the_span_of_the_connection_left_current_is_no_span_of_the_applica
         attach(set_span_in_context(connection_span()))
 
     await both({place: attach_ours}, protocol, telemetry, undisturbed)
-    assert told(telemetry) == all_told(protocol)
+    assert recorded(telemetry) == expected_spans(protocol)
 
 
 # --- Attached here, detached there -----------------------------------------------------------
@@ -337,7 +280,7 @@ async def test_what_is_detached_elsewhere_is_gone_as_on_the_bare_host(  # noqa: 
     await both(acts, protocol, telemetry, undisturbed, bring_value)
 
     joins = REMOTE if act == "extracted" and init_joins else None
-    assert told(telemetry) == all_told(protocol, init_=joins)
+    assert recorded(telemetry) == expected_spans(protocol, init_=joins)
     assert [record for record in caplog.records if record.name == "opentelemetry.context"] == []
 
 
@@ -363,7 +306,7 @@ async def test_a_context_for_each_message_is_the_context_of_its_operation(
 
     bare = await over_websocket(base(), None, protocol)
     assert await over_websocket(base(), telemetry, protocol) == bare
-    parents = [each["parent"] for each in told(telemetry, "query", "subscription")]
+    parents = [each["parent"] for each in recorded(telemetry, "query", "subscription")]
     assert parents == [None, REMOTE, None][: len(parents)]
 
 
@@ -395,9 +338,9 @@ async def test_what_a_middleware_attached_is_there_until_it_is_detached(
     assert contexts[0] == contexts[1]
 
     joins = REMOTE if act == "extracted" else None
-    assert told(telemetry) == [
-        connection_told(protocol, parent=joins),
-        *all_told(protocol)[1:],
+    assert recorded(telemetry) == [
+        expected_connection(protocol, parent=joins),
+        *expected_spans(protocol)[1:],
     ]
     assert found == [{"tenant": "acme"} if there is None else {}] * 2
 
@@ -431,7 +374,7 @@ async def test_the_context_of_an_operation_that_comes_back_is_no_parent_of_anoth
         await conversation(host, protocol)
 
     nested = shape == "nested"
-    second = told(telemetry)[len(told(telemetry)) // 2 :]
+    second = recorded(telemetry)[len(recorded(telemetry)) // 2 :]
     assert [each["name"] for each in second[:2]] == [CONNECTION, INIT]
     ours = [each for each in second if each["kind"] == "SERVER"][1:]
     expected = f"{CONNECTION} 2" if nested else None

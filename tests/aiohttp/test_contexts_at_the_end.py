@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from opentelemetry.context import Context, attach
 
-from tests.conftest import LogKeeper
 from tests.support.applications.context_changes import (
     ACTS,
     MARK,
@@ -20,10 +19,11 @@ from tests.support.expected import (
     INIT,
     connection,
     operation,
+    recorded,
     results_of,
-    told,
 )
 from tests.support.hosting import hosting
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH, by_server, without_frames
 from tests.support.scenarios.steps import subscribe
 from tests.support.telemetry import Telemetry
@@ -49,7 +49,7 @@ async def test_an_abnormal_close_is_judged_as_without_it(
         client.reset()
         await host.served()
 
-    [lost] = told(telemetry, CONNECTION)
+    [lost] = recorded(telemetry, CONNECTION)
     verdict = without_frames("connection_lost")
     joins = act == "extracted" and place != "source"
     assert lost == connection(
@@ -61,7 +61,7 @@ async def test_an_abnormal_close_is_judged_as_without_it(
         events=lost["events"][:-1],
         **MARK,
     )
-    [subscription] = told(telemetry, "subscription")
+    [subscription] = recorded(telemetry, "subscription")
     assert subscription == operation(
         "subscription Waiting { waiting }",
         "connection_closed",
@@ -95,7 +95,7 @@ async def test_an_exception_that_leaves_the_view_is_judged_as_without_it(
         await client.until_end()
 
     # Strawberry lets it pass, so nobody sends a close frame.
-    [failed] = told(telemetry, CONNECTION)
+    [failed] = recorded(telemetry, CONNECTION)
     verdict = without_frames("server_error", "LookupError")
     events = failed["events"][:-1]
     assert failed == connection(
@@ -125,7 +125,7 @@ async def test_a_close_by_the_application_in_another_context_is_the_servers(
         client.json({"type": "connection_init"})
         await client.until_end()
 
-    [closed] = told(telemetry, CONNECTION)
+    [closed] = recorded(telemetry, CONNECTION)
     attributes = closed["attributes"]
     expected = by_server("application_code", 4123, "enough")
     assert {

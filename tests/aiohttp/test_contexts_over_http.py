@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import OTelExtension
-from tests.conftest import LogKeeper
 from tests.support.applications.context_changes import (
     ACTS,
     QUERY,
@@ -21,10 +20,19 @@ from tests.support.applications.context_changes import (
     schema,
 )
 from tests.support.clock import stop_clock
-from tests.support.expected import EXECUTION, PARSING, VALIDATION, Told, executed, phases, told
+from tests.support.expected import (
+    EXECUTION,
+    PARSING,
+    VALIDATION,
+    SpanDict,
+    executed,
+    phases,
+    recorded,
+)
 from tests.support.hosting import Host, hosting
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 HEADERS = f"{0xA:032x}-{0xA1:016x}"
 CARRIED = {"traceparent": f"00-{HEADERS}-01"}
@@ -46,7 +54,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_mixin(telemetry: Telemetry, base: type[View]) -> Made:
-    view = recorded(telemetry, base)
+    view = instrumented(telemetry, base)
     return (
         view(schema=schema(OTelExtension), subscription_protocols=PROTOCOLS),
         base(schema=schema(), subscription_protocols=PROTOCOLS),
@@ -76,7 +84,7 @@ async def ask(view: View, headers: dict[str, str], *, stream: bool) -> Any:
     return answers, after.saw
 
 
-def both_told(document: str, first: str | None, second: str | None) -> list[Told]:
+def expected_both(document: str, first: str | None, second: str | None) -> list[SpanDict]:
     """The spans of two requests, below these parents."""
     name = document.partition(" ")[0]
     names = [PARSING, VALIDATION, *([EXECUTION] if name == "query" else [])]
@@ -100,7 +108,7 @@ async def test_a_query_is_recorded_whatever_is_attached_where(
 
     carried = HEADERS if headers else None
     joins = act == "extracted" and place in BEFORE
-    assert told(telemetry) == both_told(QUERY, REMOTE if joins else carried, carried)
+    assert recorded(telemetry) == expected_both(QUERY, REMOTE if joins else carried, carried)
     count = telemetry.total("graphql.server.request.duration", graphql__operation__type="query")
     assert count == 2
     assert library_log.records == []
@@ -117,7 +125,7 @@ async def test_a_stream_is_recorded_whatever_is_attached_where(
     assert [text.count('"seen":') for _, text in answers] == [2, 2]
 
     joins = act == "extracted" and place in BEFORE
-    assert told(telemetry) == both_told(SUBSCRIPTION, REMOTE if joins else None, None)
+    assert recorded(telemetry) == expected_both(SUBSCRIPTION, REMOTE if joins else None, None)
     assert telemetry.total("graphql.server.subscription.event_count") == 4
     assert telemetry.total("graphql.server.subscription.active") == 0
     assert library_log.records == []
@@ -132,7 +140,7 @@ async def test_the_extension_alone_records_whatever_is_attached_where(
     assert await ask(view, {}, stream=False) == await ask(bare, {}, stream=False)
 
     joins = act == "extracted" and place in BEFORE
-    assert told(telemetry) == both_told(QUERY, REMOTE if joins else None, None)
+    assert recorded(telemetry) == expected_both(QUERY, REMOTE if joins else None, None)
     assert library_log.records == []
 
 
@@ -152,5 +160,5 @@ async def test_the_operations_of_a_batch_use_the_configuration_of_the_view(
     answer = await batch(view)
     assert answer == await batch(bare)
     assert [each["data"].keys() for each in answer[1]] == [{"seen"}, {"seen"}]
-    parents = [each["parent"] for each in told(telemetry, "query")]
+    parents = [each["parent"] for each in recorded(telemetry, "query")]
     assert parents == [REMOTE if act == "extracted" else None] * 2

@@ -1,4 +1,4 @@
-"""The extension alone: every operation over HTTP, in streams, and in plain Python, told whole."""
+"""The extension alone records every operation: over HTTP, in streams, and in plain Python."""
 
 import asyncio
 import logging
@@ -19,7 +19,6 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import Info
 
 from strawberry_ws_otel import OTelExtension
-from tests.conftest import LogKeeper, is_internal
 from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
@@ -33,16 +32,17 @@ from tests.support.expected import (
     hashed,
     operation,
     phases,
+    recorded,
     results_of,
     sent,
     span,
-    told,
 )
 from tests.support.hosting import SINCE_STREAMS, Host, hosting, part
+from tests.support.log import LogKeeper, is_internal
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.schema import BROKEN, HELLO, PARTIAL, RENAME, TICKS, UNPARSABLE, make_schema
 from tests.support.telemetry import Curious, Telemetry, labels
-from tests.support.views import Ends, View, config, extension, recorded
+from tests.support.views import Ends, View, config, extension, instrumented
 
 THREE_PHASES = (PARSING, VALIDATION, EXECUTION)
 GRAPHQL_ERROR = "graphql.error.graphql_error.GraphQLError"
@@ -80,7 +80,7 @@ def errors_of(error: str, **attributes: str) -> list[Event]:
 
 
 def at(locations: str) -> list[Event]:
-    """The event of an error of which nothing is told but its place."""
+    """The event of an error of which nothing is recorded but its place."""
     return [("graphql.error", {"graphql.error.locations": locations})]
 
 
@@ -112,7 +112,7 @@ async def test_a_request_is_one_trace_with_its_phases(
 
     type_ = document.split(maxsplit=1)[0]
     assert status == 200
-    assert told(telemetry) == [executed(document, name=name), *phases(type_, *THREE_PHASES)]
+    assert recorded(telemetry) == [executed(document, name=name), *phases(type_, *THREE_PHASES)]
     assert requests(telemetry) == {request(type_): 1}
 
 
@@ -152,10 +152,10 @@ async def test_each_operation_of_a_batch_is_a_trace_of_its_own(telemetry: Teleme
 
     assert answers == [{"data": {"answer": 42}}] * 3
     documents = [each["query"] for each in batch]
-    assert told(telemetry, "query") == [
+    assert recorded(telemetry, "query") == [
         executed(document, name=f"Number{n}") for n, document in enumerate(documents)
     ]
-    parents = [each["parent"] for each in told(telemetry, EXECUTION)]
+    parents = [each["parent"] for each in recorded(telemetry, EXECUTION)]
     assert parents == ["query", "query 2", "query 3"]
     assert requests(telemetry) == {request("query"): 3}
 
@@ -163,7 +163,7 @@ async def test_each_operation_of_a_batch_is_a_trace_of_its_own(telemetry: Teleme
 async def test_a_syntax_error_leaves_the_type_unknown(telemetry: Telemetry) -> None:
     await post(plain_view(telemetry), "{ hello")
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed("{ hello", known=False, errors=1, error=SYNTAX_ERROR, events=at("1:8")),
         *phases(OPERATION, PARSING),
     ]
@@ -174,7 +174,7 @@ async def test_a_validation_error_ends_before_the_execution(telemetry: Telemetry
     document = "query { missing lacking }"
     await post(plain_view(telemetry), document)
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(document, errors=2, error=GRAPHQL_ERROR, events=[*at("1:9"), *at("1:17")]),
         *phases("query", PARSING, VALIDATION),
     ]
@@ -186,7 +186,7 @@ async def test_a_resolver_that_raises_fails_its_operation(telemetry: Telemetry) 
 
     event = errors_of(APP_ERROR, message="broken field", path="broken", locations="1:16")
     assert answer["data"] == {"broken": None}
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(BROKEN, name="Broken", errors=1, error=APP_ERROR, events=event),
         *phases("query", *THREE_PHASES),
     ]
@@ -202,17 +202,17 @@ async def test_a_partial_result_fails_its_operation_as_well(telemetry: Telemetry
         *errors_of(APP_ERROR, message="broken field", path="first", locations="1:15"),
         *errors_of(APP_ERROR, message="broken field", path="second", locations="1:29"),
     ]
-    assert told(telemetry, "query") == [
+    assert recorded(telemetry, "query") == [
         executed(document, errors=2, error=APP_ERROR, events=events)
     ]
 
 
-async def test_ten_errors_are_told_and_all_are_counted(telemetry: Telemetry) -> None:
+async def test_ten_errors_are_recorded_and_all_are_counted(telemetry: Telemetry) -> None:
     fields = " ".join(f"n{number}: broken" for number in range(25))
     document = f"query {{ {fields} }}"
     await post(plain_view(telemetry), document)
 
-    [query] = told(telemetry, "query")
+    [query] = recorded(telemetry, "query")
     paths = [attributes["graphql.error.path"] for _, attributes in query["events"]]
     assert paths == [f"n{number}" for number in range(10)]
     assert query == executed(document, errors=25, error=APP_ERROR, events=query["events"])
@@ -229,7 +229,7 @@ async def test_the_code_of_an_error_comes_before_its_class(telemetry: Telemetry)
         "graphql.error.locations": "1:9",
         "graphql.error.code": "TEAPOT",
     }
-    [query] = told(telemetry, "query")
+    [query] = recorded(telemetry, "query")
     [(name, event)] = query["events"]
     assert name == "graphql.error"
     assert event == {**event, **attributes}
@@ -237,25 +237,25 @@ async def test_the_code_of_an_error_comes_before_its_class(telemetry: Telemetry)
     assert requests(telemetry) == {request("query", "TEAPOT"): 1}
 
 
-async def test_an_unknown_operation_name_is_told_with_the_exception_that_it_raises(
+async def test_an_unknown_operation_name_is_recorded_with_the_exception_that_it_raises(
     telemetry: Telemetry,
 ) -> None:
     status, _ = await post(plain_view(telemetry), HELLO, operationName="Nope")
 
     error = "strawberry.schema.exceptions.CannotGetOperationTypeError"
     assert status == 400
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(HELLO, known=False, name="Nope", error=error),
         *phases(OPERATION, PARSING),
     ]
     assert requests(telemetry) == {request(None, error): 1}
 
 
-async def test_a_request_without_a_query_is_told(telemetry: Telemetry) -> None:
+async def test_a_request_without_a_query_is_recorded(telemetry: Telemetry) -> None:
     status, _ = await post(plain_view(telemetry), None)
 
     assert status == 400
-    assert told(telemetry) == [span(OPERATION, error="strawberry.exceptions.MissingQueryError")]
+    assert recorded(telemetry) == [span(OPERATION, error="strawberry.exceptions.MissingQueryError")]
 
 
 async def test_one_operation_of_several_is_chosen_by_name(telemetry: Telemetry) -> None:
@@ -264,19 +264,19 @@ async def test_one_operation_of_several_is_chosen_by_name(telemetry: Telemetry) 
 
     mutation = executed(document, span_name="mutation", known=False, name="Two")
     mutation["attributes"]["graphql.operation.type"] = "mutation"
-    assert told(telemetry, "mutation") == [mutation]
+    assert recorded(telemetry, "mutation") == [mutation]
 
 
 # --- Plain Python ----------------------------------------------------------------------------
 
 
-def test_what_is_executed_synchronously_is_told_the_same(telemetry: Telemetry) -> None:
+def test_what_is_executed_synchronously_is_recorded_the_same(telemetry: Telemetry) -> None:
     schema = strawberry.Schema(query=Nesting, extensions=[extension(telemetry)])
     document = "query Answer { answer }"
     assert schema.execute_sync(document).data == {"answer": 42}
     assert schema.execute_sync("{").errors
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(document, name="Answer"),
         *phases("query", *THREE_PHASES),
         executed("{", known=False, errors=1, error=SYNTAX_ERROR, events=at("1:2")),
@@ -294,7 +294,7 @@ def test_the_current_span_is_the_application_s_own_again_after_an_operation(
         schema.execute_sync("{ answer }")
         assert trace.get_current_span() is around
 
-    assert [each["parent"] for each in told(telemetry, "query")] == ["around"]
+    assert [each["parent"] for each in recorded(telemetry, "query")] == ["around"]
 
 
 @strawberry.type
@@ -317,7 +317,7 @@ async def test_an_operation_inside_a_resolver_is_below_the_outer_one(telemetry: 
     _, answer = await post(View(schema=schema), outer)
 
     assert answer == {"data": {"nested": 42}}
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(outer, name="Outer"),
         *phases("query", *THREE_PHASES),
         executed("query Inner { answer }", name="Inner", parent="query"),
@@ -331,13 +331,13 @@ async def test_an_operation_inside_a_resolver_over_a_websocket_is_below_the_oute
     schema = strawberry.Schema(query=Nesting, extensions=[OTelExtension])
     outer = "query Outer { nested }"
     belongs: dict[str, Any] = {"websocket.connection.id": "c1"}
-    async with hosting(recorded(telemetry)(schema=schema)) as host:
+    async with hosting(instrumented(telemetry)(schema=schema)) as host:
         client = await host.acknowledged()
         client.json(subscribe(client, "a", outer))
         await client.message("complete")
         await part(client)
 
-    assert told(telemetry, "query") == [
+    assert recorded(telemetry, "query") == [
         operation(
             outer,
             "completed",
@@ -371,12 +371,12 @@ async def ask_for_stream(host: Host, kind: str, document: str, **body: Any) -> A
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-async def test_a_stream_is_told_like_any_subscription(kind: str, telemetry: Telemetry) -> None:
+async def test_a_stream_is_recorded_like_any_subscription(kind: str, telemetry: Telemetry) -> None:
     async with hosting(streaming_view(telemetry, kind)) as host:
         response = await ask_for_stream(host, kind, TICKS, variables={"to": 3})
         assert (await response.text()).count('"ticks":') == 3
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(TICKS, name="Ticks"),
         *phases("subscription", PARSING, VALIDATION),
     ]
@@ -393,7 +393,7 @@ async def test_a_stream_with_a_broken_field_has_failed(kind: str, telemetry: Tel
         assert "broken field" in await response.text()
 
     events = errors_of(APP_ERROR, message="broken field", path="partial.broken", locations="1:40")
-    assert told(telemetry, "subscription") == [
+    assert recorded(telemetry, "subscription") == [
         executed(PARTIAL, name="Partial", errors=1, error=APP_ERROR, events=events)
     ]
     assert telemetry.metrics()["graphql.server.subscription.event_count"] == {
@@ -412,7 +412,7 @@ async def test_a_stream_with_a_syntax_error_counts_it_once(kind: str, telemetry:
 
     assert telemetry.metrics()["graphql.server.subscription.event_count"] == {frozenset(): 0}
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(document, known=False, errors=1, error=SYNTAX_ERROR, events=at("1:15")),
         *phases(OPERATION, PARSING),
     ]
@@ -447,7 +447,7 @@ async def test_a_stream_that_its_reader_leaves_ends_once_and_has_not_failed(
         await host.served()
         await ends.collected("subscription")
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed("subscription { endless }"),
         *phases("subscription", PARSING, VALIDATION),
     ]
@@ -494,7 +494,7 @@ async def test_a_subclass_may_wrap_the_operation_and_add_to_results(telemetry: T
 
     assert answer == {"data": {"hello": "world"}, "extensions": {"mine": 1}}
     assert seen == ["before", "after"]
-    assert told(telemetry) == [executed(HELLO, name="Hello"), *phases("query", *THREE_PHASES)]
+    assert recorded(telemetry) == [executed(HELLO, name="Hello"), *phases("query", *THREE_PHASES)]
 
 
 async def test_a_subclass_may_be_asynchronous(telemetry: Telemetry) -> None:
@@ -512,7 +512,7 @@ async def test_a_subclass_may_be_asynchronous(telemetry: Telemetry) -> None:
 
     event = errors_of(APP_ERROR, message="broken field", path="broken", locations="1:16")
     assert answer["extensions"] == {"mine": 1}
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(BROKEN, name="Broken", errors=1, error=APP_ERROR, events=event),
         *phases("query", *THREE_PHASES),
     ]
@@ -527,14 +527,14 @@ async def test_a_subclass_works_over_a_websocket_too(telemetry: Telemetry) -> No
         def get_results(self) -> dict[str, Any]:
             return {**super().get_results(), "mine": 1}
 
-    async with hosting(recorded(telemetry)(schema=make_schema(Mine))) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema(Mine))) as host:
         client = await host.acknowledged()
         client.json(subscribe(client, "a", TICKS, variables={"to": 1}))
         assert (await client.message("next"))["payload"]["extensions"] == {"mine": 1}
         await client.message("complete")
         await part(client)
 
-    assert told(telemetry, "subscription") == [
+    assert recorded(telemetry, "subscription") == [
         operation(
             TICKS,
             "completed",
@@ -561,7 +561,7 @@ def test_a_subclass_has_the_configuration_of_its_base_or_its_own(telemetry: Tele
         schema = strawberry.Schema(query=Nesting, extensions=[extension_])
         schema.execute_sync(document)
 
-    names = [each["name"] for each in told(telemetry)]
+    names = [each["name"] for each in recorded(telemetry)]
     assert names == ["query", "query", "query Answer"]
     assert requests(telemetry) == {request("query"): 3}
 
@@ -584,7 +584,7 @@ async def test_a_configuration_that_is_broken_later_on_harms_no_request(
     _, answer = await post(View(schema=make_schema(class_)), document)
 
     assert answer == expected
-    assert told(telemetry) == []
+    assert recorded(telemetry) == []
     [record] = library_log.records
     assert is_internal(record)
     assert "must be an OTelConfig" in record.getMessage()
@@ -613,7 +613,7 @@ async def test_an_error_that_cannot_be_read_harms_no_answer(
 
     assert answer == expected
     assert answer["errors"][0]["extensions"] == {"code": "BAD"}
-    assert told(telemetry, "query") == [executed("query { answer }")]
+    assert recorded(telemetry, "query") == [executed("query { answer }")]
     assert telemetry.ledger.started == telemetry.ledger.ended
     [record] = library_log.records
     assert is_internal(record)
@@ -627,7 +627,7 @@ async def test_a_factory_is_as_good_as_the_class(telemetry: Telemetry) -> None:
             await host.post({"query": "query { answer }"})
 
     one = executed("query { answer }")
-    assert told(telemetry, "query") == [one, one]
+    assert recorded(telemetry, "query") == [one, one]
 
 
 @pytest.mark.internal_error
@@ -645,7 +645,7 @@ async def test_an_instance_serves_one_operation_and_says_so_once(
     assert is_internal(record)
     assert record.exc_info
     assert "give the class to the schema" in str(record.exc_info[1])
-    assert told(telemetry, "query") == [executed("query { answer }")]
+    assert recorded(telemetry, "query") == [executed("query { answer }")]
     assert telemetry.ledger.started == telemetry.ledger.ended
 
 
@@ -661,7 +661,7 @@ async def test_an_instance_takes_no_error_of_another_operation_for_its_own(
         _, answer = await host.post({"query": BROKEN})
 
     assert len(answer["errors"]) == 1
-    assert told(telemetry, "query") == [executed(HELLO, name="Hello")]
+    assert recorded(telemetry, "query") == [executed(HELLO, name="Hello")]
     assert telemetry.ledger.started == telemetry.ledger.ended
     assert len(library_log.records) == 1
 
@@ -688,7 +688,7 @@ async def test_an_instance_ends_its_operation_while_another_one_is_executed(
 
     assert answers == [(200, {"data": {"answer": 42}})] * 2
     assert len(library_log.records) == 1
-    assert len(told(telemetry, "query")) == 1
+    assert len(recorded(telemetry, "query")) == 1
     assert telemetry.ledger.started == telemetry.ledger.ended
 
 
@@ -699,7 +699,7 @@ async def test_an_instance_does_no_harm_over_a_websocket(
     instance: Any = OTelExtension()
     with pytest.warns(DeprecationWarning, match="extension instance"):
         schema = strawberry.Schema(query=Nesting, extensions=[instance])
-    async with hosting(recorded(telemetry)(schema=schema)) as host:
+    async with hosting(instrumented(telemetry)(schema=schema)) as host:
         client = await host.acknowledged()
         for id_ in ("a", "b"):
             client.json(subscribe(client, id_, "query { answer }"))
@@ -712,7 +712,7 @@ async def test_an_instance_does_no_harm_over_a_websocket(
         await part(client)
 
     reasons = [
-        each["attributes"].get("graphql.ws.operation.end_reason") for each in told(telemetry)
+        each["attributes"].get("graphql.ws.operation.end_reason") for each in recorded(telemetry)
     ]
     assert reasons.count("completed") == 2
     assert telemetry.ledger.started == telemetry.ledger.ended
@@ -729,7 +729,7 @@ def masked_schema(ours: Any, *, ours_first: bool) -> strawberry.Schema:
 
 
 @pytest.mark.parametrize("ours_first", [True, False])
-async def test_an_error_is_told_before_another_extension_masks_it(
+async def test_an_error_is_recorded_before_another_extension_masks_it(
     ours_first: bool,  # noqa: FBT001  # a parameter of the test
     telemetry: Telemetry,
 ) -> None:
@@ -738,26 +738,26 @@ async def test_an_error_is_told_before_another_extension_masks_it(
 
     event = errors_of(APP_ERROR, message="broken field", path="broken", locations="1:16")
     assert answer["errors"][0]["message"] == "Unexpected error."
-    assert told(telemetry, "query") == [
+    assert recorded(telemetry, "query") == [
         executed(BROKEN, name="Broken", errors=1, error=APP_ERROR, events=event)
     ]
 
 
 @pytest.mark.parametrize("document", [BROKEN, PARTIAL])
 @pytest.mark.parametrize("ours_first", [True, False])
-async def test_an_error_over_a_websocket_is_told_before_another_extension_masks_it(
+async def test_an_error_over_a_websocket_is_recorded_before_another_extension_masks_it(
     ours_first: bool,  # noqa: FBT001  # a parameter of the test
     document: str,
     telemetry: Telemetry,
 ) -> None:
     schema = masked_schema(OTelExtension, ours_first=ours_first)
-    async with hosting(recorded(telemetry)(schema=schema)) as host:
+    async with hosting(instrumented(telemetry)(schema=schema)) as host:
         client = await host.acknowledged()
         client.json(subscribe(client, "a", document))
         await client.message("complete")
         await part(client)
 
-    [each] = told(telemetry, "query", "subscription")
+    [each] = recorded(telemetry, "query", "subscription")
     [error] = [attributes for name, attributes in each["events"] if name == "graphql.error"]
     assert error["graphql.error.message"] == error["exception.message"] == "broken field"
     assert error["exception.type"] == each["attributes"]["error.type"] == APP_ERROR
@@ -770,13 +770,13 @@ async def test_an_error_over_a_websocket_is_told_before_another_extension_masks_
 async def test_phases_can_be_left_out(telemetry: Telemetry) -> None:
     await post(plain_view(telemetry, phase_spans=False), HELLO)
 
-    assert told(telemetry) == [executed(HELLO, name="Hello")]
+    assert recorded(telemetry) == [executed(HELLO, name="Hello")]
 
 
 async def test_the_document_can_be_recorded(telemetry: Telemetry) -> None:
     await post(plain_view(telemetry, capture_document=True), HELLO)
 
-    [query] = told(telemetry, "query")
+    [query] = recorded(telemetry, "query")
     assert query["attributes"].pop("graphql.document") == HELLO
     assert query == executed(HELLO, name="Hello")
 
@@ -787,7 +787,7 @@ async def test_spans_can_be_named_after_operations(telemetry: Telemetry) -> None
         for document in (HELLO, "query { hello }"):
             await host.post({"query": document})
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(HELLO, name="Hello", span_name="query Hello"),
         executed("query { hello }"),
     ]
@@ -811,7 +811,7 @@ INVALID_DOCUMENT = "query { missing }"
         ("none", None, None),
     ],
 )
-async def test_messages_of_errors_are_told_as_configured(
+async def test_messages_of_errors_are_recorded_as_configured(
     error_messages: str, invalid: str | None, broken: str | None, telemetry: Telemetry
 ) -> None:
     async with hosting(plain_view(telemetry, error_messages=error_messages)) as host:
@@ -820,11 +820,11 @@ async def test_messages_of_errors_are_told_as_configured(
 
     messages = [
         (event.get("graphql.error.message"), event.get("exception.message"))
-        for each in told(telemetry, "query")
+        for each in recorded(telemetry, "query")
         for _, event in each["events"]
     ]
     assert messages == [(invalid, None), (broken, broken)]
-    types = [each["attributes"]["error.type"] for each in told(telemetry, "query")]
+    types = [each["attributes"]["error.type"] for each in recorded(telemetry, "query")]
     assert types == [GRAPHQL_ERROR, APP_ERROR]
 
 
@@ -927,18 +927,18 @@ def says_secret(telemetry: Telemetry, log: LogKeeper) -> bool:
 
 
 @pytest.mark.parametrize("case", PRIVATE)
-async def test_what_a_request_holds_is_not_told(
+async def test_what_a_request_holds_is_not_recorded(
     case: str, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     document, variables = PRIVATE[case]
     view = View(schema=private_schema(extension(telemetry)))
     await post(view, document, variables=variables)
 
-    assert len(told(telemetry, "query", OPERATION)) == 1
+    assert len(recorded(telemetry, "query", OPERATION)) == 1
     assert not says_secret(telemetry, library_log)
 
 
-async def test_the_search_for_a_secret_finds_what_is_told_on_request(
+async def test_the_search_for_a_secret_finds_what_is_recorded_on_request(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     view = View(schema=private_schema(extension(telemetry, error_messages="all")))
@@ -948,11 +948,11 @@ async def test_the_search_for_a_secret_finds_what_is_told_on_request(
 
 
 @pytest.mark.parametrize("case", STREAMED)
-async def test_what_a_message_holds_is_not_told(
+async def test_what_a_message_holds_is_not_recorded(
     case: str, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     document, variables = STREAMED[case]
-    view = recorded(telemetry)(schema=private_schema(OTelExtension))
+    view = instrumented(telemetry)(schema=private_schema(OTelExtension))
     async with hosting(view) as host:
         client = await host.acknowledged(payload={"token": SECRET})
         client.json(subscribe(client, "a", document, variables=variables))
@@ -960,14 +960,14 @@ async def test_what_a_message_holds_is_not_told(
         client.json({"type": "connection_init", "payload": {"again": SECRET}})
         await client.until_end()
 
-    assert len(told(telemetry, "subscription", OPERATION)) == 1
+    assert len(recorded(telemetry, "subscription", OPERATION)) == 1
     assert not says_secret(telemetry, library_log)
 
 
 async def test_the_reason_of_a_close_for_a_syntax_error_does_not_quote_the_document(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    view = recorded(telemetry)(schema=private_schema(OTelExtension))
+    view = instrumented(telemetry)(schema=private_schema(OTelExtension))
     async with hosting(view) as host:
         client = await host.acknowledged()
         client.json(subscribe(client, "a", f"query {{ echo }} {SECRET}"))
@@ -975,7 +975,7 @@ async def test_the_reason_of_a_close_for_a_syntax_error_does_not_quote_the_docum
 
     quoted = SECRET.partition("-")[0]
     assert quoted.encode() in client.frames[-1].payload
-    [whole] = told(telemetry, CONNECTION)
+    [whole] = recorded(telemetry, CONNECTION)
     assert whole["attributes"]["websocket.close.reason"] == "Syntax Error"
     assert quoted not in exported(telemetry, library_log)
 
@@ -1028,7 +1028,7 @@ async def test_an_operation_that_nobody_samples_costs_one_span() -> None:
     await post(plain_view(telemetry), BROKEN)
 
     assert [name for name, *_ in sampler.shown] == [OPERATION]
-    assert told(telemetry) == []
+    assert recorded(telemetry) == []
     assert requests(telemetry) == {request("query", APP_ERROR): 1}
     telemetry.shutdown()
 
@@ -1047,7 +1047,7 @@ async def test_samplers_are_shown_the_hash_of_the_document() -> None:
 async def test_an_operation_over_a_websocket_that_nobody_samples_costs_one_span() -> None:
     sampler = Curious()
     telemetry = Telemetry(sampler=sampler)
-    view = recorded(telemetry)(schema=make_schema(OTelExtension))
+    view = instrumented(telemetry)(schema=make_schema(OTelExtension))
     async with hosting(view) as host:
         client = await host.acknowledged()
         client.json(subscribe(client, "a", HELLO))
@@ -1101,7 +1101,7 @@ async def test_an_operation_over_a_websocket_has_the_hooks_that_it_needs(
             super().__init__(*arguments, **options)
             instances.append(self)
 
-    view = recorded(telemetry, phase_spans=phase_spans)(schema=make_schema(Hooked))
+    view = instrumented(telemetry, phase_spans=phase_spans)(schema=make_schema(Hooked))
     async with hosting(view) as host:
         client = await host.acknowledged()
         client.json(subscribe(client, "a", document))
@@ -1130,7 +1130,7 @@ async def test_under_the_mixin_the_configuration_of_the_view_wins(
     telemetry: Telemetry, other: Telemetry
 ) -> None:
     schema = make_schema(extension(other, phase_spans=True, capture_document=True))
-    view = recorded(telemetry, phase_spans=False)(schema=schema)
+    view = instrumented(telemetry, phase_spans=False)(schema=schema)
     async with hosting(view) as host:
         await host.post({"query": HELLO})
         client = await host.acknowledged()
@@ -1138,7 +1138,7 @@ async def test_under_the_mixin_the_configuration_of_the_view_wins(
         await client.message("complete")
         await part(client)
 
-    assert told(telemetry, "query", EXECUTION) == [
+    assert recorded(telemetry, "query", EXECUTION) == [
         executed(HELLO, name="Hello"),
         operation(
             HELLO,
@@ -1148,7 +1148,7 @@ async def test_under_the_mixin_the_configuration_of_the_view_wins(
             events=[*results_of(TRANSPORT, 1), sent("complete")],
         ),
     ]
-    assert told(other) == []
+    assert recorded(other) == []
     assert requests(other) == {}
 
 
@@ -1159,11 +1159,11 @@ async def test_under_the_mixin_the_configuration_of_the_view_wins(
 async def test_under_the_mixin_the_headers_of_a_request_bring_a_context(
     remote: str, parent: str | None, links: list[str], telemetry: Telemetry
 ) -> None:
-    view = recorded(telemetry, remote_context=remote)(schema=make_schema(OTelExtension))
+    view = instrumented(telemetry, remote_context=remote)(schema=make_schema(OTelExtension))
     async with hosting(view) as host:
         await host.post({"query": HELLO}, TRACEPARENT)
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(HELLO, name="Hello", parent=parent, links=links),
         *phases("query", *THREE_PHASES),
     ]
@@ -1177,18 +1177,18 @@ async def test_under_the_mixin_each_operation_of_a_batch_has_the_same_parent(
         extensions=[OTelExtension],
         config=StrawberryConfig(batching_config={"max_operations": 2}),
     )
-    async with hosting(recorded(telemetry)(schema=schema)) as host:
+    async with hosting(instrumented(telemetry)(schema=schema)) as host:
         await host.post([{"query": "query { answer }"}] * 2, TRACEPARENT)
 
     one = executed("query { answer }", parent=REMOTE)
-    assert told(telemetry, "query") == [one, one]
+    assert recorded(telemetry, "query") == [one, one]
 
 
 @pytest.mark.parametrize("kind", STREAMS)
 async def test_under_the_mixin_a_stream_has_the_context_of_its_request(
     kind: str, telemetry: Telemetry
 ) -> None:
-    view = recorded(telemetry)(
+    view = instrumented(telemetry)(
         schema=make_schema(OTelExtension), subscription_protocols=streams(kind)
     )
     headers = {"Accept": STREAMS[kind], **TRACEPARENT}
@@ -1199,7 +1199,7 @@ async def test_under_the_mixin_a_stream_has_the_context_of_its_request(
     ):
         assert (await response.text()).count('"ticks":') == 2
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(TICKS, name="Ticks", parent=REMOTE),
         *phases("subscription", PARSING, VALIDATION),
     ]
@@ -1209,4 +1209,4 @@ async def test_an_extension_without_the_mixin_sees_no_headers(telemetry: Telemet
     async with hosting(plain_view(telemetry)) as host:
         await host.post({"query": HELLO}, TRACEPARENT)
 
-    assert told(telemetry, "query") == [executed(HELLO, name="Hello")]
+    assert recorded(telemetry, "query") == [executed(HELLO, name="Hello")]

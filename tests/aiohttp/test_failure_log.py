@@ -1,4 +1,4 @@
-"""However often the library itself fails, its log stays short and tells of each kind of failure."""
+"""However often the library itself fails, its log stays short and reports each kind of failure."""
 
 import logging
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
 from strawberry_ws_otel._fuse import RECORDS_PER_MINUTE, FailureLog, Fuse
 from strawberry_ws_otel._strawberry import extension as _extension
-from tests.aiohttp.test_views import Fixed
-from tests.conftest import LogKeeper, is_internal
 from tests.support.broken_api import PIPES, Pipe, PipeError
 from tests.support.clock import Clock
 from tests.support.hosting import hosting, part
+from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import HELLO, make_schema
+from tests.support.views import Fixed
 
 pytestmark = pytest.mark.internal_error
 

@@ -17,7 +17,6 @@ from strawberry import subscriptions
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 
-from tests.conftest import LogKeeper
 from tests.support.applications.side_by_side import alike, assert_ended, serve
 from tests.support.clock import Clock
 from tests.support.expected import (
@@ -25,16 +24,17 @@ from tests.support.expected import (
     NORMAL,
     PARSING,
     VALIDATION,
-    Told,
+    SpanDict,
     connection,
     executed,
     init,
     operation,
     phases,
+    recorded,
     results_of,
-    told,
 )
 from tests.support.hosting import Host
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.schema import AppError
@@ -170,8 +170,8 @@ LOST = {
 }
 
 
-def lost(document: str, error: str) -> list[Told]:
-    """What is told of an operation that nobody answered."""
+def lost(document: str, error: str) -> list[SpanDict]:
+    """What is recorded of an operation that nobody answered."""
     type_, name = document.split()[:2]
     return [
         executed(document, name=name, error=error),
@@ -186,7 +186,7 @@ async def test_a_request_that_got_no_answer_has_failed(
     talk = partial(posts, document=document)
     said = await alike(telemetry, View, talk, schema=make_schema)
     assert said == (NO_ANSWER, NO_ANSWER)
-    assert told(telemetry) == lost(document, error)
+    assert recorded(telemetry) == lost(document, error)
     assert telemetry.metrics()[REQUESTS] == {request(document.split(maxsplit=1)[0], error): 1}
     assert_ended(telemetry, library_log)
 
@@ -198,7 +198,7 @@ async def test_a_request_that_got_no_answer_has_failed_without_the_mixin_too(
     view = View(schema=make_schema(extension(telemetry)))
     _, said = await serve(view, partial(posts, document=document))
     assert said == NO_ANSWER
-    assert told(telemetry) == lost(document, GROUP)
+    assert recorded(telemetry) == lost(document, GROUP)
     assert telemetry.metrics()[REQUESTS] == {request("query", GROUP): 1}
     assert not library_log.records
 
@@ -218,7 +218,7 @@ async def test_a_group_of_errors_is_an_error_like_any_other(
         "exception.type": "ExceptionGroup",
         "exception.message": f"{message} (1 sub-exception)",
     }
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(
             document,
             name="Group",
@@ -264,7 +264,7 @@ async def test_a_stream_whose_source_died_has_failed(  # noqa: PLR0913, PLR0917
         async with host.session.post(
             host.url, json={"query": document}, headers=headers
         ) as response:
-            # The host says nothing more, but for heartbeats, until the client goes.
+            # The host says nothing more, except for heartbeats, until the client goes.
             await died.wait()
             died.clear()
             return response.status
@@ -278,7 +278,7 @@ async def test_a_stream_whose_source_died_has_failed(  # noqa: PLR0913, PLR0917
         subscription_protocols=(SSE, MULTIPART),
     )
     assert said == (200, 200)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(document, name=document.split()[1], error=error),
         *phases("subscription", PARSING, VALIDATION),
     ]
@@ -304,7 +304,7 @@ async def test_a_subscription_whose_source_died_has_failed_and_says_of_what(  # 
         client.close(1000)
 
     await alike(telemetry, View, talk, schema=make_schema)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(protocol, messages=(2, 2), operations=["subscription"]),
         init(),
         operation(
@@ -341,8 +341,8 @@ async def test_a_query_over_a_socket_that_got_no_answer_has_failed(
 
     await alike(telemetry, View, talk, schema=make_schema)
     type_, name = document.split()[:2]
-    assert told(telemetry, type_) == [operation(document, "failed", name=name, error=error)]
-    [whole] = told(telemetry, "GraphQL WebSocket Connection")
+    assert recorded(telemetry, type_) == [operation(document, "failed", name=name, error=error)]
+    [whole] = recorded(telemetry, "GraphQL WebSocket Connection")
     assert whole["attributes"]["graphql.ws.operation.interrupted_count"] == 0
     assert telemetry.metrics()[REQUESTS] == {request(type_, error): 1}
     assert_ended(telemetry, library_log, NORMAL)
@@ -433,7 +433,7 @@ async def test_what_is_recorded_of_a_request_with_deferred_parts_is_its_first_pa
     talk: Callable[[Host], Awaitable[Any]] = partial(hears_all, document=document, headers=headers)
     said, _ = await alike(telemetry, View, talk, schema=deferring, **options)
     assert ("late" in said) == (field != "well")
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(document, name="Q"),
         *phases("query", PARSING, VALIDATION, EXECUTION),
     ]
@@ -457,7 +457,7 @@ async def test_a_deferred_part_over_a_socket_is_refused_by_the_host(
         client.close(1000)
 
     await alike(telemetry, View, talk, schema=deferring)
-    [one] = told(telemetry, "query")
+    [one] = recorded(telemetry, "query")
     assert one["status"] == "ERROR"
     assert one["attributes"]["graphql.ws.operation.end_reason"] == "error"
     assert_ended(telemetry, library_log, NORMAL)

@@ -1,7 +1,7 @@
 """Under a runtime context that keeps only the span and the baggage everything is recorded.
 
-What is told of a conversation is what is told of it under OpenTelemetry's own runtime context, and
-the application sees what it sees on the bare host under the same one.
+The spans and metrics of a conversation are those under OpenTelemetry's own runtime context, and the
+application sees what it sees on the bare host under the same one.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,6 @@ from opentelemetry import baggage, trace
 from opentelemetry.context import attach
 from opentelemetry.trace import set_span_in_context
 
-from tests.aiohttp.test_contexts import all_told
-from tests.conftest import LogKeeper
 from tests.support.applications.context_changes import (
     ACTS,
     DOCUMENTS,
@@ -29,6 +27,7 @@ from tests.support.applications.context_changes import (
     conversation,
     counted,
     doing,
+    expected_spans,
     made,
     over_websocket,
 )
@@ -44,10 +43,11 @@ from tests.support.expected import (
     executed,
     operation,
     phases,
+    recorded,
     results_of,
-    told,
 )
 from tests.support.hosting import Handler, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH, without_frames
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.telemetry import Telemetry
@@ -92,7 +92,7 @@ async def test_a_conversation_is_recorded_whole(
 ) -> None:
     bare = await over_websocket(doing({}), None, protocol)
     assert await over_websocket(doing({}), telemetry, protocol) == bare
-    assert told(telemetry) == all_told(protocol)
+    assert recorded(telemetry) == expected_spans(protocol)
     assert library_log.records == []
 
 
@@ -124,7 +124,7 @@ async def test_what_the_application_attaches_is_there_as_on_the_bare_host(
     assert await over_websocket(base, telemetry, protocol) == bare
 
     joins = REMOTE if act == "extracted" else None
-    assert told(telemetry) == all_told(
+    assert recorded(telemetry) == expected_spans(
         protocol,
         init_=joins if place == "get_context" else None,
         operations=None if place == "source" else joins,
@@ -148,7 +148,7 @@ async def test_spans_of_the_application_are_below_the_operation_that_they_belong
     async with hosting(view, serving(telemetry), after.middleware) as host:
         await conversation(host, protocol)
 
-    parents = [(each["name"], each["parent"]) for each in told(telemetry, "db", "row", "log")]
+    parents = [(each["name"], each["parent"]) for each in recorded(telemetry, "db", "row", "log")]
     places = [INIT, "query", "subscription"] if protocol == TRANSPORT else [INIT, "subscription"]
     labels = ["db", *(f"db {number}" for number in range(2, len(places) + 1))]
     assert parents == [
@@ -156,7 +156,7 @@ async def test_spans_of_the_application_are_below_the_operation_that_they_belong
         for place, label in zip(places, labels, strict=True)
         for family in (("db", place), ("row", label), ("log", place))
     ]
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["parent"] == "GET"
     [server] = telemetry.spans("GET")
     assert server.context is not None
@@ -179,9 +179,9 @@ async def test_a_span_that_is_left_current_on_connect_is_the_parent_of_the_opera
         await conversation(host, protocol)
     spans[0].end()
 
-    operations = told(telemetry, "query", "subscription")
+    operations = recorded(telemetry, "query", "subscription")
     assert [each["parent"] for each in operations] == ["login"] * len(DOCUMENTS[protocol])
-    [found] = told(telemetry, "login")
+    [found] = recorded(telemetry, "login")
     assert found["parent"] == INIT
 
 
@@ -199,7 +199,7 @@ async def test_an_operation_that_begins_while_another_lives_is_not_below_it(
         await client.message("complete")
         await part(client)
 
-    operations = told(telemetry, "subscription")
+    operations = recorded(telemetry, "subscription")
     assert [each["parent"] for each in operations] == [None] * 3
     assert [each["links"] for each in operations] == [[CONNECTION]] * 3
     reasons = [each["attributes"]["graphql.ws.operation.end_reason"] for each in operations]
@@ -219,7 +219,7 @@ async def test_an_abnormal_close_is_judged_and_logged(
         await host.served()
 
     verdict = without_frames("connection_lost")
-    [lost] = told(telemetry, CONNECTION)
+    [lost] = recorded(telemetry, CONNECTION)
     assert lost == connection(
         protocol,
         verdict,
@@ -229,7 +229,7 @@ async def test_an_abnormal_close_is_judged_and_logged(
         events=lost["events"][:-1],
         **MARK,
     )
-    assert told(telemetry, "subscription") == [
+    assert recorded(telemetry, "subscription") == [
         operation(
             WAITING,
             "connection_closed",
@@ -261,7 +261,7 @@ async def test_requests_over_http_are_recorded(
 
     assert status == 200
     parent = "GET" if served else None
-    [query, *others] = told(telemetry, "query", PARSING, VALIDATION, EXECUTION)
+    [query, *others] = recorded(telemetry, "query", PARSING, VALIDATION, EXECUTION)
     assert query == executed(QUERY, name="Seen", parent=parent)
     assert others == phases("query", PARSING, VALIDATION, EXECUTION)
     [(_, _, trace_id, span_id)] = after.saw
@@ -280,7 +280,7 @@ async def test_a_stream_over_http_is_recorded(telemetry: Telemetry) -> None:
     ):
         assert (await response.text()).count('"seen":') == 2
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(SUBSCRIPTION, name="Seen"),
         *phases("subscription", PARSING, VALIDATION),
     ]
@@ -298,7 +298,7 @@ async def test_baggage_of_a_client_is_there(protocol: str, telemetry: Telemetry)
         await conversation(host, protocol, **carrier)
 
     assert found == [{"whose": "payload"}]
-    operations = told(telemetry, "query", "subscription")
+    operations = recorded(telemetry, "query", "subscription")
     assert {each["parent"] for each in operations} == {REMOTE}
 
 

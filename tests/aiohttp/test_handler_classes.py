@@ -1,4 +1,4 @@
-"""Handlers of every make: whatever a view names as the class of its handlers serves as ever."""
+"""Handlers of every make: whatever a view names as the class of its handlers serves as always."""
 
 from contextlib import aclosing
 from functools import partial
@@ -9,16 +9,24 @@ from strawberry.aiohttp.views import AiohttpWebSocketAdapter
 
 from tests.support.applications.conversations import (
     all_ends,
-    all_told,
     begin,
     both,
+    expected_spans,
     finish,
     one_subscription,
     served_by,
     ticks,
 )
 from tests.support.clock import stop_clock
-from tests.support.expected import CONNECTION, PARSING, VALIDATION, connection, init, phases, told
+from tests.support.expected import (
+    CONNECTION,
+    PARSING,
+    VALIDATION,
+    connection,
+    init,
+    phases,
+    recorded,
+)
 from tests.support.hosting import SINCE_STREAMS
 from tests.support.scenarios.model import BOTH
 from tests.support.telemetry import Telemetry
@@ -226,7 +234,7 @@ class ByItself:
 @protocols
 async def test_a_handler_need_not_keep_its_adapter(telemetry: Telemetry, protocol: str) -> None:
     await both(telemetry, served_by(ByItself), one_subscription, protocol)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(protocol, messages=(2, 4), operations=["subscription"]),
         init(),
         ticks(protocol),
@@ -262,17 +270,17 @@ async def test_an_adapter_may_return_what_has_to_be_awaited_for_its_messages(
         websocket_adapter_class = Later
 
     await both(telemetry, Reading, one_subscription, protocol)
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"]["websocket.close.outcome"] == "normal"
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 @protocols
-async def test_all_ends_are_told_whatever_makes_the_handler(
+async def test_all_ends_are_recorded_whatever_makes_the_handler(
     telemetry: Telemetry, view: type[View], protocol: str
 ) -> None:
     await both(telemetry, view, all_ends, protocol)
-    assert told(telemetry) == all_told(protocol)
+    assert recorded(telemetry) == expected_spans(protocol)
 
 
 async def test_the_view_keeps_the_handler_classes_it_names(telemetry: Telemetry) -> None:

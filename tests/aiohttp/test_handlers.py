@@ -1,4 +1,4 @@
-"""The layer over the handlers of the host: what it is not told of shows nowhere."""
+"""The layer over the handlers of the host: what it does not see is recorded nowhere."""
 
 import asyncio
 import gc
@@ -8,8 +8,6 @@ from typing import Any, NoReturn
 import pytest
 
 from strawberry_ws_otel._strawberry.layers import StandIn
-from tests.conftest import LogKeeper
-from tests.contract.test_transcripts import mask
 from tests.support.applications.side_by_side import HANDLER_LEGACY, alike, assert_ended
 from tests.support.broken_api import PipeError
 from tests.support.cases import STRAWBERRY
@@ -24,14 +22,18 @@ from tests.support.expected import (
     operation,
     phases,
     received,
-    told,
+    recorded,
 )
 from tests.support.hosting import Host, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import by_server
 from tests.support.scenarios.steps import LEGACY, subscribe
 from tests.support.schema import FOREVER, TICKS
 from tests.support.telemetry import Telemetry
+from tests.support.transcripts import mask
 from tests.support.views import View
+
+pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
 NAME = "BaseGraphQLWSHandler.handle_async_results()"
 
@@ -76,7 +78,7 @@ async def test_a_legacy_task_that_dies_is_logged_in_the_very_words_of_the_bare_h
     [bare, ours] = unretrieved(caplog)
     assert ours == bare
     assert f"<Task finished name='...' coro=<{NAME} done, defined at ".encode() in bare
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(LEGACY, messages=(2, 1), operations=["subscription"]),
         init(),
         operation(
@@ -122,7 +124,7 @@ async def test_a_legacy_task_that_is_stopped_before_it_begins_leaves_nothing(
     await alike(telemetry, View, talk)
     gc.collect()
     verdict = by_server("normal", 1000, echo=1000)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(
             LEGACY,
             verdict,

@@ -8,10 +8,16 @@ import pytest
 
 from strawberry_ws_otel import OTelViewMixin
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LogKeeper, Run
-from tests.contract.test_closes import hold
-from tests.support.assertions import IDENTITY, assert_metrics, assert_whole, connection_span
+from tests.support.assertions import (
+    IDENTITY,
+    assert_metrics,
+    assert_whole,
+    connection_span,
+    play_and_assert,
+)
 from tests.support.cases import BARE, Arm, Case, Played, converse, traced
+from tests.support.event_loop import Run
+from tests.support.log import LogKeeper
 from tests.support.raw_client import HOST, Client
 from tests.support.scenarios.model import Scenario, by_client, by_server, refused
 from tests.support.scenarios.steps import TRANSPORT, handshake
@@ -47,7 +53,7 @@ def test_a_key_that_is_no_ascii_is_a_handshake_rejected_once(
     run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     bare = run(converse(foreign_key(None)))
-    hold(foreign_key(bare.client.status), run, telemetry, library_log)
+    play_and_assert(foreign_key(bare.client.status), run, telemetry, library_log)
     assert not library_log.records
 
 
@@ -103,7 +109,7 @@ async def shake_without_host(arm: Arm) -> int | None:
         return client.status
 
 
-def test_without_a_host_header_no_name_is_told_and_nobody_is_asked_for_one(
+def test_without_a_host_header_no_name_is_recorded_and_none_is_looked_up(
     run: Run[Any], telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

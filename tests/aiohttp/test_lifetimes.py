@@ -18,8 +18,8 @@ from strawberry.extensions import SchemaExtension
 from strawberry_ws_otel import OTelExtension
 from strawberry_ws_otel._operation import SocketOperation
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
-from tests.conftest import Run
 from tests.support.cases import BARE, STRAWBERRY, Arm, traced
+from tests.support.event_loop import Run
 from tests.support.expected import CONNECTION, INIT, OPERATION
 from tests.support.hosting import hosting, part
 from tests.support.scenarios.model import BOTH
@@ -41,7 +41,7 @@ from tests.support.scenarios.steps import (
 from tests.support.schema import FOREVER, TICKS, make_schema
 from tests.support.server import Setup, serving
 from tests.support.telemetry import Telemetry
-from tests.support.views import recorded
+from tests.support.views import instrumented
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 CARRYING = says({"type": "connection_init", "payload": {"traceparent": TRACEPARENT}})
@@ -143,7 +143,7 @@ class Name(str):  # noqa: SLOT000  # slots would forbid what it is for
 
 
 class LeavesATimer(SchemaExtension):
-    """A source, say, that was asleep when it was cancelled."""
+    """A source, for example, that was asleep when it was cancelled."""
 
     def on_operation(self) -> Iterator[None]:
         asyncio.get_running_loop().call_later(3600, print)
@@ -250,7 +250,7 @@ async def test_operations_that_clients_stopped_are_let_go_by_the_mixin_alone(
     telemetry: Telemetry,
 ) -> None:
     before = operations_that_are_kept()
-    async with hosting(recorded(telemetry)(schema=make_schema(), keep_alive=False)) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema(), keep_alive=False)) as host:
         client = await host.acknowledged()
         for number in range(20):
             client.json(subscribe(client, str(number), FOREVER))

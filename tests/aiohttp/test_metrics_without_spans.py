@@ -16,14 +16,14 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, connection_span
-from tests.conftest import LogKeeper
-from tests.support.expected import told
+from tests.support.expected import recorded
 from tests.support.frames import Frame
 from tests.support.hosting import Handler, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.telemetry import Telemetry, attributes_of
-from tests.support.views import View, recorded
+from tests.support.views import View, instrumented
 
 SUBSCRIPTION = "subscription Work { work }"
 QUERY = "query Work { work }"
@@ -186,7 +186,7 @@ async def request(view: View, application: Application, **headers: str) -> list[
 
 def family(telemetry: Telemetry) -> list[Any]:
     """The application's spans: name, parent, attributes."""
-    return [(each["name"], each["parent"], each["attributes"]) for each in told(telemetry)]
+    return [(each["name"], each["parent"], each["attributes"]) for each in recorded(telemetry)]
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -272,7 +272,7 @@ async def test_a_span_that_was_left_current_on_connect_stays_current(
         login.end()
 
     assert family(telemetry) == family(twin)
-    assert {each["parent"] for each in told(telemetry, "db of source")} == {"login"}
+    assert {each["parent"] for each in recorded(telemetry, "db of source")} == {"login"}
     twin.shutdown()
 
 
@@ -286,7 +286,7 @@ async def test_the_metrics_are_those_with_spans(
 ) -> None:
     twin = Telemetry()
     app, other = Application(telemetry), Application(twin)
-    view = recorded(twin, other.view)
+    view = instrumented(twin, other.view)
     protocols = [*BOTH, "multipart-subscription"]
     with_spans = view(schema=other.schema, keep_alive=False, subscription_protocols=protocols)
     without = off(app, telemetry, OFF[make])

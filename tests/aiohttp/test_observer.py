@@ -21,11 +21,10 @@ from strawberry_ws_otel._aiohttp.websocket import (
     _observed,
 )
 from strawberry_ws_otel._semconv import METRIC_IO
-from tests.conftest import LogKeeper
 from tests.support.applications.side_by_side import HANDLER, alike
 from tests.support.assertions import TRANSMIT
 from tests.support.broken_api import PipeError
-from tests.support.fake_connection import Talk
+from tests.support.fake_connection import FakeConnection
 from tests.support.faults.unobservable_sockets import (
     REFUSING,
     Childless,
@@ -34,6 +33,7 @@ from tests.support.faults.unobservable_sockets import (
     attributes_past,
 )
 from tests.support.hosting import Handler, Host, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.schema import make_schema
 from tests.support.server import Socket
 from tests.support.telemetry import Telemetry
@@ -160,7 +160,7 @@ def test_a_class_has_no_say_about_the_one_of_the_library(telemetry: Telemetry) -
 
 
 def observer(ws: web.WebSocketResponse, telemetry: Telemetry | None = None) -> Observer:
-    connection = Talk(config(telemetry or Telemetry())).connection
+    connection = FakeConnection(config(telemetry or Telemetry())).connection
     request: Any = web.BaseRequest.__new__(web.BaseRequest)
     request._protocol = None
     transport: Any = Transport.__new__(Transport)

@@ -53,7 +53,7 @@ from tests.support.expected import (
     OPERATION,
     PARSING,
     VALIDATION,
-    Told,
+    SpanDict,
     closing,
     connection,
     executed,
@@ -61,10 +61,10 @@ from tests.support.expected import (
     init,
     operation,
     phases,
+    recorded,
     results_of,
     sent,
     stopped,
-    told,
 )
 from tests.support.hosting import hosting, part
 from tests.support.raw_client import Client
@@ -72,7 +72,7 @@ from tests.support.scenarios.model import BOTH, by_client, by_server, without_fr
 from tests.support.scenarios.steps import COMPLETE, LEGACY, TRANSPORT
 from tests.support.schema import FOREVER, HELLO, TICKS, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 REMOTE = f"{0xC:032x}-{0xC1:016x}"
 Fields = Callable[[str], dict[str, Any]]
@@ -95,15 +95,15 @@ def by(fields: Fields) -> Callable[[Client], Any]:
     return talk
 
 
-def unhashed(spans: list[Told]) -> list[Told]:
+def unhashed(spans: list[SpanDict]) -> list[SpanDict]:
     """Spans without the hash of their document, of which a test of its own speaks."""
     for each in spans:
         each["attributes"].pop("graphql.document.hash", None)
     return spans
 
 
-def conversation(protocol: str) -> list[Told]:
-    """What is told of the connection of that client."""
+def conversation(protocol: str) -> list[SpanDict]:
+    """What is recorded of the connection of that client."""
     return unhashed(
         [
             connection(protocol, messages=(2, 4), operations=["subscription"]),
@@ -115,8 +115,8 @@ def conversation(protocol: str) -> list[Told]:
 
 
 def assert_one(telemetry: Telemetry, protocol: str) -> None:
-    """It was told so, and counted once."""
-    assert unhashed(told(telemetry)) == conversation(protocol)
+    """It was answered with an error, and counted once."""
+    assert unhashed(recorded(telemetry)) == conversation(protocol)
     assert telemetry.total(DURATION) == 1
     assert telemetry.total(DURATION, {"graphql.ws.operation.end_reason": "completed"}) == 1
     assert telemetry.total(ACTIVE) == 0
@@ -128,7 +128,7 @@ def assert_one(telemetry: Telemetry, protocol: str) -> None:
 
 @pytest.mark.parametrize("fields", FIELDS)
 @protocols
-async def test_an_operation_is_told_by_whichever_field_it_is_asked_for(
+async def test_an_operation_is_recorded_by_whichever_field_it_is_asked_for(
     telemetry: Telemetry, fields: Fields, protocol: str
 ) -> None:
     await both(telemetry, served_by(AsItIsBegun), by(fields), protocol)
@@ -138,7 +138,7 @@ async def test_an_operation_is_told_by_whichever_field_it_is_asked_for(
 @pytest.mark.parametrize("fields", [in_extensions, as_the_query])
 @pytest.mark.parametrize("layer", [each for each in LAYERS if each is not AsItIsBegun])
 @protocols
-async def test_an_operation_is_told_wherever_the_handler_looks_its_document_up(
+async def test_an_operation_is_recorded_wherever_the_handler_looks_its_document_up(
     telemetry: Telemetry, layer: type, fields: Fields, protocol: str
 ) -> None:
     await both(telemetry, served_by(layer), by(fields), protocol)
@@ -146,7 +146,7 @@ async def test_an_operation_is_told_wherever_the_handler_looks_its_document_up(
 
 
 @protocols
-async def test_an_operation_is_told_if_the_adapter_looks_its_document_up(
+async def test_an_operation_is_recorded_if_the_adapter_looks_its_document_up(
     telemetry: Telemetry, protocol: str
 ) -> None:
     await both(telemetry, InTheAdapter, by(in_extensions), protocol)
@@ -154,7 +154,7 @@ async def test_an_operation_is_told_if_the_adapter_looks_its_document_up(
 
 
 @protocols
-async def test_an_operation_is_told_if_its_document_is_looked_up_as_it_is_run(
+async def test_an_operation_is_recorded_if_its_document_is_looked_up_as_it_is_run(
     telemetry: Telemetry, protocol: str
 ) -> None:
     await both(telemetry, served_by(AsItIsRun), by(as_the_query), protocol)
@@ -162,7 +162,7 @@ async def test_an_operation_is_told_if_its_document_is_looked_up_as_it_is_run(
 
 
 @protocols
-async def test_an_operation_is_told_if_the_schema_looks_its_document_up(
+async def test_an_operation_is_recorded_if_the_schema_looks_its_document_up(
     telemetry: Telemetry, protocol: str
 ) -> None:
     await both(telemetry, View, by(as_the_query), protocol, schema=schemas(InTheSchema))
@@ -172,7 +172,7 @@ async def test_an_operation_is_told_if_the_schema_looks_its_document_up(
 @pytest.mark.parametrize("finder", [InAnExtension, AsItIsParsed])
 @pytest.mark.parametrize("order", [1, -1], ids=["ours last", "ours first"])
 @protocols
-async def test_an_operation_is_told_if_an_extension_looks_its_document_up(
+async def test_an_operation_is_recorded_if_an_extension_looks_its_document_up(
     telemetry: Telemetry, finder: Any, order: int, protocol: str
 ) -> None:
     extensions = (finder, OTelExtension)[::order]
@@ -185,10 +185,10 @@ async def test_an_operation_is_told_if_an_extension_looks_its_document_up(
 
 @pytest.mark.parametrize("fields", [in_extensions, as_a_name, as_the_query])
 @protocols
-async def test_the_document_that_is_told_is_the_one_that_was_found(
+async def test_the_document_that_is_recorded_is_the_one_that_was_found(
     telemetry: Telemetry, fields: Fields, protocol: str
 ) -> None:
-    view = recorded(telemetry, served_by(AsItIsBegun), capture_document=True)
+    view = instrumented(telemetry, served_by(AsItIsBegun), capture_document=True)
     await play(view, make_schema(OTelExtension), by(fields), protocol)
     captured: dict[str, Any] = {"graphql.document": TICKS}
     assert operations(telemetry) == [ticks(protocol, **captured)]
@@ -232,12 +232,12 @@ async def test_such_operations_are_stopped_left_and_rejected_as_others_are(
             rejected,
         ]
     )
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"]["graphql.ws.operation.count"] == 3
     assert connected["attributes"]["graphql.ws.operation.interrupted_count"] == 1
 
 
-async def test_a_query_without_a_document_is_told(telemetry: Telemetry) -> None:
+async def test_a_query_without_a_document_is_recorded(telemetry: Telemetry) -> None:
     async def talk(client: Client) -> None:
         client.json(asks(client, "a", in_extensions(HASHES[HELLO])))
         await client.message("complete")
@@ -245,7 +245,7 @@ async def test_a_query_without_a_document_is_told(telemetry: Telemetry) -> None:
 
     await both(telemetry, served_by(AsItIsBegun), talk)
     events = [*results_of(TRANSPORT, 1), sent("complete")]
-    assert unhashed(told(telemetry)) == unhashed(
+    assert unhashed(recorded(telemetry)) == unhashed(
         [
             connection(messages=(2, 3), operations=["query"]),
             init(),
@@ -257,7 +257,7 @@ async def test_a_query_without_a_document_is_told(telemetry: Telemetry) -> None:
 
 
 @protocols
-async def test_such_operations_that_are_asked_for_at_once_are_told_apart(
+async def test_such_operations_that_are_asked_for_at_once_are_kept_apart(
     telemetry: Telemetry, protocol: str
 ) -> None:
     async def talk(client: Client) -> None:
@@ -290,7 +290,7 @@ async def test_such_an_operation_before_the_ack_is_rejected(
     view = served_by(AsItIsBegun)
     await both(telemetry, view, talk, protocol, abnormal=1, greets=False)
     verdict = by_server("unauthorized", 4401, "Unauthorized", echo=4401)
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"].items() >= closing(verdict).items()
     assert connected["attributes"]["graphql.ws.operation.count"] == 1
     assert operations(telemetry) == unhashed(
@@ -314,7 +314,7 @@ async def test_the_extensions_that_bring_the_hash_may_bring_the_parent(
 
 @pytest.mark.parametrize("way", [Queued, Pooled, Deferring])
 @protocols
-async def test_such_an_operation_is_told_whoever_pulls_the_messages(
+async def test_such_an_operation_is_recorded_whoever_pulls_the_messages(
     telemetry: Telemetry, way: type, protocol: str
 ) -> None:
     await both(telemetry, served_by(AsItIsBegun, way), by(in_extensions), protocol)
@@ -334,10 +334,12 @@ async def test_a_policy_query_is_not_such_an_operation(
 
 
 @protocols
-async def test_the_mixin_alone_tells_such_an_operation(telemetry: Telemetry, protocol: str) -> None:
+async def test_the_mixin_alone_records_such_an_operation(
+    telemetry: Telemetry, protocol: str
+) -> None:
     await both(telemetry, served_by(AsItIsBegun), by(in_extensions), protocol, extensions=())
     events = [*results_of(protocol, 1, 2), sent("complete")]
-    assert unhashed(told(telemetry)) == unhashed(
+    assert unhashed(recorded(telemetry)) == unhashed(
         [
             connection(protocol, messages=(2, 4), operations=[OPERATION]),
             init(),
@@ -347,12 +349,12 @@ async def test_the_mixin_alone_tells_such_an_operation(telemetry: Telemetry, pro
 
 
 @protocols
-async def test_the_extension_alone_tells_such_an_operation(
+async def test_the_extension_alone_records_such_an_operation(
     telemetry: Telemetry, protocol: str
 ) -> None:
     view = served_by(AsItIsBegun)
     await play(view, make_schema(extension(telemetry)), by(in_extensions), protocol)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(TICKS, name="Ticks"),
         *phases("subscription", PARSING, VALIDATION),
     ]
@@ -365,7 +367,7 @@ async def test_the_extension_alone_tells_such_an_operation(
 async def test_a_document_may_be_registered_after_it_was_asked_for_in_vain(
     telemetry: Telemetry, protocol: str
 ) -> None:
-    """The client is told so, and asks again with the document, as automatic ones have it."""
+    """The client gets an error, and asks again with the document: automatic persisted queries."""
 
     class Registering:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -407,7 +409,7 @@ async def test_a_document_may_be_registered_after_it_was_asked_for_in_vain(
     assert unhashed(operations(telemetry)) == unhashed(
         [rejected(protocol), ticks(protocol), ticks(protocol, id_="b")]
     )
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"]["graphql.ws.operation.count"] == 3
 
 
@@ -427,7 +429,7 @@ async def test_a_document_that_nobody_knows_is_the_client_s_fault_if_the_handler
 
     await both(telemetry, served_by(Closing), talk, protocol, abnormal=1)
     verdict = by_server("invalid_message", 4400, "Unknown document", echo=4400)
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"].items() >= closing(verdict).items()
     for each in operations(telemetry):
         assert each["status"] == "ERROR"
@@ -448,7 +450,7 @@ async def test_a_document_that_nobody_knows_is_the_client_s_fault_if_the_handler
         if protocol == LEGACY
         else by_server("invalid_message", 4400, "Failed to parse message", echo=4400)
     )
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"].items() >= closing(verdict).items()
     for each in operations(telemetry):
         assert each["status"] == "ERROR"
@@ -459,17 +461,17 @@ async def test_a_document_that_nobody_knows_is_the_client_s_fault_if_the_handler
 
 @pytest.mark.parametrize("order", [1, -1], ids=["ours last", "ours first"])
 @pytest.mark.parametrize("part_of_ours", ["both", "extension alone"])
-async def test_a_request_without_a_document_is_told(
+async def test_a_request_without_a_document_is_recorded(
     telemetry: Telemetry, order: int, part_of_ours: str
 ) -> None:
     mixed = part_of_ours == "both"
     ours = OTelExtension if mixed else extension(telemetry)
     schema = make_schema(*(InAnExtension, ours)[::order])
-    view: View = (recorded(telemetry) if mixed else View)(schema=schema)
+    view: View = (instrumented(telemetry) if mixed else View)(schema=schema)
     async with hosting(view) as host:
         body = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": HASHES[HELLO]}}}
         assert await host.post(body) == (200, {"data": {"hello": "world"}})
-    assert unhashed(told(telemetry)) == unhashed(
+    assert unhashed(recorded(telemetry)) == unhashed(
         [
             executed(HELLO, name="Hello"),
             *phases("query", PARSING, VALIDATION, EXECUTION),
@@ -487,5 +489,5 @@ async def test_the_document_of_a_request_is_the_one_that_was_found(
     async with hosting(view) as host:
         body = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": HASHES[HELLO]}}}
         assert await host.post(body) == (200, {"data": {"hello": "world"}})
-    [query] = told(telemetry, "query")
+    [query] = recorded(telemetry, "query")
     assert query["attributes"]["graphql.document.hash"] == hashed(HELLO)

@@ -1,7 +1,8 @@
 """Queries that the application asks its own schema while it serves a client.
 
 Each is an operation of its own, below the client's: it has the connection's id, but no id of a
-client, no end reason and no results over the socket. The client's is told as if nobody had asked.
+client, no end reason and no results over the socket. The client's is recorded as if it were the
+only one.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -48,16 +49,16 @@ from tests.support.expected import (
     PARSING,
     VALIDATION,
     Event,
-    Told,
+    SpanDict,
     connection,
     executed,
     init,
     operation,
     phases,
+    recorded,
     results_of,
     sent,
     stopped,
-    told,
 )
 from tests.support.hosting import hosting, part
 from tests.support.raw_client import Client
@@ -65,7 +66,7 @@ from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import COMPLETE, TRANSPORT, subscribe
 from tests.support.schema import HELLO, TICKS, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 DENIED = "query Denied { broken }"
 FIRST_TICK = "subscription Allowed { ticks(to: 1) }"
@@ -80,8 +81,8 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     stop_clock(monkeypatch)
 
 
-def policy(parent: str, document: str = ALLOWED, **more: Any) -> list[Told]:
-    """What is told of a query of the application's in a connection."""
+def policy(parent: str, document: str = ALLOWED, **more: Any) -> list[SpanDict]:
+    """What is recorded of a query of the application's in a connection."""
     attributes: dict[str, Any] = {"websocket.connection.id": "c1", "name": "Allowed"} | more
     return [
         executed(document, parent=parent, **attributes),
@@ -89,12 +90,12 @@ def policy(parent: str, document: str = ALLOWED, **more: Any) -> list[Told]:
     ]
 
 
-def unordered(spans: Iterable[Told]) -> list[Told]:
+def unordered(spans: Iterable[SpanDict]) -> list[SpanDict]:
     return sorted(spans, key=repr)
 
 
-def conversation(protocol: str) -> list[Told]:
-    """What is told of a connection for one subscription."""
+def conversation(protocol: str) -> list[SpanDict]:
+    """What is recorded of a connection for one subscription."""
     return [
         connection(protocol, messages=(2, 4), operations=["subscription"]),
         init(),
@@ -115,7 +116,7 @@ async def test_a_policy_query_is_an_operation_of_its_own_below_the_client_s(
 ) -> None:
     await both(telemetry, served_by(place(ask)), one_subscription, protocol)
     expected = conversation(protocol) + policy("subscription")
-    assert unordered(told(telemetry)) == unordered(expected)
+    assert unordered(recorded(telemetry)) == unordered(expected)
     assert telemetry.total(DURATION) == 1
     assert telemetry.total(REQUESTS) == telemetry.total(REQUESTS, QUERY) == 1
     assert telemetry.total(ACTIVE) == 0
@@ -163,7 +164,7 @@ async def test_each_operation_has_its_own_policy_query(telemetry: Telemetry, pro
 async def test_a_dry_run_of_the_client_s_document_is_not_the_client_s(
     telemetry: Telemetry, protocol: str
 ) -> None:
-    """Nothing but who asked for it tells the two apart."""
+    """Only who asked for it distinguishes the two."""
 
     class Trying:
         async def run_operation(self, operation: Any) -> None:
@@ -230,7 +231,7 @@ async def test_a_query_of_a_source_is_below_its_subscription(
     document = "subscription Guarded { guarded }"
     await both(telemetry, View, asking(document), protocol, schema=guarded_schema(ask))
     events = [*results_of(protocol, 1), sent("complete")]
-    assert told(telemetry)[2:] == [
+    assert recorded(telemetry)[2:] == [
         operation(
             document, "completed", protocol=protocol, name="Guarded", results=1, events=events
         ),
@@ -356,7 +357,7 @@ async def test_an_operation_that_a_policy_query_forbids_is_rejected(
         await part(client)
 
     await both(telemetry, served_by(Refusing), talk, protocol)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(protocol, messages=(2, 2), operations=[OPERATION]),
         init(),
         rejected(protocol),
@@ -379,7 +380,7 @@ async def test_a_query_of_on_ws_connect_is_below_the_init(
 
     await both(telemetry, Checking, one_subscription, protocol)
     [connected, first, *rest] = conversation(protocol)
-    assert told(telemetry) == [connected, first, *policy(INIT), *rest]
+    assert recorded(telemetry) == [connected, first, *policy(INIT), *rest]
     assert connected["attributes"]["graphql.ws.operation.count"] == 1
 
 
@@ -396,7 +397,7 @@ async def test_a_query_of_get_context_is_no_operation_of_the_client_s(
     assert clients(telemetry) == [ticks(protocol)]
     [own] = others(telemetry)
     assert own["attributes"] == policy(INIT)[0]["attributes"]
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"]["graphql.ws.operation.count"] == 1
 
 
@@ -405,7 +406,7 @@ async def test_a_query_of_a_resolver_over_http_is_below_the_request_s(
     telemetry: Telemetry, ask: Ask
 ) -> None:
     schema = guarded_schema(ask)(OTelExtension)
-    async with hosting(recorded(telemetry)(schema=schema)) as host:
+    async with hosting(instrumented(telemetry)(schema=schema)) as host:
         assert await host.post({"query": GUARDED}) == (200, {"data": {"guarded": "done"}})
     assert operations(telemetry) == [
         executed(GUARDED, name="Guarded"),
@@ -424,7 +425,7 @@ async def test_a_query_before_a_request_over_http_is_beside_it(
             return await super().get_context(request, response)
 
     mixed = part_of_ours == "both"
-    kind = recorded(telemetry, Checking) if mixed else Checking
+    kind = instrumented(telemetry, Checking) if mixed else Checking
     schema = make_schema(OTelExtension if mixed else extension(telemetry))
     async with hosting(kind(schema=schema)) as host:
         assert await host.post({"query": HELLO}) == (200, {"data": {"hello": "world"}})

@@ -1,12 +1,10 @@
 """Providers, samplers and propagators of every make are used as they are.
 
-What is told of a conversation is what is told of it with the SDK's own provider and sampler.
+The spans and metrics of a conversation are those with the SDK's own provider and sampler.
 """
 
-import asyncio
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,12 +21,13 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from tests.conftest import LogKeeper
 from tests.support.applications.provider_conversations import bare, recording, talk, usual, view_of
 from tests.support.applications.wrapped_providers import MAKES, PlainMeters
 from tests.support.clock import stop_clock
-from tests.support.expected import CONNECTION, Told, told
+from tests.support.expected import CONNECTION, SpanDict, recorded
+from tests.support.forked import Run, run_each
 from tests.support.hosting import hosting, part
+from tests.support.log import LogKeeper
 from tests.support.schema import HELLO
 from tests.support.telemetry import Telemetry
 
@@ -56,7 +55,7 @@ async def test_a_provider_of_any_make_is_recorded_into(
     tracers, meters = MAKES[make]
     view = view_of(tracers(telemetry.tracer_provider), meters(telemetry.meter_provider))
     assert await talk(view) == await talk(bare())
-    assert (told(telemetry), telemetry.metrics()) == await usual()
+    assert (recorded(telemetry), telemetry.metrics()) == await usual()
     assert {record.levelname for record in library_log.records} == {"WARNING"}
 
 
@@ -115,18 +114,18 @@ GLOBAL = [
 ]
 
 
-@pytest.mark.parametrize(("order", "make"), GLOBAL)
-async def test_the_global_providers_are_recorded_into_whenever_they_are_set(
-    order: str, make: str
+@pytest.fixture(scope="module")
+def runs() -> Mapping[tuple[str, ...], Run]:
+    """A process for each order: the providers of a process can be set once, without tricks."""
+    return run_each("tests.support.applications.global_providers_program", GLOBAL)
+
+
+@pytest.mark.parametrize("order", GLOBAL, ids=", ".join)
+def test_the_global_providers_are_recorded_into_whenever_they_are_set(
+    order: tuple[str, str], runs: Mapping[tuple[str, ...], Run]
 ) -> None:
-    """A process for each: the providers of a process can be set once, but for tricks."""
-    program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.applications.global_providers_program", order, make),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await program.communicate()
-    assert (program.returncode, output.decode().splitlines()[-1:]) == (0, ["as expected"]), output
+    run = runs[order]
+    assert (run.status, run.output.splitlines()[-1:], run.errors) == (0, ["as expected"], "")
 
 
 class Following(trace.TracerProvider, trace.Tracer):
@@ -154,7 +153,7 @@ async def test_a_proxy_whose_provider_is_replaced_is_followed(
     proxy.provider = other.tracer_provider
     await talk(view)
     expected, _ = await usual()
-    assert told(telemetry) == told(other) == expected
+    assert recorded(telemetry) == recorded(other) == expected
 
 
 # --- Samplers --------------------------------------------------------------------------------
@@ -215,7 +214,7 @@ FORGETTING = {
 }
 
 
-def without_rate(spans: list[Told]) -> list[Told]:
+def without_rate(spans: list[SpanDict]) -> list[SpanDict]:
     """The spans without what the sampler added to all of them."""
     for each in spans:
         each["attributes"].pop("sample_rate", None)
@@ -226,7 +225,7 @@ def without_rate(spans: list[Told]) -> list[Told]:
 async def test_a_sampler_may_write_into_what_it_is_handed(forward: Any) -> None:
     telemetry = Telemetry(sampler=Sampling(forward))
     assert await talk(recording(telemetry)) == await talk(bare())
-    spans = told(telemetry)
+    spans = recorded(telemetry)
     assert {each["attributes"]["sample_rate"] for each in spans} == {100.0}
     assert (without_rate(spans), telemetry.metrics()) == await usual()
     telemetry.shutdown()
@@ -236,7 +235,7 @@ async def test_a_sampler_may_write_into_what_it_is_handed(forward: Any) -> None:
 async def test_what_a_sampler_does_not_forward_is_there_all_the_same(forwarded: str) -> None:
     telemetry = Telemetry(sampler=Sampling(FORGETTING[forwarded]))
     await talk(recording(telemetry, capture_document=True))
-    spans = without_rate(told(telemetry))
+    spans = without_rate(recorded(telemetry))
     assert (spans, telemetry.metrics()) == await usual(capture_document=True)
     telemetry.shutdown()
 
@@ -251,7 +250,7 @@ async def test_the_id_of_the_connection_is_there_though_a_sampler_forwards_all_b
 
     telemetry = Telemetry(sampler=Sampling(forget_id))
     await talk(recording(telemetry))
-    assert (told(telemetry), telemetry.metrics()) == await usual()
+    assert (recorded(telemetry), telemetry.metrics()) == await usual()
     telemetry.shutdown()
 
 
@@ -266,7 +265,7 @@ async def test_a_value_that_a_sampler_replaces_stays_replaced() -> None:
 
     telemetry = Telemetry(sampler=Sampling(mask))
     await talk(recording(telemetry))
-    found = [each["attributes"]["client.address"] for each in told(telemetry, CONNECTION)]
+    found = [each["attributes"]["client.address"] for each in recorded(telemetry, CONNECTION)]
     assert found == ["masked", "masked"]
     telemetry.shutdown()
 
@@ -277,7 +276,7 @@ async def test_a_value_that_a_sampler_replaces_stays_replaced() -> None:
 async def test_what_is_not_sampled_is_counted(forward: Any) -> None:
     telemetry = Telemetry(sampler=Sampling(forward, Decision.DROP))
     assert await talk(recording(telemetry)) == await talk(bare())
-    assert told(telemetry) == []
+    assert recorded(telemetry) == []
     assert telemetry.metrics() == (await usual())[1]
     telemetry.shutdown()
 
@@ -353,7 +352,7 @@ async def test_what_a_propagator_reads_is_read_wherever_a_client_puts_it(
     finally:
         propagate.set_global_textmap(before)
 
-    remote = [each for each in told(telemetry) if each["kind"] == "SERVER"]
+    remote = [each for each in recorded(telemetry) if each["kind"] == "SERVER"]
     assert [(each["name"], each["parent"]) for each in remote] == [
         (CONNECTION, REMOTE),
         (f"{CONNECTION} Init", REMOTE),

@@ -1,4 +1,4 @@
-"""Messages pulled in one task and handled in another: the conversation is told as ever.
+"""Messages pulled in one task and handled in another: the conversation is recorded as always.
 
 Each way of pulling messages is the application's; the host's own loop stands among them.
 """
@@ -19,8 +19,8 @@ from tests.support.applications.conversations import (
     DURATION,
     EVENTS,
     all_ends,
-    all_told,
     both,
+    expected_spans,
     forever,
     one_subscription,
     operations,
@@ -51,16 +51,16 @@ from tests.support.expected import (
     OPERATION,
     PARSING,
     VALIDATION,
-    Told,
+    SpanDict,
     connection,
     executed,
     init,
     operation,
     phases,
     received,
+    recorded,
     results_of,
     sent,
-    told,
 )
 from tests.support.frames import Frame, Opcode
 from tests.support.hosting import hosting, part
@@ -69,7 +69,7 @@ from tests.support.scenarios.model import BOTH, by_client, by_server, without_fr
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.schema import FOREVER, TICKS, Query, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 
 @pytest.fixture(autouse=True)
@@ -105,11 +105,11 @@ def some_ways(*names: type) -> pytest.MarkDecorator:
 
 @ways
 @protocols
-async def test_all_ends_are_told_whoever_pulls_the_messages(
+async def test_all_ends_are_recorded_whoever_pulls_the_messages(
     telemetry: Telemetry, way: Way, protocol: str
 ) -> None:
     await both(telemetry, way(), all_ends, protocol)
-    assert told(telemetry) == all_told(protocol)
+    assert recorded(telemetry) == expected_spans(protocol)
     assert telemetry.total(ACTIVE) == 0
     assert {
         dict(key)["graphql.ws.operation.end_reason"]: value for key, value in ended(telemetry)
@@ -127,7 +127,7 @@ def ended(telemetry: Telemetry) -> Iterable[tuple[Any, float]]:
 
 @ways
 @protocols
-async def test_operations_that_are_asked_for_at_once_are_told_apart(
+async def test_operations_that_are_asked_for_at_once_are_kept_apart(
     telemetry: Telemetry, way: Way, protocol: str
 ) -> None:
     async def talk(client: Client) -> None:
@@ -141,9 +141,9 @@ async def test_operations_that_are_asked_for_at_once_are_told_apart(
 
     await both(telemetry, way(), talk, protocol)
     assert operations(telemetry) == [ticks(protocol), ticks(protocol, 5, id_="b")]
-    parents = [each["parent"] for each in told(telemetry, PARSING, VALIDATION)]
+    parents = [each["parent"] for each in recorded(telemetry, PARSING, VALIDATION)]
     assert sorted(parents) == ["subscription"] * 2 + ["subscription 2"] * 2
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected == connection(
         protocol, messages=(3, 10), operations=["subscription", "subscription 2"]
     )
@@ -151,12 +151,12 @@ async def test_operations_that_are_asked_for_at_once_are_told_apart(
 
 @some_ways(Queued, Pooled, Deferring)
 @protocols
-async def test_the_mixin_alone_tells_an_operation_whoever_pulls_the_messages(
+async def test_the_mixin_alone_records_an_operation_whoever_pulls_the_messages(
     telemetry: Telemetry, way: Way, protocol: str
 ) -> None:
     await both(telemetry, way(), one_subscription, protocol, extensions=())
     events = [*results_of(protocol, 1, 2), sent("complete")]
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(protocol, messages=(2, 4), operations=[OPERATION]),
         init(),
         operation(TICKS, "completed", protocol=protocol, known=False, results=2, events=events),
@@ -165,12 +165,12 @@ async def test_the_mixin_alone_tells_an_operation_whoever_pulls_the_messages(
 
 @some_ways(Waiting, Pooled)
 @protocols
-async def test_the_extension_alone_tells_an_operation_whoever_pulls_the_messages(
+async def test_the_extension_alone_records_an_operation_whoever_pulls_the_messages(
     telemetry: Telemetry, way: Way, protocol: str
 ) -> None:
     schema = make_schema(extension(telemetry))
     await play(way(), schema, one_subscription, protocol)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(TICKS, name="Ticks"),
         *phases("subscription", PARSING, VALIDATION),
     ]
@@ -181,7 +181,7 @@ async def test_the_extension_alone_tells_an_operation_whoever_pulls_the_messages
 async def test_a_subscription_is_live_whoever_pulls_the_messages(
     telemetry: Telemetry, way: Way, protocol: str
 ) -> None:
-    view = recorded(telemetry, way())
+    view = instrumented(telemetry, way())
     async with hosting(view(schema=make_schema(OTelExtension), keep_alive=False)) as host:
         client = await host.acknowledged(protocol)
         client.json(subscribe(client, "a", FOREVER))
@@ -195,8 +195,8 @@ async def test_a_subscription_is_live_whoever_pulls_the_messages(
 # --- Refusals --------------------------------------------------------------------------------
 
 
-def refused(protocol: str, **more: Any) -> Told:
-    """What is told of an operation that the host refused to begin."""
+def refused(protocol: str, **more: Any) -> SpanDict:
+    """What is recorded of an operation that the host refused to begin."""
     return operation(TICKS, "rejected", protocol=protocol, known=False, error="rejected", **more)
 
 
@@ -248,7 +248,7 @@ async def test_a_second_operation_of_one_id_is_rejected_whoever_pulls_the_messag
         ),
         refused(TRANSPORT),
     ]
-    assert told(telemetry, CONNECTION) == [
+    assert recorded(telemetry, CONNECTION) == [
         connection(
             verdict=verdict,
             messages=(3, 2),
@@ -270,7 +270,7 @@ async def test_an_operation_before_the_ack_is_rejected_whoever_pulls_the_message
     verdict = by_server(
         "unauthorized", 4401, "Unauthorized", echo=None if way in READING_ON else 4401
     )
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(
             protocol,
             verdict,
@@ -329,10 +329,10 @@ async def test_the_application_finds_the_spans_whoever_pulls_the_messages(
     view = way(base=Greeting)
     bare = await play(view, schema(), talk, protocol)
     telemetry.exporter.clear()
-    view = recorded(telemetry, view, trace_shape=shape)
+    view = instrumented(telemetry, view, trace_shape=shape)
     assert await play(view, schema(OTelExtension), talk, protocol) == bare
     parent = CONNECTION if shape == "nested" else None
-    assert [(each["name"], each["parent"]) for each in told(telemetry)] == [
+    assert [(each["name"], each["parent"]) for each in recorded(telemetry)] == [
         (CONNECTION, None),
         (INIT, parent),
         ("login", INIT),
@@ -341,7 +341,7 @@ async def test_the_application_finds_the_spans_whoever_pulls_the_messages(
         (VALIDATION, "subscription"),
         ("lookup", "subscription"),
     ]
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"]["user.id"] == "ada"
     assert ("asked", {}) in connected["events"]
 
@@ -358,7 +358,7 @@ async def test_an_exception_because_of_a_message_is_the_client_s_whoever_pulls_t
         client.json({**subscribe(client, "a", TICKS), "payload": 5})
 
     await both(telemetry, way(), talk, protocol, abnormal=1)
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     attributes = connected["attributes"]
     assert attributes["websocket.close.outcome"] == "invalid_message"
     assert attributes["websocket.close.code"] == 1006
@@ -375,4 +375,7 @@ async def test_text_that_is_no_message_is_the_client_s_whoever_pulls_it(
     await both(telemetry, served_by(Waiting), talk, abnormal=1)
     verdict = without_frames("invalid_message", "strawberry.http.exceptions.NonJsonMessageReceived")
     events = [received("connection_init"), sent("connection_ack"), received("_OTHER")]
-    assert told(telemetry) == [connection(verdict=verdict, messages=(2, 1), events=events), init()]
+    assert recorded(telemetry) == [
+        connection(verdict=verdict, messages=(2, 1), events=events),
+        init(),
+    ]

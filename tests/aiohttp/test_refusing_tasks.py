@@ -26,7 +26,7 @@ from tests.support.expected import (
     init,
     operation,
     phases,
-    told,
+    recorded,
 )
 from tests.support.hosting import part
 from tests.support.raw_client import Client
@@ -86,7 +86,7 @@ async def test_an_operation_that_a_handler_refuses_is_rejected_whoever_says_so(
         await part(client)
 
     await both(telemetry, served_by(Refusing), talk, protocol)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(protocol, messages=(2, 2), operations=[OPERATION]),
         init(),
         rejected(protocol),
@@ -112,7 +112,7 @@ async def test_an_operation_that_a_handler_closes_for_is_rejected_whoever_closes
         client.json(subscribe(client, "a", TICKS, variables={"to": 2}))
 
     await both(telemetry, served_by(Closing), talk, protocol, abnormal=1)
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"]["websocket.close.outcome"] == outcome
     assert connected["attributes"]["graphql.ws.operation.interrupted_count"] == 0
     assert operations(telemetry) == [
@@ -172,7 +172,7 @@ async def test_an_operation_is_rejected_though_another_is_being_begun_meanwhile(
 async def test_an_operation_whose_message_is_handled_again_is_one_operation(
     telemetry: Telemetry, protocol: str
 ) -> None:
-    """The first try to begin it fails, and nobody has told the client of that."""
+    """The first try to begin it fails, and the client has not received an error."""
 
     class Again(Pulling):
         tried = False
@@ -198,7 +198,7 @@ async def test_an_operation_whose_message_is_handled_again_is_one_operation(
                 raise ConnectionError
 
     await both(telemetry, served_by(Again), one_subscription, protocol)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(protocol, messages=(2, 4), operations=["subscription"]),
         init(),
         ticks(protocol),

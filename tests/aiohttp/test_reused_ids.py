@@ -19,16 +19,16 @@ from tests.support.expected import (
     init,
     operation,
     phases,
+    recorded,
     results_of,
     sent,
     stopped,
-    told,
 )
 from tests.support.hosting import hosting, part
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.schema import Query
 from tests.support.telemetry import Telemetry
-from tests.support.views import recorded
+from tests.support.views import instrumented
 
 OLD = "subscription Old { stubborn }"
 NEW = "subscription New { patient }"
@@ -98,12 +98,12 @@ def payloads(messages: list[Any]) -> list[Any]:
 
 
 @pytest.mark.skipif(STRAWBERRY < (0, 341), reason="older hosts wind operations down otherwise")
-async def test_what_a_stopped_operation_still_sends_is_not_told_of_the_next_of_its_id(
+async def test_what_a_stopped_operation_still_sends_is_not_recorded_on_the_next_of_its_id(
     telemetry: Telemetry,
 ) -> None:
     at = Sources()
 
-    class Rooted(recorded(telemetry)):  # type: ignore[misc]  # whichever it is
+    class Rooted(instrumented(telemetry)):  # type: ignore[misc]  # whichever it is
         async def get_root_value(self, request: Any) -> Sources:
             return at
 
@@ -128,7 +128,7 @@ async def test_what_a_stopped_operation_still_sends_is_not_told_of_the_next_of_i
     messages = [frame.json for frame in client.data_frames]
     late = [data for data in payloads(messages) if data == {"stubborn": 2}]
     completes = sum(message["type"] == "complete" for message in messages)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(
             messages=(4, len(messages)),
             operations=["subscription", "subscription 2"],

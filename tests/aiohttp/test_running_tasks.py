@@ -1,6 +1,6 @@
-"""Operations run by handlers of the application's, in tasks of its own: they are told as ever.
+"""Operations that an application's handlers run in tasks of their own are recorded as always.
 
-An operation ends when the client has been told so, whatever has become of its task by then.
+An operation ends when the client has received its end, whatever has become of its task by then.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from tests.support.applications.conversations import (
     EVENTS,
     REQUESTS,
     all_ends,
-    all_told,
     both,
+    expected_spans,
     forever,
     layers,
     one_subscription,
@@ -48,9 +48,9 @@ from tests.support.expected import (
     connection,
     init,
     operation,
+    recorded,
     results_of,
     sent,
-    told,
 )
 from tests.support.hosting import part
 from tests.support.raw_client import Client
@@ -70,21 +70,21 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @layers(Task, Worker, InExcept, HandledInExcept, Sender)
 @protocols
-async def test_all_ends_are_told_whoever_runs_the_operation(
+async def test_all_ends_are_recorded_whoever_runs_the_operation(
     telemetry: Telemetry, layer: type, protocol: str
 ) -> None:
     await both(telemetry, served_by(layer), all_ends, protocol)
-    assert told(telemetry) == all_told(protocol)
+    assert recorded(telemetry) == expected_spans(protocol)
 
 
 @layers(Task, Worker, Own)
 @protocols
-async def test_the_mixin_alone_tells_an_operation_whoever_runs_it(
+async def test_the_mixin_alone_records_an_operation_whoever_runs_it(
     telemetry: Telemetry, layer: type, protocol: str
 ) -> None:
     await both(telemetry, served_by(layer), one_subscription, protocol, extensions=())
     events = [*results_of(protocol, 1, 2), sent("complete")]
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(protocol, messages=(2, 4), operations=[OPERATION]),
         init(),
         operation(TICKS, "completed", protocol=protocol, known=False, results=2, events=events),
@@ -161,7 +161,7 @@ async def test_an_operation_that_breaks_has_failed_if_its_messages_are_sent_late
 
 @layers(Own, OwnElsewhere, Writer)
 @protocols
-async def test_an_operation_is_told_if_the_handler_serves_or_sends_by_itself(
+async def test_an_operation_is_recorded_if_the_handler_serves_or_sends_by_itself(
     telemetry: Telemetry, layer: type, protocol: str
 ) -> None:
     await both(telemetry, served_by(layer), stops_and_leaves, protocol)
@@ -171,7 +171,7 @@ async def test_an_operation_is_told_if_the_handler_serves_or_sends_by_itself(
 
 
 @protocols
-async def test_operations_are_told_apart_by_their_documents(
+async def test_operations_are_kept_apart_by_their_documents(
     telemetry: Telemetry, protocol: str
 ) -> None:
     async def talk(client: Client) -> None:
@@ -247,7 +247,7 @@ class InItsOwnTask(InAnotherTask):
 
 
 @layers(InAnotherTask, InAnotherTaskAndCompletes, InItsOwnTask)
-async def test_an_operation_whose_time_is_up_ends_as_the_client_is_told(
+async def test_an_operation_whose_time_is_up_ends_as_the_client_was_informed(
     telemetry: Telemetry, layer: type[InAnotherTask]
 ) -> None:
     """What ran it was cancelled by then, and that is not what ended it."""
@@ -321,7 +321,7 @@ async def test_an_operation_that_outlives_its_connection_has_ended_with_it(
     for task in tasks[1::2]:
         task.cancel()
     await asyncio.wait(tasks)
-    [query] = told(telemetry, "query")
+    [query] = recorded(telemetry, "query")
     assert query["attributes"]["graphql.operation.name"] == "Hello"
     assert not {name for name in query["attributes"] if name.startswith("graphql.ws.")}
     assert telemetry.total(DURATION) == 1

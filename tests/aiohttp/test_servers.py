@@ -13,7 +13,6 @@ from aiohttp import ClientSession, StreamReader, web
 from aiohttp.test_utils import RawTestServer, TestServer, make_mocked_request
 from strawberry.http.async_base_view import AsyncBaseHTTPView
 
-from tests.conftest import LogKeeper
 from tests.support.applications.conversations import ticks
 from tests.support.applications.side_by_side import assert_ended, heard
 from tests.support.clock import stop_clock
@@ -22,23 +21,24 @@ from tests.support.expected import (
     NORMAL,
     PARSING,
     VALIDATION,
-    Told,
+    SpanDict,
     closing,
     connection,
     executed,
     init,
     phases,
+    recorded,
     span,
-    told,
 )
 from tests.support.frames import close_frame, encode, text_frame
 from tests.support.hosting import Host, part
+from tests.support.log import LogKeeper
 from tests.support.raw_client import HOST, KEY, Client
 from tests.support.scenarios.model import BOTH, refused
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.schema import HELLO, TICKS, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 Serve = Callable[..., Any]
 ROUTE = "http.route"
@@ -61,7 +61,7 @@ def views(telemetry: Telemetry) -> list[View]:
     """One without the library, and one with it."""
     return [
         View(schema=make_schema(), keep_alive=False),
-        recorded(telemetry)(schema=make_schema(extension(telemetry)), keep_alive=False),
+        instrumented(telemetry)(schema=make_schema(extension(telemetry)), keep_alive=False),
     ]
 
 
@@ -71,16 +71,16 @@ async def converse(host: Host, protocol: str) -> Any:
     client.json(subscribe(client, "a", TICKS, variables={"to": 2}))
     await client.message("complete")
     await part(client)
-    stranger = await host.connect(protocol, FOREIGN)
+    foreign = await host.connect(protocol, FOREIGN)
     answer = await host.post({"query": HELLO})
     await host.served()
-    return heard(client), heard(stranger), answer
+    return heard(client), heard(foreign), answer
 
 
-def conversation(protocol: str, **attributes: Any) -> list[Told]:
-    """What is told of it; `attributes` are those of both connections."""
+def conversation(protocol: str, **attributes: Any) -> list[SpanDict]:
+    """What is recorded of it; `attributes` are those of both connections."""
     rejected = refused("handshake_rejected", 403)
-    stranger = span(
+    foreign = span(
         "GraphQL WebSocket Connection",
         attributes={
             **connection(protocol, messages=(0, 0), id_="c2", **attributes)["attributes"],
@@ -100,7 +100,7 @@ def conversation(protocol: str, **attributes: Any) -> list[Told]:
         init(),
         ticks(protocol),
         *phases("subscription", PARSING, VALIDATION),
-        stranger,
+        foreign,
         executed(HELLO, name="Hello"),
         *phases("query", PARSING, VALIDATION, EXECUTION),
     ]
@@ -113,12 +113,12 @@ async def heard_alike(telemetry: Telemetry, serve: Serve, protocol: str) -> None
         async with serve(view) as host:
             said.append(await converse(host, protocol))
     assert said[1] == said[0]
-    (status, _, _), (stranger, _, _), (answered, _) = said[0]
-    assert (status, stranger, answered) == (101, 403, 200)
+    (status, _, _), (foreign, _, _), (answered, _) = said[0]
+    assert (status, foreign, answered) == (101, 403, 200)
 
 
-def assert_told(telemetry: Telemetry, log: LogKeeper, expected: list[Told]) -> None:
-    assert told(telemetry) == expected
+def assert_recorded(telemetry: Telemetry, log: LogKeeper, expected: list[SpanDict]) -> None:
+    assert recorded(telemetry) == expected
     assert_ended(telemetry, log, NORMAL, refused("handshake_rejected", 403))
 
 
@@ -178,7 +178,7 @@ async def test_a_server_without_an_application_has_no_routes(
     protocol: str, serve: Serve, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     await heard_alike(telemetry, serve, protocol)
-    assert_told(telemetry, library_log, conversation(protocol, **{ROUTE: None}))
+    assert_recorded(telemetry, library_log, conversation(protocol, **{ROUTE: None}))
 
 
 def application(route: str, *prefixes: str) -> Callable[[View], Any]:
@@ -216,7 +216,7 @@ async def test_below_other_applications_the_route_is_whole(
             await part(await host.acknowledged())
             await host.served()
     path: dict[str, Any] = {"url.path": "/outer/inner/graphql", ROUTE: "/outer/inner/{name}"}
-    assert told(telemetry) == [connection(messages=(1, 1), **path), init()]
+    assert recorded(telemetry) == [connection(messages=(1, 1), **path), init()]
     assert_ended(telemetry, library_log, NORMAL)
 
 
@@ -230,14 +230,14 @@ def in_a_domain(view: View) -> Any:
     return hosted(runner)
 
 
-async def test_in_the_application_of_a_domain_a_connection_is_as_ever(
+async def test_in_the_application_of_a_domain_a_connection_is_as_always(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     for view in views(telemetry):
         async with in_a_domain(view) as host:
             await part(await host.acknowledged())
             await host.served()
-    assert told(telemetry) == [connection(messages=(1, 1)), init()]
+    assert recorded(telemetry) == [connection(messages=(1, 1)), init()]
     assert_ended(telemetry, library_log, NORMAL)
 
 
@@ -305,7 +305,7 @@ async def test_on_a_unix_socket_a_client_has_no_address(  # noqa: PLR0913, PLR09
             said.append(heard(client))
     assert said[1] == said[0]
     unknown = {"client.address": None} | ROUTES[kind]
-    assert told(telemetry) == [connection(protocol, messages=(1, 1), **unknown), init()]
+    assert recorded(telemetry) == [connection(protocol, messages=(1, 1), **unknown), init()]
     assert_ended(telemetry, library_log, NORMAL)
 
 
@@ -334,7 +334,7 @@ async def test_a_test_server_is_a_server(
         async with on_a_test_server(server, host):
             await part(await host.acknowledged())
             await host.served()
-    assert told(telemetry) == [connection(messages=(1, 1), **ROUTES[kind]), init()]
+    assert recorded(telemetry) == [connection(messages=(1, 1), **ROUTES[kind]), init()]
     assert_ended(telemetry, library_log, NORMAL)
 
 
@@ -368,7 +368,7 @@ async def prepared(request: web.Request) -> Any:
     """The parser of the request's frames, as soon as it was upgraded."""
     set_parser: Any = request.protocol.set_parser
     async with asyncio.timeout(10):
-        while not set_parser.called:  # noqa: ASYNC110  # nothing tells
+        while not set_parser.called:  # noqa: ASYNC110  # there is no event
             await asyncio.sleep(0)
     return set_parser.call_args.args[0]
 
@@ -388,7 +388,7 @@ async def test_a_connection_of_a_mocked_request_is_one_without_what_it_does_not_
         said.append(written(request))
     assert said[1] == said[0]
     assert len(said[0]) == 2
-    assert told(telemetry) == [connection(protocol, messages=(1, 1), **UNKNOWN), init()]
+    assert recorded(telemetry) == [connection(protocol, messages=(1, 1), **UNKNOWN), init()]
     assert_ended(telemetry, library_log, NORMAL)
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
@@ -400,10 +400,10 @@ async def test_a_mocked_handshake_that_is_refused_is_one(
     for view in views(telemetry):
         assert (await view(upgrade(TRANSPORT, **FOREIGN))).status == 403
     verdict = refused("handshake_rejected", 403)
-    [stranger] = told(telemetry)
-    assert stranger["attributes"].items() >= closing(verdict).items()
-    assert stranger["attributes"]["server.address"] == "tests.local"
-    assert not UNKNOWN.keys() & stranger["attributes"].keys()
+    [foreign] = recorded(telemetry)
+    assert foreign["attributes"].items() >= closing(verdict).items()
+    assert foreign["attributes"]["server.address"] == "tests.local"
+    assert not UNKNOWN.keys() & foreign["attributes"].keys()
     assert_ended(telemetry, library_log, verdict)
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
@@ -421,7 +421,7 @@ async def test_a_mocked_request_is_answered(telemetry: Telemetry, library_log: L
         said.append((answer.status, answer.text))
     assert said[1] == said[0]
     assert said[0][0] == 200
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(HELLO, name="Hello"),
         *phases("query", PARSING, VALIDATION, EXECUTION),
     ]

@@ -1,7 +1,7 @@
-"""Operations served by whichever task, schema method or handler: they are told as ever.
+"""Operations served by whichever task, schema method or handler: they are recorded as always.
 
-An operation is what the client asked for. It ends when the client has been told so, not when some
-task or execution does, and its results are those that the client was sent.
+An operation is what the client asked for. It ends when the client has received its end,
+not when some task or execution ends, and its results are those that the client was sent.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from tests.support.applications.conversations import (
     EVENTS,
     REQUESTS,
     all_ends,
-    all_told,
     both,
     clients,
     elsewhere,
+    expected_spans,
     forever,
     layers,
     operations,
@@ -66,9 +66,9 @@ from tests.support.expected import (
     init,
     operation,
     phases,
+    recorded,
     results_of,
     sent,
-    told,
 )
 from tests.support.hosting import hosting, part
 from tests.support.raw_client import Client
@@ -76,7 +76,7 @@ from tests.support.scenarios.model import BOTH, by_client
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import FOREVER, HELLO, TICKS
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 protocols = pytest.mark.parametrize("protocol", BOTH)
 MULTIPART = {"Accept": "multipart/mixed;boundary=graphql;subscriptionSpec=1.0,application/json"}
@@ -92,18 +92,18 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @streams(*STREAMS)
 @protocols
-async def test_all_ends_are_told_whoever_makes_the_stream(
+async def test_all_ends_are_recorded_whoever_makes_the_stream(
     telemetry: Telemetry, schema: type[Schema], protocol: str
 ) -> None:
     await both(telemetry, View, all_ends, protocol, schema=schemas(schema))
-    assert told(telemetry) == all_told(protocol)
+    assert recorded(telemetry) == expected_spans(protocol)
     assert telemetry.total(ACTIVE) == 0
     assert telemetry.total(DURATION) == 5
     assert telemetry.total(REQUESTS) == 0
 
 
 @streams(*STREAMS)
-async def test_a_query_is_told_whoever_makes_the_stream(
+async def test_a_query_is_recorded_whoever_makes_the_stream(
     telemetry: Telemetry, schema: type[Schema]
 ) -> None:
     async def talk(client: Client) -> None:
@@ -113,7 +113,7 @@ async def test_a_query_is_told_whoever_makes_the_stream(
 
     await both(telemetry, View, talk, schema=schemas(schema))
     events = [*results_of(TRANSPORT, 1), sent("complete")]
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(messages=(2, 3), operations=["query"]),
         init(),
         operation(HELLO, "completed", name="Hello", results=1, events=events),
@@ -127,7 +127,7 @@ async def test_a_query_is_told_whoever_makes_the_stream(
 async def test_a_subscription_is_live_whoever_makes_the_stream(
     telemetry: Telemetry, schema: type[Schema], protocol: str
 ) -> None:
-    view = recorded(telemetry)
+    view = instrumented(telemetry)
     async with hosting(view(schema=schemas(schema)(OTelExtension), keep_alive=False)) as host:
         client = await host.acknowledged(protocol)
         client.json(subscribe(client, "a", FOREVER))
@@ -160,7 +160,7 @@ async def test_an_operation_is_live_until_its_results_are_sent_whenever_they_wer
 
             return handed_on()
 
-    view = recorded(telemetry)
+    view = instrumented(telemetry)
     async with hosting(view(schema=schemas(Ahead)(OTelExtension), keep_alive=False)) as host:
         client = await host.acknowledged(protocol)
         client.json(subscribe(client, "a", TICKS, variables={"to": 3}))
@@ -176,7 +176,7 @@ async def test_an_operation_is_live_until_its_results_are_sent_whenever_they_wer
 
 
 @streams(InATask, Prefetched, EachInATask, Pumped)
-async def test_a_stream_over_http_is_told_whoever_makes_it(
+async def test_a_stream_over_http_is_recorded_whoever_makes_it(
     telemetry: Telemetry, schema: type[Schema]
 ) -> None:
     served = schemas(schema)(extension(telemetry))
@@ -187,7 +187,7 @@ async def test_a_stream_over_http_is_told_whoever_makes_it(
         host.session.post(host.url, json=body, headers=MULTIPART) as response,
     ):
         assert (await response.text()).count('"ticks":') == 2
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(TICKS, name="Ticks"),
         *phases("subscription", PARSING, VALIDATION),
     ]
@@ -195,7 +195,7 @@ async def test_a_stream_over_http_is_told_whoever_makes_it(
     assert telemetry.total(EVENTS) == 2
 
 
-async def test_a_request_over_http_is_told_whoever_executes_it(telemetry: Telemetry) -> None:
+async def test_a_request_over_http_is_recorded_whoever_executes_it(telemetry: Telemetry) -> None:
     class Timed(strawberry.Schema):
         async def execute(self, *args: Any, **kwargs: Any) -> Any:
             return await asyncio.create_task(super().execute(*args, **kwargs))
@@ -203,14 +203,14 @@ async def test_a_request_over_http_is_told_whoever_executes_it(telemetry: Teleme
     view: View = View(schema=schemas(Timed)(extension(telemetry)))
     async with hosting(view) as host:
         assert await host.post({"query": HELLO}) == (200, {"data": {"hello": "world"}})
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         executed(HELLO, name="Hello"),
         *phases("query", PARSING, VALIDATION, EXECUTION),
     ]
 
 
 @protocols
-async def test_an_operation_is_told_if_its_execution_knows_nothing_of_the_connection(
+async def test_an_operation_is_recorded_if_its_execution_knows_nothing_of_the_connection(
     telemetry: Telemetry, protocol: str
 ) -> None:
     class Pooled(Schema):
@@ -250,7 +250,7 @@ async def test_an_operation_that_is_executed_twice_is_one_operation(
         assert each["status"] == "UNSET"
         assert not {name for name in each["attributes"] if name.startswith("graphql.ws.")}
         assert each["attributes"]["websocket.connection.id"] == "c1"
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"]["graphql.ws.operation.count"] == 1
     assert connected["attributes"]["graphql.ws.operation.interrupted_count"] == 0
     assert telemetry.total(DURATION) == 1
@@ -264,7 +264,7 @@ async def test_an_operation_that_is_executed_twice_is_one_operation(
 async def test_a_subscription_that_is_executed_twice_is_live_once(
     telemetry: Telemetry, schema: type[Schema], protocol: str
 ) -> None:
-    view = recorded(telemetry)
+    view = instrumented(telemetry)
     async with hosting(view(schema=schemas(schema)(OTelExtension), keep_alive=False)) as host:
         client = await host.acknowledged(protocol)
         client.json(subscribe(client, "a", FOREVER))
@@ -323,7 +323,7 @@ def making(factory: Any) -> Iterator[None]:
 )
 @pytest.mark.parametrize("layer", [object, HandledInExcept, Own, Task])
 @protocols
-async def test_operations_are_told_whatever_their_tasks_are(
+async def test_operations_are_recorded_whatever_their_tasks_are(
     telemetry: Telemetry, factory: Any, layer: type, protocol: str
 ) -> None:
     with making(factory):

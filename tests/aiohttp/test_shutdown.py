@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import LogKeeper, Run
-from tests.contract.test_closes import hold
+from tests.support.assertions import play_and_assert
 from tests.support.cases import Case
+from tests.support.event_loop import Run
+from tests.support.log import LogKeeper
 from tests.support.scenarios.application import STOPPED, shuts_down
 from tests.support.scenarios.model import BOTH, Scenario, Verdict, without_frames
 from tests.support.scenarios.network import LOST
@@ -64,7 +65,7 @@ def test_a_shutdown_is_no_fault_whatever_on_ws_connect_awaits(
 ) -> None:
     then, hook = steps(meets, shuts_down), waiting(WAITS[name])
     case = login(then, STOPPED, hook, protocol, cancellation=False)
-    hold(case, run, telemetry, library_log)
+    play_and_assert(case, run, telemetry, library_log)
     assert not library_log.records
 
 
@@ -87,7 +88,7 @@ def test_a_peer_lost_after_a_timeout_of_on_ws_connect_is_lost(
     protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     case = login(steps(meets, reset), LOST, survives_a_timeout, protocol, cancellation=True)
-    hold(case, run, telemetry, library_log)
+    play_and_assert(case, run, telemetry, library_log)
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -96,7 +97,7 @@ def test_a_shutdown_after_a_timeout_of_on_ws_connect_is_no_fault(
 ) -> None:
     then = steps(meets, shuts_down)
     case = login(then, STOPPED, survives_a_timeout, protocol, cancellation=True)
-    hold(case, run, telemetry, library_log)
+    play_and_assert(case, run, telemetry, library_log)
 
 
 async def awaits_what_is_cancelled(_server: Server) -> None:
@@ -136,4 +137,4 @@ def test_a_cancellation_of_the_applications_own_is_the_servers_fault(  # noqa: P
 ) -> None:
     verdict = without_frames("server_error", "asyncio.exceptions.CancelledError")
     case = login(steps(), verdict, hook, protocol, cancellation=cancellation)
-    hold(case, run, telemetry, library_log)
+    play_and_assert(case, run, telemetry, library_log)

@@ -1,7 +1,6 @@
 """What the application and the network do to a socket besides what the host does."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -10,10 +9,11 @@ from aiohttp import ClientConnectionResetError
 from strawberry.types.unset import UNSET
 
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LIBRARY, LogKeeper, Run
-from tests.contract.test_closes import hold
+from tests.support.assertions import play_and_assert
 from tests.support.cases import Case, converse, traced
+from tests.support.event_loop import Run
 from tests.support.frames import Frame, Opcode, encode, text_frame
+from tests.support.log import LogKeeper, RaisingHandler, handling
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import (
     BOTH,
@@ -68,22 +68,26 @@ async def closed_with_text(client: Client, server: Server) -> None:
 
 
 @pytest.mark.parametrize("protocol", BOTH)
-def test_a_reason_of_text_is_told_as_it_is(
+def test_a_reason_of_text_is_recorded_as_it_is(
     protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     verdict = by_server("application_code", 4123, "not today")
     talk = steps(live, silent, closed_with_text)
-    hold(case(protocol, talk=talk, verdict=verdict, operations=LIVE), run, telemetry, library_log)
+    play_and_assert(
+        case(protocol, talk=talk, verdict=verdict, operations=LIVE), run, telemetry, library_log
+    )
 
 
 @pytest.mark.parametrize("protocol", BOTH)
-def test_a_reason_of_text_is_told_as_it_is_where_a_hook_closes(
+def test_a_reason_of_text_is_recorded_as_it_is_where_a_hook_closes(
     protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     verdict = by_server("application_code", 4123, "not today", echo=4123)
     setup = Setup(connect=closes_with_text)
     talk = steps(handshake, INIT)
-    hold(case(protocol, talk=talk, verdict=verdict, setup=setup), run, telemetry, library_log)
+    play_and_assert(
+        case(protocol, talk=talk, verdict=verdict, setup=setup), run, telemetry, library_log
+    )
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -104,7 +108,7 @@ def test_a_close_of_which_aiohttp_can_make_no_frame_is_the_server_s_act(
     verdict = without_frames("server_error", "struct.error")
     conversation = case(protocol, talk=talk, verdict=verdict, setup=setup)
     bare = run(converse(conversation))
-    hold(conversation, run, telemetry, library_log)
+    play_and_assert(conversation, run, telemetry, library_log)
     assert outcomes[0] == outcomes[1]
     assert not bare.client.frames
 
@@ -127,7 +131,7 @@ def test_a_send_that_is_refused_is_no_traffic(
         operations=LIVE,
         setup=Setup(connect=sends_no_text),
     )
-    hold(conversation, run, telemetry, library_log)
+    play_and_assert(conversation, run, telemetry, library_log)
 
 
 # --- The application reads -------------------------------------------------------------------
@@ -145,7 +149,9 @@ def test_a_second_reader_does_not_change_that_the_client_closed_first(
 ) -> None:
     talk = steps(live, receives_too, closes(1000, b"bye"))
     verdict = by_client("normal", 1000, "bye")
-    hold(case(protocol, talk=talk, verdict=verdict, operations=LIVE), run, telemetry, library_log)
+    play_and_assert(
+        case(protocol, talk=talk, verdict=verdict, operations=LIVE), run, telemetry, library_log
+    )
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -154,7 +160,9 @@ def test_a_second_reader_does_not_change_that_the_server_closed_first(
 ) -> None:
     talk = steps(live, silent, receives_too, closed_with_text)
     verdict = by_server("application_code", 4123, "not today")
-    hold(case(protocol, talk=talk, verdict=verdict, operations=LIVE), run, telemetry, library_log)
+    play_and_assert(
+        case(protocol, talk=talk, verdict=verdict, operations=LIVE), run, telemetry, library_log
+    )
 
 
 # --- The network -----------------------------------------------------------------------------
@@ -200,7 +208,7 @@ def test_a_send_of_the_application_that_finds_the_client_gone_is_a_connection_lo
     talk = steps(handshake, INIT, meets, fin, ended, reset)
     verdict = without_frames("connection_lost", RESET_ERROR)
     conversation = case(protocol, talk=talk, verdict=verdict, setup=setup, floods=True)
-    hold(conversation, run, telemetry, library_log)
+    play_and_assert(conversation, run, telemetry, library_log)
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -209,7 +217,7 @@ def test_a_client_that_is_silent_for_longer_than_the_receive_timeout_misses_the_
 ) -> None:
     setup = Setup(socket={"receive_timeout": 0.1})
     conversation = case(protocol, talk=live, verdict=SILENT, operations=LIVE, setup=setup)
-    hold(conversation, run, telemetry, library_log)
+    play_and_assert(conversation, run, telemetry, library_log)
 
 
 # --- Counting --------------------------------------------------------------------------------
@@ -236,7 +244,7 @@ async def cancelled_in_its_answer(_client: Client, server: Server) -> None:
 
 
 @pytest.mark.parametrize("protocol", BOTH)
-def test_a_close_of_the_client_is_told_though_its_answer_is_cancelled(
+def test_a_close_of_the_client_is_recorded_though_its_answer_is_cancelled(
     protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     conversation = case(
@@ -247,11 +255,11 @@ def test_a_close_of_the_client_is_told_though_its_answer_is_cancelled(
         setup=Setup(socket={"writer_limit": 1}),
         floods=True,
     )
-    hold(conversation, run, telemetry, library_log)
+    play_and_assert(conversation, run, telemetry, library_log)
 
 
 @pytest.mark.parametrize("protocol", BOTH)
-def test_a_close_for_a_broken_frame_is_told_though_it_is_cancelled(
+def test_a_close_for_a_broken_frame_is_recorded_though_it_is_cancelled(
     protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     conversation = case(
@@ -262,7 +270,7 @@ def test_a_close_for_a_broken_frame_is_told_though_it_is_cancelled(
         setup=Setup(socket={"writer_limit": 1}),
         floods=True,
     )
-    hold(conversation, run, telemetry, library_log)
+    play_and_assert(conversation, run, telemetry, library_log)
 
 
 STOPPED_IN_FULL_FLOOD = steps(
@@ -289,7 +297,7 @@ def stopped_in_full_flood(protocol: str) -> Case:
 def test_a_result_written_when_its_operation_was_stopped_is_counted_as_a_message(
     protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    hold(stopped_in_full_flood(protocol), run, telemetry, library_log)
+    play_and_assert(stopped_in_full_flood(protocol), run, telemetry, library_log)
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -300,11 +308,11 @@ def test_the_result_that_still_drained_when_its_operation_was_stopped_is_none_of
     client = run(converse(stopped_in_full_flood(protocol), arm)).client
     messages = [frame.json for frame in client.data_frames]
     results = [message["id"] for message in messages if message["type"] in ("next", "data")]
-    told = [
+    recorded = [
         attributes_of(span)[name.RESULTS] for span in telemetry.spans() if is_subscription(span)
     ]
     # The span had ended by the time the host was done with it; the metric counts it.
-    assert told == [results.count("flood") - 1, results.count("after")]
+    assert recorded == [results.count("flood") - 1, results.count("after")]
     for type_ in ("next", "data"):
         counted = telemetry.total(name.METRIC_MESSAGES, {name.MESSAGE_TYPE: type_})
         assert counted == sum(message["type"] == type_ for message in messages)
@@ -317,22 +325,11 @@ def is_subscription(span: Any) -> bool:
 # --- The log ---------------------------------------------------------------------------------
 
 
-class FullDisk(logging.Handler):
-    """A handler that cannot write."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        raise OSError("no space left on device")
-
-
 @pytest.fixture
 def full_disk(library_log: LogKeeper) -> Iterator[None]:
     """The library's log keeps its records, and then fails to write them."""
-    handler, logger = FullDisk(), logging.getLogger(LIBRARY)
-    logger.addHandler(handler)
-    try:
+    with handling(RaisingHandler()):
         yield
-    finally:
-        logger.removeHandler(handler)
 
 
 @pytest.mark.internal_error
@@ -342,4 +339,4 @@ def test_a_log_that_raises_costs_no_span_and_no_count(
     protocol: str, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     conversation = case(protocol, talk=steps(live, reset), verdict=LOST, operations=LIVE)
-    hold(conversation, run, telemetry, library_log)
+    play_and_assert(conversation, run, telemetry, library_log)

@@ -20,16 +20,16 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind
 
 from strawberry_ws_otel import OTelExtension, connection_span
-from tests.conftest import LogKeeper
 from tests.support.applications.context_changes import Act, After, doing, made, over_websocket
 from tests.support.clock import stop_clock
-from tests.support.expected import CONNECTION, INIT, PARSING, told
+from tests.support.expected import CONNECTION, INIT, PARSING, recorded
 from tests.support.frames import Frame
 from tests.support.hosting import Host, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.telemetry import Telemetry, attributes_of
-from tests.support.views import View, recorded
+from tests.support.views import View, instrumented
 
 QUERY = "query Work { work }"
 SUBSCRIPTION = "subscription Work { work }"
@@ -94,7 +94,7 @@ async def converse(host: Host, protocol: str) -> list[Frame]:
 
 async def serve(application: Application, telemetry: Telemetry, protocol: str) -> list[Frame]:
     """Hold a conversation; over a WebSocket, or, for `http`, in one request."""
-    view = recorded(telemetry, application.view)(schema=application.schema, keep_alive=False)
+    view = instrumented(telemetry, application.view)(schema=application.schema, keep_alive=False)
     async with hosting(view) as host:
         if protocol == "http":
             await host.post({"query": QUERY})
@@ -103,10 +103,10 @@ async def serve(application: Application, telemetry: Telemetry, protocol: str) -
 
 
 async def undisturbed(protocol: str) -> list[Any]:
-    """What is told of a conversation whose application does nothing to spans."""
+    """What is recorded of a conversation whose application does nothing to spans."""
     telemetry = Telemetry()
     await serve(Application(lambda _: None), telemetry, protocol)
-    spans = told(telemetry)
+    spans = recorded(telemetry)
     telemetry.shutdown()
     return spans
 
@@ -239,7 +239,7 @@ async def test_a_span_that_has_ended_still_says_what_can_be_read_of_it(
             kept[CONNECTION] = connection_span()
 
     application = Application(keep)
-    view = recorded(telemetry, application.view, trace_shape=shape)
+    view = instrumented(telemetry, application.view, trace_shape=shape)
     async with hosting(view(schema=application.schema, keep_alive=False)) as host:
         if protocol == "http":
             await host.post({"query": QUERY})
@@ -260,7 +260,7 @@ async def test_nothing_that_is_done_to_a_span_that_has_ended_is_seen(
 ) -> None:
     kept: list[Any] = []
     await serve(Application(lambda _: kept.append(trace.get_current_span())), telemetry, protocol)
-    before = told(telemetry)
+    before = recorded(telemetry)
     for span in kept:
         span.set_attribute("late", "yes")
         span.set_attributes({"later": "yes"})
@@ -271,7 +271,7 @@ async def test_nothing_that_is_done_to_a_span_that_has_ended_is_seen(
         span.record_exception(ValueError())
         span.end()
         assert "late" not in span.attributes
-    assert told(telemetry) == before
+    assert recorded(telemetry) == before
     assert telemetry.ledger.started == telemetry.ledger.ended
 
 
@@ -354,7 +354,7 @@ async def test_a_user_who_ends_a_span_ends_none_of_the_library(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     await serve(Application(end), telemetry, protocol)
-    assert told(telemetry) == await undisturbed(protocol)
+    assert recorded(telemetry) == await undisturbed(protocol)
     assert set(telemetry.ledger.ended.values()) == {1}
     assert [record for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
@@ -395,7 +395,7 @@ async def test_a_user_who_renames_the_current_span_has_named_it(
         connection_span().update_name("my connection")
 
     application = Application(rename)
-    view = recorded(telemetry, application.view, **options)
+    view = instrumented(telemetry, application.view, **options)
     async with hosting(view(schema=application.schema, keep_alive=False)) as host:
         if protocol == "http":
             await host.post({"query": QUERY})
@@ -475,7 +475,7 @@ async def test_a_name_that_a_processor_gives_stays(
     assert kinds == [*ours, *operations]
 
 
-async def test_a_renamed_span_is_told_like_any_other(
+async def test_a_renamed_span_is_recorded_like_any_other(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     """Its attributes, events, links and status are those of one that kept its name."""
@@ -486,7 +486,7 @@ async def test_a_renamed_span_is_told_like_any_other(
     await serve(Application(rename), telemetry, TRANSPORT)
     keys = ("kind", "attributes", "events", "status", "description")
     expected = [{key: each[key] for key in keys} for each in await undisturbed(TRANSPORT)]
-    found = [{key: each[key] for key in keys} for each in told(telemetry)]
+    found = [{key: each[key] for key in keys} for each in recorded(telemetry)]
     assert found == expected
     assert library_log.records == []
 
@@ -495,7 +495,7 @@ async def test_after_the_view_no_span_of_the_library_is_current(telemetry: Telem
     """Whatever the user did to it."""
     after = After()
     application = Application(ends)
-    view = recorded(telemetry, application.view)(schema=application.schema, keep_alive=False)
+    view = instrumented(telemetry, application.view)(schema=application.schema, keep_alive=False)
     async with hosting(view, after.middleware) as host:
         await converse(host, TRANSPORT)
         await host.post({"query": QUERY})

@@ -17,17 +17,17 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from strawberry.extensions import SchemaExtension
 
 from strawberry_ws_otel import OTelExtension
-from tests.conftest import LogKeeper
 from tests.support.applications.provider_conversations import bare, recording, talk, usual, view_of
 from tests.support.clock import stop_clock
-from tests.support.expected import CONNECTION, EXECUTION, INIT, PARSING, VALIDATION, told
+from tests.support.expected import CONNECTION, EXECUTION, INIT, PARSING, VALIDATION, recorded
 from tests.support.frames import Frame
 from tests.support.hosting import Handler, Host, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import SUBSCRIBE, TRANSPORT, subscribe
 from tests.support.schema import HELLO, TICKS, make_schema
 from tests.support.telemetry import Telemetry, attributes_of
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ async def test_around_the_view_nothing_begins_and_everything_is_counted(
     heard = await talk(view, suppressing(SUPPRESSING[how]))
     assert heard == await talk(bare())
 
-    assert told(telemetry) == []
+    assert recorded(telemetry) == []
     assert library_log.records == []
     _, counts = await usual()
     assert telemetry.metrics() == counts
@@ -103,14 +103,16 @@ async def test_below_a_suppressed_view_the_span_of_the_server_stays_current(
             current.append(getattr(trace.get_current_span(), "name", None))
             return await super().on_ws_connect(context)
 
-    view = recorded(telemetry, Looking)(schema=make_schema(OTelExtension), keep_alive=False)
+    view = instrumented(telemetry, Looking)(schema=make_schema(OTelExtension), keep_alive=False)
     async with hosting(view, serving, suppressing(suppress_instrumentation)) as host:
         await part(await host.acknowledged(protocol))
     assert current == ["GET"]
     assert [span.name for span in telemetry.spans()] == ["GET"]
 
 
-async def test_a_refused_handshake_below_it_is_counted_and_not_told(telemetry: Telemetry) -> None:
+async def test_a_refused_handshake_below_it_is_counted_and_not_recorded(
+    telemetry: Telemetry,
+) -> None:
     class Refusing(View):
         async def get_root_value(self, _request: web.Request) -> Any:
             raise web.HTTPForbidden
@@ -119,7 +121,7 @@ async def test_a_refused_handshake_below_it_is_counted_and_not_told(telemetry: T
     async with hosting(view, suppressing(suppress_instrumentation)) as host:
         client = await host.connect()
         assert client.status == 403
-    assert told(telemetry) == []
+    assert recorded(telemetry) == []
     assert telemetry.total("websocket.server.closes") == 1
     assert telemetry.total("websocket.server.active_connections") == 0
 
@@ -136,19 +138,19 @@ async def converse(host: Host, protocol: str, *documents: str) -> list[Frame]:
     return client.frames
 
 
-async def both_told(
+async def play_both(
     base: type[View], protocol: str, telemetry: Telemetry, *documents: str
 ) -> tuple[list[Any], list[Any]]:
-    """What is told of a conversation with this view, and with one that suppresses nothing."""
+    """What is recorded of a conversation with this view, and with one that suppresses nothing."""
     plain = Telemetry()
     heard = []
     for each, class_ in ((telemetry, base), (plain, View)):
-        view = recorded(each, class_)(schema=make_schema(OTelExtension), keep_alive=False)
+        view = instrumented(each, class_)(schema=make_schema(OTelExtension), keep_alive=False)
         async with hosting(view) as host:
             heard.append(await converse(host, protocol, *documents))
     assert heard[0] == heard[1]
     assert telemetry.metrics() == plain.metrics()
-    found = told(telemetry), told(plain)
+    found = recorded(telemetry), recorded(plain)
     plain.shutdown()
     return found
 
@@ -164,7 +166,7 @@ async def test_what_has_begun_goes_on_while_the_application_suppresses(
             with suppress_instrumentation():
                 return await super().on_ws_connect(context)
 
-    found, expected = await both_told(Login, protocol, telemetry, TICKS)
+    found, expected = await play_both(Login, protocol, telemetry, TICKS)
     assert found == expected
 
 
@@ -177,7 +179,7 @@ async def test_what_is_left_suppressed_on_connect_keeps_operations_from_the_trac
             attach(set_value("suppress_instrumentation", True))  # noqa: FBT003  # a value
             return await super().on_ws_connect(context)
 
-    found, expected = await both_told(Leaving, protocol, telemetry, TICKS, TICKS)
+    found, expected = await play_both(Leaving, protocol, telemetry, TICKS, TICKS)
     [connection, init] = found
     assert init == expected[1]
     assert connection["links"] == [INIT]
@@ -201,7 +203,7 @@ class Polled(View):
 
 
 def ids(telemetry: Telemetry) -> list[Any]:
-    """The client's ids of the operations that are told."""
+    """The client's ids of the operations that are recorded."""
     spans = telemetry.spans("subscription", "query", "GraphQL Operation")
     return [attributes_of(span)["graphql.ws.operation.id"] for span in spans]
 
@@ -210,12 +212,12 @@ def ids(telemetry: Telemetry) -> list[Any]:
 async def test_one_operation_may_be_kept_from_the_trace(
     protocol: str, telemetry: Telemetry
 ) -> None:
-    await both_told(Polled, protocol, telemetry, TICKS, TICKS, TICKS)
+    await play_both(Polled, protocol, telemetry, TICKS, TICKS, TICKS)
     assert ids(telemetry) == ["0", "2"]
-    [connection] = told(telemetry, CONNECTION)
+    [connection] = recorded(telemetry, CONNECTION)
     assert connection["links"] == [INIT, "subscription", "subscription 2"]
     assert connection["attributes"]["graphql.ws.operation.count"] == 3
-    assert [each["parent"] for each in told(telemetry, PARSING)] == [
+    assert [each["parent"] for each in recorded(telemetry, PARSING)] == [
         "subscription",
         "subscription 2",
     ]
@@ -243,9 +245,9 @@ async def test_an_operation_whose_handler_suppresses_has_begun_and_has_no_phases
         graphql_transport_ws_handler_class = quiet(View.graphql_transport_ws_handler_class)  # type: ignore[misc]
         graphql_ws_handler_class = quiet(View.graphql_ws_handler_class)  # type: ignore[misc]
 
-    await both_told(Quietly, protocol, telemetry, TICKS, TICKS, TICKS)
+    await play_both(Quietly, protocol, telemetry, TICKS, TICKS, TICKS)
     assert ids(telemetry) == ["0", "1", "2"]
-    phases = [each["parent"] for each in told(telemetry, PARSING, VALIDATION)]
+    phases = [each["parent"] for each in recorded(telemetry, PARSING, VALIDATION)]
     assert phases == ["subscription", "subscription", "subscription 3", "subscription 3"]
 
 
@@ -265,7 +267,7 @@ class Throughout(SchemaExtension):
 
 @pytest.mark.parametrize("transport", [*BOTH, "http"])
 async def test_a_phase_that_is_suppressed_has_no_span(transport: str, telemetry: Telemetry) -> None:
-    view = recorded(telemetry)(schema=make_schema(Around, OTelExtension), keep_alive=False)
+    view = instrumented(telemetry)(schema=make_schema(Around, OTelExtension), keep_alive=False)
     async with hosting(view) as host:
         if transport == "http":
             await host.post({"query": HELLO})
@@ -277,15 +279,15 @@ async def test_a_phase_that_is_suppressed_has_no_span(transport: str, telemetry:
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["mixin", "extension alone"])
-async def test_a_request_that_an_extension_suppresses_is_counted_and_not_told(
+async def test_a_request_that_an_extension_suppresses_is_counted_and_not_recorded(
     alone: bool,  # noqa: FBT001  # a row of a table
     telemetry: Telemetry,
 ) -> None:
-    base = View if alone else recorded(telemetry)
+    base = View if alone else instrumented(telemetry)
     ours = extension(telemetry) if alone else OTelExtension
     async with hosting(base(schema=make_schema(Throughout, ours))) as host:
         assert await host.post({"query": HELLO}) == (200, {"data": {"hello": "world"}})
-    assert told(telemetry) == []
+    assert recorded(telemetry) == []
     assert telemetry.total("graphql.server.request.duration") == 1
 
 
@@ -327,12 +329,12 @@ class WithSchema(View):
 
 def asking(telemetry: Telemetry) -> View:
     schema = strawberry.Schema(query=Query, subscription=Subscription, extensions=[OTelExtension])
-    return recorded(telemetry, WithSchema)(schema=schema, keep_alive=False)
+    return instrumented(telemetry, WithSchema)(schema=schema, keep_alive=False)
 
 
 @pytest.mark.parametrize("transport", [TRANSPORT, "http"])
 @pytest.mark.parametrize("quietly", [False, True])
-async def test_an_operation_that_a_resolver_runs_is_told_unless_it_suppresses(
+async def test_an_operation_that_a_resolver_runs_is_recorded_unless_it_suppresses(
     quietly: bool,  # noqa: FBT001  # a row of a table
     transport: str,
     telemetry: Telemetry,
@@ -354,7 +356,7 @@ async def test_the_results_of_a_source_that_suppresses_are_events_and_counted(
 ) -> None:
     async with hosting(asking(telemetry)) as host:
         await converse(host, protocol, "subscription Quiet { quiet }")
-    [subscription] = told(telemetry, "subscription")
+    [subscription] = recorded(telemetry, "subscription")
     assert subscription["attributes"]["graphql.ws.results"] == 2
     assert len(subscription["events"]) == 4
     assert telemetry.total("graphql.server.subscription.event_count") == 2

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial, partialmethod
 from typing import Any, ClassVar
@@ -18,7 +18,6 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
 from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWSHandler
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, connection_span
-from tests.conftest import LIBRARY, LogKeeper, is_internal
 from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
@@ -26,19 +25,20 @@ from tests.support.expected import (
     INIT,
     PARSING,
     VALIDATION,
-    Told,
+    SpanDict,
     close_event,
     connection,
     init,
     operation,
     phases,
     received,
+    recorded,
     results_of,
     sent,
-    told,
 )
 from tests.support.frames import Frame, Opcode
 from tests.support.hosting import Handler, Host, hosting, part
+from tests.support.log import LIBRARY, LogKeeper, is_internal
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import (
     BOTH,
@@ -51,7 +51,7 @@ from tests.support.scenarios.model import (
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import FOREVER, HELLO, TICKS, AppError, make_schema
 from tests.support.telemetry import Telemetry, attributes_of
-from tests.support.views import View, answering, config, recorded
+from tests.support.views import Adapter, Fixed, View, answering, config, instrumented
 
 METHODS = {"receive", "close", "send_str", "send_bytes", "send_frame"}
 """What an observed socket has of the library's."""
@@ -74,8 +74,8 @@ async def converse(host: Host, protocol: str = TRANSPORT) -> None:
     await part(client)
 
 
-def conversation(protocol: str = TRANSPORT, **attributes: Any) -> list[Told]:
-    """What is told of it; `attributes` are further ones of the connection."""
+def conversation(protocol: str = TRANSPORT, **attributes: Any) -> list[SpanDict]:
+    """What is recorded of it; `attributes` are further ones of the connection."""
     return [
         connection(protocol, messages=(2, 4), operations=["subscription"], **attributes),
         init(),
@@ -94,26 +94,6 @@ def conversation(protocol: str = TRANSPORT, **attributes: Any) -> list[Told]:
 # --- Overridden members ----------------------------------------------------------------------
 
 
-class Adapter(AiohttpWebSocketAdapter):
-    """An adapter that signs what it sends, and notes what passes."""
-
-    seen: ClassVar[list[str]] = []
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.seen.append("created")
-
-    async def iter_json(self, **options: Any) -> AsyncGenerator[object, None]:
-        async for message in super().iter_json(**options):
-            assert isinstance(message, dict)
-            self.seen.append(f"received {message['type']}")
-            yield message
-
-    async def send_json(self, message: Mapping[str, object]) -> None:
-        self.seen.append(f"sent {message['type']}")
-        await super().send_json({**message, "signed": True})
-
-
 @pytest.mark.parametrize("protocol", BOTH)
 async def test_a_view_keeps_its_own_adapter(protocol: str, telemetry: Telemetry) -> None:
     class Own(OTelViewMixin, View):
@@ -127,7 +107,7 @@ async def test_a_view_keeps_its_own_adapter(protocol: str, telemetry: Telemetry)
     assert issubclass(Own.websocket_adapter_class, Adapter)
     assert Adapter.seen[:3] == ["created", "received connection_init", "sent connection_ack"]
     assert len(Adapter.seen) == 7
-    assert told(telemetry) == conversation(protocol)
+    assert recorded(telemetry) == conversation(protocol)
 
 
 async def test_the_adapter_may_come_from_a_base_class(telemetry: Telemetry) -> None:
@@ -147,7 +127,7 @@ async def test_the_adapter_may_come_from_a_base_class(telemetry: Telemetry) -> N
     assert Special.websocket_adapter_class is Own.websocket_adapter_class
     assert Company.websocket_adapter_class is Adapter
     assert Adapter.seen.count("created") == 1
-    assert told(telemetry) == conversation()
+    assert recorded(telemetry) == conversation()
 
 
 async def test_a_subclass_may_bring_another_adapter(telemetry: Telemetry) -> None:
@@ -162,7 +142,7 @@ async def test_a_subclass_may_bring_another_adapter(telemetry: Telemetry) -> Non
         await converse(host)
 
     assert Adapter.seen.count("created") == 1
-    assert told(telemetry) == conversation()
+    assert recorded(telemetry) == conversation()
 
 
 def make_adapter(*arguments: Any) -> Adapter:
@@ -186,12 +166,12 @@ async def test_a_view_keeps_what_makes_its_adapters(kind: str, telemetry: Teleme
     async with hosting(instance(own)) as host:
         await converse(host)
     Adapter.seen.clear()
-    async with hosting(instance(recorded(telemetry, own))) as host:
+    async with hosting(instance(instrumented(telemetry, own))) as host:
         await converse(host)
 
     assert Adapter.seen.count("created") == 1
     assert len(Adapter.seen) == 7
-    assert told(telemetry) == conversation()
+    assert recorded(telemetry) == conversation()
 
 
 class OfItsBase(View):
@@ -202,17 +182,19 @@ class OfItsBase(View):
 
 
 async def test_what_a_view_has_from_a_recorded_base_is_recorded_once(telemetry: Telemetry) -> None:
-    base = recorded(telemetry, type("Own", (GraphQLView,), {"websocket_adapter_class": Adapter}))
+    base = instrumented(
+        telemetry, type("Own", (GraphQLView,), {"websocket_adapter_class": Adapter})
+    )
     Adapter.seen.clear()
     async with hosting(instance(type("Derived", (OfItsBase, base), {}))) as host:
         await converse(host)
 
     assert Adapter.seen.count("created") == 1
-    assert told(telemetry) == conversation()
+    assert recorded(telemetry) == conversation()
 
 
 async def test_a_view_inherits_what_makes_adapters(telemetry: Telemetry) -> None:
-    base = recorded(
+    base = instrumented(
         telemetry, type("Own", (GraphQLView,), {"websocket_adapter_class": make_as_method})
     )
     Adapter.seen.clear()
@@ -220,7 +202,7 @@ async def test_a_view_inherits_what_makes_adapters(telemetry: Telemetry) -> None
         await converse(host)
 
     assert Adapter.seen.count("created") == 1
-    assert told(telemetry) == conversation()
+    assert recorded(telemetry) == conversation()
 
 
 class Partial(AiohttpWebSocketAdapter):
@@ -277,7 +259,7 @@ async def test_the_adapter_may_have_somebody_else_send(telemetry: Telemetry) -> 
     async with hosting(instance(Own)) as host:
         await converse(host)
 
-    assert told(telemetry) == conversation()
+    assert recorded(telemetry) == conversation()
 
 
 class Waiting(AiohttpWebSocketAdapter):
@@ -346,7 +328,7 @@ class Impatient(Waiting):
 async def test_a_cancelled_message_of_the_application_says_nothing_of_the_next_result(
     protocol: str, telemetry: Telemetry
 ) -> None:
-    class Own(answering(Slow, recorded(telemetry))):  # type: ignore[misc]  # a class from a call
+    class Own(answering(Slow, instrumented(telemetry))):  # type: ignore[misc]  # a class from a call
         websocket_adapter_class = Impatient
 
     async with waiting(Own, protocol) as client:
@@ -369,18 +351,9 @@ async def test_an_adapter_has_no_say_in_the_classes_of_the_library(
     made_by: Any, telemetry: Telemetry
 ) -> None:
     own: Any = type("Own", (GraphQLView,), {"websocket_adapter_class": made_by})
-    async with hosting(instance(recorded(telemetry, own))) as host:
+    async with hosting(instance(instrumented(telemetry, own))) as host:
         await converse(host)
-    assert told(telemetry) == conversation()
-
-
-class Fixed(Adapter):
-    """An adapter that does not let itself be changed once it is made."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "__class__":
-            raise TypeError(f"{name} is fixed")
-        super().__setattr__(name, value)
+    assert recorded(telemetry) == conversation()
 
 
 @pytest.mark.internal_error
@@ -389,7 +362,7 @@ async def test_an_adapter_that_cannot_be_recorded_serves_all_the_same(
 ) -> None:
     maker = staticmethod(partial(Fixed))
     own: Any = type("Own", (GraphQLView,), {"websocket_adapter_class": maker})
-    async with hosting(instance(recorded(telemetry, own))) as host:
+    async with hosting(instance(instrumented(telemetry, own))) as host:
         await converse(host)
 
     [record] = library_log.records
@@ -415,9 +388,9 @@ class Iterating(Adapter):
 
 async def test_messages_may_be_any_iterable(telemetry: Telemetry) -> None:
     own: Any = type("Own", (GraphQLView,), {"websocket_adapter_class": Iterating})
-    async with hosting(instance(recorded(telemetry, own))) as host:
+    async with hosting(instance(instrumented(telemetry, own))) as host:
         await converse(host)
-    assert told(telemetry) == conversation()
+    assert recorded(telemetry) == conversation()
 
 
 @pytest.mark.parametrize("adapter", [None, dict, "adapter"])
@@ -448,11 +421,11 @@ def handlers(seen: list[str]) -> dict[str, Any]:
 async def test_a_view_keeps_its_own_handlers(protocol: str, telemetry: Telemetry) -> None:
     seen: list[str] = []
     own: Any = type("Own", (GraphQLView,), handlers(seen))
-    async with hosting(instance(recorded(telemetry, own))) as host:
+    async with hosting(instance(instrumented(telemetry, own))) as host:
         await converse(host, protocol)
 
     assert seen == ["connection_init", {TRANSPORT: "subscribe", LEGACY: "start"}[protocol]]
-    assert told(telemetry) == conversation(protocol)
+    assert recorded(telemetry) == conversation(protocol)
 
 
 class Driven(BaseGraphQLTransportWSHandler[Any, Any]):
@@ -498,7 +471,7 @@ async def drive(view_class: type[Any], handler: type[Driven]) -> list[Frame]:
 async def test_a_handler_may_drive_the_messages_as_a_generator(
     handler: type[Driven], telemetry: Telemetry
 ) -> None:
-    frames = await drive(recorded(telemetry), handler)
+    frames = await drive(instrumented(telemetry), handler)
     assert frames == await drive(GraphQLView, handler)
     assert [frame.opcode for frame in frames] == [Opcode.CLOSE]
     [whole] = telemetry.spans(CONNECTION)
@@ -529,7 +502,7 @@ async def test_a_view_keeps_its_own_context_and_connect(telemetry: Telemetry) ->
         "type": "connection_ack",
         "payload": {"welcome": "ada"},
     }
-    assert told(telemetry) == conversation(context="WebSocketResponse", user="ada")
+    assert recorded(telemetry) == conversation(context="WebSocketResponse", user="ada")
 
 
 async def test_a_view_may_make_its_response_with_the_help_of_its_base(
@@ -549,7 +522,7 @@ async def test_a_view_may_make_its_response_with_the_help_of_its_base(
         await converse(host)
 
     assert len(made) == 1
-    assert told(telemetry) == conversation()
+    assert recorded(telemetry) == conversation()
 
 
 class Alone(View):
@@ -592,7 +565,7 @@ def _forgetful() -> Iterator[None]:
 
 
 def by_itself(base: type[View], telemetry: Telemetry) -> Iterator[type[View]]:
-    """Views of which the mixin learns when they have upgraded, and when they have not told it."""
+    """Views that upgrade in a way which the mixin notices, and in one which it does not."""
 
     class Own(OTelViewMixin, base):  # type: ignore[valid-type,misc]  # whichever it is
         otel_config = config(telemetry)
@@ -614,7 +587,7 @@ async def test_a_view_may_make_its_response_alone(
             await converse(host)
 
     links = [INIT, "subscription"]
-    [first, second] = told(telemetry, CONNECTION)
+    [first, second] = recorded(telemetry, CONNECTION)
     assert first == conversation()[0]
     assert second == {
         **conversation(id_="c2")[0],
@@ -646,7 +619,7 @@ async def test_a_view_keeps_its_own_call_and_run(telemetry: Telemetry) -> None:
         await converse(host)
 
     assert seen == ["call", "run False", "ran False"]
-    assert told(telemetry) == conversation()
+    assert recorded(telemetry) == conversation()
 
 
 async def test_a_run_below_the_mixin_is_inside_the_connection(telemetry: Telemetry) -> None:
@@ -655,13 +628,13 @@ async def test_a_run_below_the_mixin_is_inside_the_connection(telemetry: Telemet
             connection_span().set_attribute("below", "yes")
             return await super().run(request, *arguments, **keywords)
 
-    async with hosting(instance(recorded(telemetry, Below))) as host:
+    async with hosting(instance(instrumented(telemetry, Below))) as host:
         await converse(host)
 
-    assert told(telemetry) == conversation(below="yes")
+    assert recorded(telemetry) == conversation(below="yes")
 
 
-async def test_a_run_that_raises_before_it_can_be_awaited_is_told_like_any_other(
+async def test_a_run_that_raises_before_it_can_be_awaited_is_recorded_like_any_other(
     telemetry: Telemetry,
 ) -> None:
     class Guarded(View):
@@ -670,7 +643,7 @@ async def test_a_run_that_raises_before_it_can_be_awaited_is_told_like_any_other
                 raise web.HTTPForbidden
             return super().run(request, *arguments, **keywords)
 
-    async with hosting(instance(recorded(telemetry, Guarded))) as host:
+    async with hosting(instance(instrumented(telemetry, Guarded))) as host:
         client = await host.connect(headers={"X-Forbidden": "yes"})
         assert client.status == 403
         await host.served()
@@ -694,7 +667,7 @@ async def test_a_run_may_bring_context_and_root_value(telemetry: Telemetry) -> N
     async with hosting(instance(Own)) as host:
         await converse(host)
 
-    assert told(telemetry) == conversation(given=True)
+    assert recorded(telemetry) == conversation(given=True)
 
 
 # --- Class layouts ---------------------------------------------------------------------------
@@ -710,7 +683,7 @@ async def test_the_mixin_may_stand_in_a_base_that_is_no_view(telemetry: Telemetr
     async with hosting(instance(Own)) as host:
         await converse(host)
 
-    assert told(telemetry) == conversation()
+    assert recorded(telemetry) == conversation()
 
 
 async def test_an_instance_may_have_a_configuration_of_its_own(telemetry: Telemetry) -> None:
@@ -721,7 +694,7 @@ async def test_an_instance_may_have_a_configuration_of_its_own(telemetry: Teleme
     view.otel_config = config(telemetry)
     async with hosting(view) as host:
         await converse(host)
-        assert told(telemetry) == conversation()
+        assert recorded(telemetry) == conversation()
         recording = view._otel_telemetry()
         await part(await host.acknowledged())
 
@@ -809,7 +782,7 @@ async def test_the_socket_is_the_host_s_and_has_its_class_back_in_the_end(
         responses.append(response)
         return response
 
-    async with hosting(instance(recorded(telemetry, watching(Looking, kept))), keep) as host:
+    async with hosting(instance(instrumented(telemetry, watching(Looking, kept))), keep) as host:
         await converse(host, protocol)
 
     [(adapter, ws)] = kept
@@ -821,7 +794,7 @@ async def test_the_socket_is_the_host_s_and_has_its_class_back_in_the_end(
     assert look(ws) == (web.WebSocketResponse, name, attributes)
     assert (name, attributes) == ("aiohttp.web_ws.WebSocketResponse", set())
     assert not [key for key in vars(ws) if "otel" in key]
-    assert told(telemetry) == conversation(protocol)
+    assert recorded(telemetry) == conversation(protocol)
 
 
 async def test_a_wrapper_that_the_application_laid_over_an_observed_socket_stays(
@@ -835,7 +808,7 @@ async def test_a_wrapper_that_the_application_laid_over_an_observed_socket_stays
             sockets.append((response, wrap_close(response, closes)))
             return {}
 
-    async with hosting(instance(recorded(telemetry, Wrapping))) as host:
+    async with hosting(instance(instrumented(telemetry, Wrapping))) as host:
         client = await host.connect()
         client.json({"type": "nonsense"})
         await client.until_end()
@@ -847,7 +820,7 @@ async def test_a_wrapper_that_the_application_laid_over_an_observed_socket_stays
     assert closes == [4400, 1000]
     assert not [record for record in caplog.records if record.name != LIBRARY]
     verdict = by_server("invalid_message", 4400, "Unknown message type: nonsense", echo=4400)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(
             TRANSPORT,
             verdict,
@@ -876,7 +849,7 @@ async def test_a_wrapper_that_the_application_laid_before_us_is_there_again(
     recording: bool,  # noqa: FBT001  # a parameter of the test
     telemetry: Telemetry,
 ) -> None:
-    class_ = recorded(telemetry, Wrapped) if recording else Wrapped
+    class_ = instrumented(telemetry, Wrapped) if recording else Wrapped
     async with hosting(instance(class_)) as host:
         client = await host.connect()
         client.json({"type": "nonsense"})
@@ -938,8 +911,8 @@ def extra(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if "." in key}
 
 
-def expected_extra(verdict: Verdict, whole: Told) -> dict[str, Any]:
-    """The verdict as it stands on the span, and what tells the connection apart."""
+def expected_extra(verdict: Verdict, whole: SpanDict) -> dict[str, Any]:
+    """The verdict as it stands on the span, and what identifies the connection."""
     keys = [key for key in whole["attributes"] if key.startswith("websocket.close.")]
     return {key: whole["attributes"][key] for key in [*keys, "error.type"]}
 
@@ -949,7 +922,7 @@ async def test_an_abnormal_close_is_logged_once_with_its_verdict_inside_its_trac
     case: str, telemetry: Telemetry, library_log: LogKeeper, traced: Traced
 ) -> None:
     ending, verdict = ABNORMAL[case]
-    async with hosting(instance(recorded(telemetry))) as host:
+    async with hosting(instance(instrumented(telemetry))) as host:
         client = await host.acknowledged()
         client.json(subscribe(client, "a", FOREVER))
         await client.message("next")
@@ -964,7 +937,7 @@ async def test_an_abnormal_close_is_logged_once_with_its_verdict_inside_its_trac
     fields, id_ = extra(record), whole.attributes["websocket.connection.id"]
     assert record.getMessage() == message_about(id_, verdict)
     assert fields.pop("websocket.connection.id") == id_
-    assert fields == expected_extra(verdict, told(telemetry, CONNECTION)[0])
+    assert fields == expected_extra(verdict, recorded(telemetry, CONNECTION)[0])
     assert traced.spans == [whole.context.span_id]
 
 
@@ -982,7 +955,7 @@ async def test_a_close_that_is_the_server_s_fault_is_logged_as_an_error(
         async def on_ws_connect(self, context: Any) -> Any:
             raise AppError("no database")
 
-    async with hosting(instance(recorded(telemetry, Broken))) as host:
+    async with hosting(instance(instrumented(telemetry, Broken))) as host:
         client = await host.connect()
         client.json({"type": "connection_init"})
         await client.until_end()
@@ -992,7 +965,7 @@ async def test_a_close_that_is_the_server_s_fault_is_logged_as_an_error(
     assert record.levelno == logging.ERROR
     id_ = extra(record)["websocket.connection.id"]
     assert record.getMessage() == message_about(id_, verdict)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(
             TRANSPORT,
             verdict,
@@ -1012,7 +985,7 @@ async def test_an_exception_before_the_upgrade_is_a_refused_handshake_with_a_500
         async def get_root_value(self, request: Any) -> Any:
             raise AppError("no database")
 
-    async with hosting(instance(recorded(telemetry, Broken))) as host:
+    async with hosting(instance(instrumented(telemetry, Broken))) as host:
         client = await host.connect()
         assert client.status == 500
 
@@ -1021,11 +994,11 @@ async def test_an_exception_before_the_upgrade_is_a_refused_handshake_with_a_500
     assert record.levelno == logging.ERROR
     id_ = extra(record)["websocket.connection.id"]
     assert record.getMessage() == message_about(id_, verdict)
-    assert told(telemetry) == [refusal(verdict)]
+    assert recorded(telemetry) == [refusal(verdict)]
 
 
-def refusal(verdict: Verdict) -> Told:
-    """What is told of a handshake that was refused."""
+def refusal(verdict: Verdict) -> SpanDict:
+    """What is recorded of a handshake that was refused."""
     whole = connection(
         None, verdict, messages=(0, 0), acknowledged=False, links=[], events=(), idle=None
     )
@@ -1040,13 +1013,13 @@ async def test_a_handshake_refused_with_a_4xx_is_not_logged(
         async def get_root_value(self, request: Any) -> Any:
             raise web.HTTPUnauthorized
 
-    async with hosting(instance(recorded(telemetry, Strict))) as host:
+    async with hosting(instance(instrumented(telemetry, Strict))) as host:
         client = await host.connect()
         assert client.status == 401
 
     verdict = refused("handshake_rejected", 401, error="aiohttp.web_exceptions.HTTPUnauthorized")
     assert library_log.records == []
-    assert told(telemetry) == [refusal(verdict)]
+    assert recorded(telemetry) == [refusal(verdict)]
 
 
 async def test_a_rejected_login_is_the_client_s_fault(
@@ -1056,7 +1029,7 @@ async def test_a_rejected_login_is_the_client_s_fault(
         async def on_ws_connect(self, context: Any) -> Any:
             raise ConnectionRejectionError
 
-    async with hosting(instance(recorded(telemetry, Strict))) as host:
+    async with hosting(instance(instrumented(telemetry, Strict))) as host:
         client = await host.connect()
         client.json({"type": "connection_init"})
         await client.until_end()
@@ -1064,7 +1037,7 @@ async def test_a_rejected_login_is_the_client_s_fault(
     verdict = by_server("forbidden", 4403, "Forbidden", echo=4403)
     [record] = library_log.records
     assert record.levelno == logging.WARNING
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(
             TRANSPORT,
             verdict,
@@ -1081,13 +1054,13 @@ async def test_a_rejected_login_is_the_client_s_fault(
 async def test_a_normal_close_is_not_logged(
     code: int | None, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    async with hosting(instance(recorded(telemetry))) as host:
+    async with hosting(instance(instrumented(telemetry))) as host:
         client = await host.acknowledged()
         client.close(code)
         await client.until_end()
 
     assert library_log.records == []
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(TRANSPORT, by_client("normal", code), messages=(1, 1), events=GREETING),
         init(),
     ]
@@ -1096,8 +1069,8 @@ async def test_a_normal_close_is_not_logged(
 async def test_a_request_over_http_that_is_no_handshake_makes_no_connection(
     telemetry: Telemetry,
 ) -> None:
-    async with hosting(instance(recorded(telemetry))) as host:
+    async with hosting(instance(instrumented(telemetry))) as host:
         assert await host.post({"query": HELLO}) == (200, {"data": {"hello": "world"}})
 
-    assert CONNECTION not in {each["name"] for each in told(telemetry)}
+    assert CONNECTION not in {each["name"] for each in recorded(telemetry)}
     assert telemetry.total("websocket.server.closes") == 0

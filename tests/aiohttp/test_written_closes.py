@@ -15,7 +15,6 @@ from aiohttp import WSMsgType
 from strawberry.exceptions import ConnectionRejectionError
 
 from strawberry_ws_otel import _semconv
-from tests.conftest import LogKeeper
 from tests.support.applications.application_closes import (
     CONNECTING,
     SOURCE,
@@ -38,10 +37,11 @@ from tests.support.expected import (
     operation,
     phases,
     received,
+    recorded,
     sent,
-    told,
 )
 from tests.support.hosting import Host, part
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import BOTH, Verdict, by_client, by_server, without_frames
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
@@ -111,7 +111,7 @@ async def test_a_close_that_raises_while_nobody_reads_has_closed_nothing(
 
     await alike(telemetry, kicking(closing(4000), CONNECTING, came), talk)
     assert came == ["TypeError at once"] * 2
-    assert told(telemetry) == [connection(protocol, messages=(1, 1)), init()]
+    assert recorded(telemetry) == [connection(protocol, messages=(1, 1)), init()]
     assert_ended(telemetry, library_log, NORMAL)
 
 
@@ -143,7 +143,7 @@ async def test_an_operation_that_fails_after_a_close_that_raised_has_failed(
         await part(client)
 
     await alike(telemetry, kicking(closing(4000), CONNECTING, []), talk)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(messages=(2, 2), operations=["subscription"]),
         init(),
         operation(STRANGE, "failed", name="Strange", events=[sent("complete")], error="TypeError"),
@@ -202,7 +202,7 @@ async def test_an_adapter_that_is_asked_for_no_code_drops_the_connection(
 
     await alike(telemetry, Own, talk)
     verdict = without_frames("server_error", "struct.error")
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(TRANSPORT, verdict, messages=(2, 1), events=[*GREETING, received("ping")]),
         init(),
     ]
@@ -343,7 +343,7 @@ async def test_a_close_of_a_closed_socket_changes_nothing_whatever_its_arguments
     whole["events"] += events
     greeting = [init(error=verdict.error_type)] if expected["messages"][0] else []
     assert said == [came] * 2
-    assert told(telemetry) == [whole, *greeting]
+    assert recorded(telemetry) == [whole, *greeting]
     assert_ended(telemetry, library_log, verdict)
 
 
@@ -355,7 +355,7 @@ async def test_a_close_that_finds_nobody_there_is_the_network_s(
     code: Any, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     async def close(ws: Any) -> Any:
-        while ws._req.transport is not None:  # noqa: ASYNC110  # nothing tells
+        while ws._req.transport is not None:  # noqa: ASYNC110  # there is no event
             await asyncio.sleep(0)
         return await ws.close(code=code)
 

@@ -45,11 +45,11 @@ MEASURES: Final = tuple(
         ("subscription", "Server CPU per subscription of one message", "µs", Comparison.RATIO),
         ("query", "Server CPU per query over the socket", "µs", Comparison.RATIO),
         ("connection", "Server CPU per connect, init, close", "µs", Comparison.EXTRA),
-        ("idle", "Memory per idle connection, but for the SDK's spans", "KiB", Comparison.EXTRA),
+        ("idle", "Memory per idle connection, without the SDK's spans", "KiB", Comparison.EXTRA),
         ("idle_sdk", "Memory of the SDK per idle connection", "KiB", Comparison.EXTRA),
-        ("live", "Memory per live subscription, but for the SDK's span", "KiB", Comparison.EXTRA),
+        ("live", "Memory per live subscription, without the SDK's span", "KiB", Comparison.EXTRA),
         ("live_sdk", "Memory of the SDK per live subscription", "KiB", Comparison.EXTRA),
-        ("growth", "Growth of a long subscription, but for the SDK", "KiB", Comparison.EXTRA),
+        ("growth", "Growth of a long subscription, without the SDK", "KiB", Comparison.EXTRA),
         ("growth_sdk", "Growth of the SDK's spans in it", "KiB", Comparison.EXTRA),
         ("collection", "CPU of one metrics collection", "ms", Comparison.EXTRA),
         ("delay_median", "Event-loop delay, median", "ms", Comparison.EXTRA),
@@ -139,7 +139,7 @@ def figures(processes: Iterable[Prices]) -> list[Figure]:
 
 
 def exit_status(of: Iterable[Figure], *, check: bool) -> int:
-    """Return what a shell is told: 1 if a ceiling is broken, and that is to be checked."""
+    """Return the exit status: 1 if a ceiling is broken, and that is to be checked."""
     return int(check and any(figure.broken for figure in of))
 
 

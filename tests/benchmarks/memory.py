@@ -1,6 +1,6 @@
 """Memory per idle connection and live subscription, and whether it grows with messages.
 
-All by `tracemalloc` in the server process. What the SDK allocates for its spans is told apart from
+All by `tracemalloc` in the server process. What the SDK allocates for its spans is apart from
 the rest. The time of one metrics collection is here as well, for the same crowd.
 """
 

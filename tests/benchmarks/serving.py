@@ -10,6 +10,7 @@ from aiohttp import web
 from tests.benchmarks.arms import Arm, application
 from tests.benchmarks.pipes import Pipe
 from tests.benchmarks.schema import Feed, Stopwatch
+from tests.support.loopback import on_loopback
 
 PATH: Final = "/graphql"
 CLIENT: Final = "tests.benchmarks.client"
@@ -58,12 +59,6 @@ async def serving(arm: Arm, ports: int = 1) -> AsyncIterator[Served]:
     app, view, pipe = application(arm, stopwatch, feed)
     served = Served(arm, pipe, stopwatch, feed)
     app.router.add_route("*", PATH, served.watched(view))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        for _ in range(ports):
-            await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
+    async with on_loopback(app, ports=ports, backlog=4096, shutdown_timeout=1) as runner:
         served.ports = [address[1] for address in runner.addresses]
         yield served
-    finally:
-        await runner.cleanup()

@@ -8,8 +8,8 @@ from tests.clients.conversations import (
     FIRST,
     LEFT,
     Conversation,
+    Expectation,
     Talk,
-    Truth,
     ending,
     is_served,
     leaving,
@@ -86,7 +86,7 @@ async def goes_offline(browser: Browser, _server: Server) -> None:
     await browser.sees("closed", code=1000)
 
 
-def then_leaves(first: Ending) -> Truth:
+def then_leaves(first: Ending) -> Expectation:
     """It connects again, and leaves in an orderly way."""
     return lambda kind: (first, *leaving(LEFT)(kind))
 
@@ -96,7 +96,7 @@ BROWSER_CONVERSATIONS: Final = (
         Conversation(
             name=name,
             talk=does(name),
-            truth=ending(verdict, CLOSED),
+            expected=ending(verdict, CLOSED),
             data=FIRST,
             setup=PAGE,
         )
@@ -112,7 +112,7 @@ BROWSER_CONVERSATIONS: Final = (
     Conversation(
         name="reload",
         talk=reloads,
-        truth=then_leaves(Ending(verdict=GONE, operations=LIVE)),
+        expected=then_leaves(Ending(verdict=GONE, operations=LIVE)),
         data=(*FIRST, *FIRST),
         setup=PAGE,
     ),
@@ -120,7 +120,7 @@ BROWSER_CONVERSATIONS: Final = (
         # Chromium refuses new connections then; to those that there are, nothing happens.
         name="go offline by emulation, which an open socket survives",
         talk=goes_offline,
-        truth=leaving(LEFT),
+        expected=leaving(LEFT),
         data=FIRST,
         setup=PAGE,
     ),
@@ -128,7 +128,7 @@ BROWSER_CONVERSATIONS: Final = (
         # What being offline is to a server: no answer to its PING.
         name="go offline, and come again by itself",
         talk=hangs,
-        truth=then_leaves(Ending(verdict=SILENT, operations=LIVE)),
+        expected=then_leaves(Ending(verdict=SILENT, operations=LIVE)),
         data=(*FIRST, *FIRST),
         setup=Setup(pages=add_page, socket={"heartbeat": HEARTBEAT}),
         options={"retries": 5},

@@ -15,9 +15,9 @@ from tests.support.schema import BROKEN, FAILING, FOREVER, HELLO, INVALID, AppEr
 from tests.support.server import Server, Setup, raises
 
 Talk = Callable[[Any, Server], Awaitable[None]]
-"""What a client is told to do; some are told what only they can do."""
+"""What a client is asked to do; some are asked what only they can do."""
 
-Truth = Callable[[Kind], tuple[Ending, ...]]
+Expectation = Callable[[Kind], tuple[Ending, ...]]
 """The endings of the connections of a conversation with this client, in their order."""
 
 TICKS: Final = "subscription Ticks { ticks(to: 3) }"
@@ -34,7 +34,7 @@ GOODBYE: Final = by_server("server_shutdown", 1001, "Server shutdown")
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """What a client is told to do, and what is true of it.
+    """What a client is asked to do, and what is expected then.
 
     `data` is what its user was given, `errors` are the messages of the GraphQL errors among it,
     and `unseen` is how many more there were. `truth` says how its connections ended. `options` are
@@ -43,7 +43,7 @@ class Conversation:
 
     name: str
     talk: Talk
-    truth: Truth
+    expected: Expectation
     data: tuple[Any, ...] = ()
     errors: tuple[str, ...] = ()
     unseen: int = 0
@@ -61,17 +61,17 @@ async def is_served(server: Server) -> None:
     assert not pending, "the server still has connections"
 
 
-def leaving(*operations: str) -> Truth:
+def leaving(*operations: str) -> Expectation:
     """The client leaves in its own way, and its operations ended so."""
 
-    def truth(kind: Kind) -> tuple[Ending, ...]:
+    def expected(kind: Kind) -> tuple[Ending, ...]:
         reasons = tuple(kind.left if reason == LEFT else reason for reason in operations)
         return (Ending(verdict=kind.leaving, operations=reasons),)
 
-    return truth
+    return expected
 
 
-def ending(verdict: Verdict, *operations: str) -> Truth:
+def ending(verdict: Verdict, *operations: str) -> Expectation:
     """The same for each client."""
     return lambda _kind: (Ending(verdict=verdict, operations=operations),)
 
@@ -141,51 +141,51 @@ ESSENTIAL: Final = (
     Conversation(
         name="a query",
         talk=asks(HELLO),
-        truth=leaving(COMPLETED),
+        expected=leaving(COMPLETED),
         data=({"hello": "world"},),
         protocols=(TRANSPORT,),
     ),
     Conversation(
         name="a subscription to its end",
         talk=asks(TICKS),
-        truth=leaving(COMPLETED),
+        expected=leaving(COMPLETED),
         data=tuple({"ticks": number} for number in range(3)),
     ),
     Conversation(
         name="a subscription that the client stops",
         talk=stops,
-        truth=leaving(STOPPED),
+        expected=leaving(STOPPED),
         data=FIRST,
     ),
     Conversation(
         name="an operation that is not valid",
         talk=asks(INVALID),
-        truth=leaving("error"),
+        expected=leaving("error"),
         errors=("Cannot query field 'missing' on type 'Subscription'.",),
     ),
     Conversation(
         name="an orderly close under a live subscription",
         talk=leaves,
-        truth=leaving(LEFT),
+        expected=leaving(LEFT),
         data=FIRST,
     ),
     Conversation(
         name="a login that on_ws_connect rejects",
         talk=knocks(),
-        truth=rejected,
+        expected=rejected,
         setup=Setup(connect=raises(ConnectionRejectionError)),
     ),
     Conversation(
         name="a server that goes away and says so",
         talk=is_left,
-        truth=ending(GOODBYE, CLOSED),
+        expected=ending(GOODBYE, CLOSED),
         data=FIRST,
         setup=Setup(on_shutdown=say_goodbye),
     ),
     Conversation(
         name="a server that goes away without a word",
         talk=is_left,
-        truth=ending(without_frames("server_shutdown"), CLOSED),
+        expected=ending(without_frames("server_shutdown"), CLOSED),
         data=FIRST,
     ),
 )
@@ -194,20 +194,20 @@ CONVERSATIONS: Final = (
     Conversation(
         name="a query in graphql-ws, which Strawberry does not answer there",
         talk=asks(HELLO),
-        truth=leaving("error"),
+        expected=leaving("error"),
         errors=("queries are not allowed",),
         protocols=(LEGACY,),
     ),
     Conversation(
         name="one of two subscriptions stopped, a third one to its end",
         talk=stops_one_of_two,
-        truth=leaving(STOPPED, LEFT, COMPLETED),
+        expected=leaving(STOPPED, LEFT, COMPLETED),
         data=(*FIRST, *FIRST, *({"ticks": number} for number in range(3))),
     ),
     Conversation(
         name="a resolver of a query that fails",
         talk=asks(BROKEN),
-        truth=leaving(COMPLETED),
+        expected=leaving(COMPLETED),
         data=({"broken": None},),
         errors=("broken field",),
         protocols=(TRANSPORT,),
@@ -215,21 +215,21 @@ CONVERSATIONS: Final = (
     Conversation(
         name="a result that is partly an error",
         talk=asks(PARTIAL),
-        truth=leaving(COMPLETED),
+        expected=leaving(COMPLETED),
         data=({"partial": {"value": 1, "broken": None, "__typename": "Reading"}},),
         errors=("broken field",),
     ),
     Conversation(
         name="a source that fails",
         talk=asks(FAILING),
-        truth=leaving(COMPLETED),
+        expected=leaving(COMPLETED),
         data=({"failing": 1},),
         errors=("the source is dry",),
     ),
     Conversation(
         name="on_ws_connect that fails",
         talk=knocks(),
-        truth=ending(without_frames("server_error", "tests.support.schema.AppError")),
+        expected=ending(without_frames("server_error", "tests.support.schema.AppError")),
         setup=Setup(connect=raises(AppError)),
     ),
 )

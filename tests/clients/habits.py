@@ -69,46 +69,46 @@ def twice(kind: Kind) -> tuple[Ending, ...]:
 COMES_AGAIN: Final = Conversation(
     name="a server that closes, and a client that comes again",
     talk=is_sent_away_and_comes_again,
-    truth=twice,
+    expected=twice,
     data=(*FIRST, *FIRST),
 )
 KILLED: Final = Conversation(
     name="a client whose process is killed",
     talk=is_killed,
-    truth=ending(without_frames("connection_lost"), CLOSED),
+    expected=ending(without_frames("connection_lost"), CLOSED),
     data=FIRST,
 )
 GRAPHQL_WS: Final = (
     Conversation(
         name="a client whose process is stopped",
         talk=freezes,
-        truth=ending(without_frames("heartbeat_timeout", "TimeoutError"), CLOSED),
+        expected=ending(without_frames("heartbeat_timeout", "TimeoutError"), CLOSED),
         data=FIRST,
         setup=Setup(socket={"heartbeat": HEARTBEAT}),
     ),
     Conversation(
         name="a document with a syntax error",
         talk=knocks(UNPARSABLE),
-        truth=ending(by_server("invalid_message", 4400, "Syntax Error"), CLOSED),
+        expected=ending(by_server("invalid_message", 4400, "Syntax Error"), CLOSED),
         unseen=1,
     ),
     Conversation(
         name="pings of the client's",
         talk=pings,
-        truth=leaving(LEFT),
+        expected=leaving(LEFT),
         data=FIRST,
         options={"keepAlive": 50},
     ),
     Conversation(
         name="a client that terminates",
         talk=gives_up,
-        truth=ending(by_client("client_terminated", 4499, "Terminated"), CLOSED),
+        expected=ending(by_client("client_terminated", 4499, "Terminated"), CLOSED),
         data=FIRST,
     ),
     Conversation(
         name="a client that waits in vain for an ack",
         talk=waits_in_vain,
-        truth=ending(by_client("client_error", 4504, "Connection acknowledgement timeout")),
+        expected=ending(by_client("client_error", 4504, "Connection acknowledgement timeout")),
         setup=Setup(connect=wait_and_accept),
         options={"connectionAckWaitTimeout": 100},
     ),

@@ -1,4 +1,4 @@
-"""Holds a conversation with a real client, and everything that is told of it against the truth."""
+"""Holds a conversation with a real client, and compares what is recorded with what happened."""
 
 import json
 from typing import Any
@@ -6,24 +6,24 @@ from typing import Any
 from strawberry_ws_otel import _semconv as name
 from tests.clients.conversations import Conversation, is_served
 from tests.clients.model import Kind, RealClient
-from tests.conftest import LogKeeper
 from tests.support.assertions import (
     OPERATIONS,
     assert_closes,
     assert_log,
     assert_whole,
-    told_connection,
-    told_operation,
-    true_connection,
-    true_operations,
+    expected_connection,
+    expected_operations,
+    recorded_connection,
+    recorded_operation,
 )
 from tests.support.cases import traced
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import Ending
 from tests.support.server import PATH, serving
 from tests.support.telemetry import Telemetry, attributes_of
 
 
-async def hold(
+async def play_and_assert(
     conversation: Conversation, kind: Kind, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
@@ -32,10 +32,10 @@ async def hold(
         async with kind.connect(url, conversation.options) as client:
             await conversation.talk(client, server)
             await is_served(server)
-    endings = conversation.truth(kind)
+    endings = conversation.expected(kind)
     assert_seen(client, conversation, endings)
     errors = len(conversation.errors) + conversation.unseen
-    assert_told(telemetry, endings, kind.protocol, errors)
+    assert_recorded(telemetry, endings, kind.protocol, errors)
     assert_log(library_log, *(ending.verdict for ending in endings))
 
 
@@ -58,14 +58,14 @@ def _json(data: Any) -> str:
     return json.dumps(data, sort_keys=True)
 
 
-def assert_told(
+def assert_recorded(
     telemetry: Telemetry, endings: tuple[Ending, ...], protocol: str, errors: int = 0
 ) -> None:
     """Spans and metrics say how each connection and each operation ended, and nothing else."""
     connections = telemetry.spans(name.SPAN_CONNECTION)
     assert len(connections) == len(endings)
     for span, ending in zip(connections, endings, strict=True):
-        assert told_connection(span) == true_connection(ending)
+        assert recorded_connection(span) == expected_connection(ending)
         attributes = attributes_of(span)
         assert attributes[name.SUBPROTOCOL] == protocol
         operations = [
@@ -73,8 +73,8 @@ def assert_told(
             for operation in telemetry.spans(*OPERATIONS)
             if attributes_of(operation)[name.CONNECTION_ID] == attributes[name.CONNECTION_ID]
         ]
-        told = [told_operation(operation) for operation in operations]
-        assert told == true_operations(ending, operations)
+        recorded = [recorded_operation(operation) for operation in operations]
+        assert recorded == expected_operations(ending, operations)
     counts = [attributes_of(span).get(name.ERROR_COUNT, 0) for span in telemetry.spans(*OPERATIONS)]
     assert sum(counts) == errors
     assert_closes(telemetry, *(ending.verdict for ending in endings))

@@ -1,4 +1,4 @@
-"""What a real client is to a test: what it can be told, and what it tells."""
+"""What a real client is to a test: what it can be asked, and what it answers."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ PATIENCE: Final = 30.0
 Seen = Mapping[str, Any]
 """Something that a client saw, by the word for it under `saw`: a `result` of the operation under
 `id` with its `data` and `errors`, that it is `over`, or that a socket is `closed`, with its `code`
-where the client tells its user."""
+where the client informs its user."""
 
 
 class RealClient(ABC):

@@ -17,7 +17,7 @@ SCRIPTS: Final = Path(__file__).parent / "node"
 
 
 class NodeClient(RealClient):
-    """A program of `node/`, which is told what to do by lines of JSON and answers by the same."""
+    """A program of `node/`, which reads lines of JSON that say what to do, and answers in lines."""
 
     script: ClassVar = "client.js"
 

@@ -1,4 +1,4 @@
-"""GraphQL clients on Node: what their users see is right, and so is what is told of them."""
+"""GraphQL clients on Node: what their users see is right, and so is what is recorded of them."""
 
 from dataclasses import replace
 
@@ -6,10 +6,10 @@ import pytest
 
 from tests.clients import habits
 from tests.clients.conversations import Conversation, spoken_by
-from tests.clients.holding import hold
+from tests.clients.holding import play_and_assert
 from tests.clients.model import Kind
 from tests.clients.node import GRAPHQL_WS, NODE, SUBSCRIPTIONS_TRANSPORT_WS
-from tests.conftest import LogKeeper
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry
 
 pytestmark = pytest.mark.tools("node")
@@ -27,7 +27,7 @@ TABLE = [
 @pytest.mark.parametrize(
     ("kind", "conversation"), TABLE, ids=[f"{kind}: {conversation}" for kind, conversation in TABLE]
 )
-async def test_the_truth_about_a_conversation(
+async def test_a_conversation_is_recorded_as_it_happened(
     kind: Kind, conversation: Conversation, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    await hold(conversation, kind, telemetry, library_log)
+    await play_and_assert(conversation, kind, telemetry, library_log)

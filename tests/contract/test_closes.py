@@ -1,37 +1,41 @@
-"""For every way in which a connection can end, the telemetry tells the truth."""
+"""For every way in which a connection can end, the telemetry matches what happened."""
 
 from typing import Any
 
 import pytest
 
 from strawberry_ws_otel._semconv import METRIC_CLOSES, SPAN_CONNECTION
-from tests.conftest import LogKeeper, Run
-from tests.support.assertions import assert_truth
-from tests.support.cases import CASES, REPRESENTATIVE, Case, converse, traced
+from tests.support.assertions import play_and_assert
+from tests.support.cases import (
+    CASES,
+    REPRESENTATIVE,
+    Case,
+    converse,
+    is_distinct,
+    is_first,
+    rows,
+    traced,
+)
+from tests.support.event_loop import Run
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import FAULTS, Scenario, refused
 from tests.support.scenarios.steps import TRANSPORT, handshake
 from tests.support.telemetry import Telemetry
 
 
-def hold(case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper) -> None:
-    """Play a case and hold everything that is said about it against the truth."""
-    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
-    assert_truth(case, run(converse(case, arm)).client, telemetry, library_log)
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_truth_about_every_close(
+@rows(CASES, is_distinct)
+def test_every_close_is_recorded_as_it_happened(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    hold(case, run, telemetry, library_log)
+    play_and_assert(case, run, telemetry, library_log)
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
-@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
-def test_the_same_truth_on_uvloop(
+@rows(REPRESENTATIVE, is_first)
+def test_every_close_is_recorded_as_it_happened_on_uvloop(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    hold(case, run, telemetry, library_log)
+    play_and_assert(case, run, telemetry, library_log)
 
 
 NO_HANDSHAKES = {

@@ -5,13 +5,10 @@ import gc
 import json
 import logging
 import random
-import subprocess
-import sys
 import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +21,6 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, __version__
-from tests.conftest import LogKeeper
 from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
@@ -35,11 +31,27 @@ from tests.support.expected import (
     init,
     operation,
     phases,
+    recorded,
     results_of,
-    told,
 )
+from tests.support.forked import Run, run_each
 from tests.support.frames import Frame, Opcode, text_frame
 from tests.support.hosting import Host, hosting, part
+from tests.support.instruments import (
+    ACTIVE,
+    CLOSES,
+    ERRORS,
+    EVENTS,
+    INITS,
+    INSTRUMENTS,
+    IO,
+    LIFE,
+    MESSAGES,
+    OPERATIONS,
+    REQUESTS,
+    SUBSCRIPTIONS,
+)
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import FAULTS, Verdict, by_client
 from tests.support.scenarios.steps import COMPLETE, LEGACY, TRANSPORT, subscribe
@@ -54,37 +66,8 @@ from tests.support.schema import (
     make_schema,
 )
 from tests.support.telemetry import Attributes, Telemetry, _metrics, labels
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
-ROOT = Path(__file__).parents[2]
-LONG = [0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400]
-SHORT = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
-
-ACTIVE = "websocket.server.active_connections"
-LIFE = "websocket.server.connection.duration"
-CLOSES = "websocket.server.closes"
-MESSAGES = "websocket.server.messages"
-IO = "websocket.server.io"
-ERRORS = "websocket.server.errors"
-INITS = "graphql.ws.connection_init.duration"
-REQUESTS = "graphql.server.request.duration"
-SUBSCRIPTIONS = "graphql.server.subscription.active"
-EVENTS = "graphql.server.subscription.event_count"
-OPERATIONS = "graphql.ws.operation.duration"
-
-INSTRUMENTS: dict[str, tuple[str, str, list[float] | None]] = {
-    ACTIVE: ("observable_up_down_counter", "{connection}", None),
-    LIFE: ("histogram", "s", LONG),
-    CLOSES: ("observable_counter", "{close}", None),
-    MESSAGES: ("observable_counter", "{message}", None),
-    IO: ("observable_counter", "By", None),
-    ERRORS: ("observable_counter", "{error}", None),
-    INITS: ("histogram", "s", SHORT),
-    REQUESTS: ("histogram", "s", SHORT),
-    SUBSCRIPTIONS: ("observable_up_down_counter", "{subscription}", None),
-    EVENTS: ("observable_counter", "{event}", None),
-    OPERATIONS: ("histogram", "s", LONG),
-}
 APP_ERROR = "tests.support.schema.AppError"
 GRAPHQL_ERROR = "graphql.error.graphql_error.GraphQLError"
 
@@ -157,7 +140,7 @@ def outcomes(**counts: int) -> dict[Attributes, float]:
 
 
 def test_before_anything_happened_every_outcome_is_reported_as_0(telemetry: Telemetry) -> None:
-    recorded(telemetry)(schema=make_schema())
+    instrumented(telemetry)(schema=make_schema())
 
     assert telemetry.metrics() == {
         CLOSES: outcomes(),
@@ -236,7 +219,7 @@ class Script:
         client.reset()
         await self.host.served()
 
-    async def strangers(self) -> None:
+    async def refused_clients(self) -> None:
         client = await self.host.connect("soap")
         await client.until_end()
         client = await self.host.connect(TRANSPORT, {"X-Refuse": "yes"})
@@ -258,7 +241,7 @@ class Script:
         await self.good_client()
         await self.legacy_client()
         await self.vanishing_client()
-        await self.strangers()
+        await self.refused_clients()
         await self.confused_clients()
         await self.http_clients()
 
@@ -401,7 +384,7 @@ async def ask_once(view: View) -> None:
 
 
 def guarded_view(telemetry: Telemetry, **options: Any) -> View:
-    class_ = recorded(telemetry, Guarded, **options)
+    class_ = instrumented(telemetry, Guarded, **options)
     return class_(schema=make_schema(OTelExtension), keep_alive=False)
 
 
@@ -494,7 +477,7 @@ async def test_an_extension_alone_on_the_same_meter_provider_adds_up_as_well(
     telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     alone = strawberry.Schema(query=Failing, extensions=[extension(telemetry)])
-    async with hosting(recorded(telemetry)(schema=make_schema(OTelExtension))) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema(OTelExtension))) as host:
         await host.post({"query": HELLO})
         await alone.execute("{ fine }")
 
@@ -512,7 +495,7 @@ def duplicates(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_what_is_alive_is_counted_over_all_views(telemetry: Telemetry) -> None:
-    first, second = (recorded(telemetry)(schema=make_schema(OTelExtension)) for _ in range(2))
+    first, second = (instrumented(telemetry)(schema=make_schema(OTelExtension)) for _ in range(2))
     async with hosting(first) as one, hosting(second) as two:
         clients = [await one.acknowledged(), await two.acknowledged(), await two.acknowledged()]
         for client in clients:
@@ -530,24 +513,29 @@ async def test_what_is_alive_is_counted_over_all_views(telemetry: Telemetry) -> 
 # --- The global provider ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("order", "views"),
-    [
-        ("set later", 1),
-        ("explicit and implicit", 2),
-        ("implicit and explicit", 2),
-        ("set between", 2),
-        ("explicit before it is set", 2),
-    ],
-)
-def test_there_is_one_global_provider_whenever_it_is_set(order: str, views: int) -> None:
-    program = [sys.executable, "-m", "tests.support.global_provider_program", order]
-    done = subprocess.run(  # noqa: S603  # a program of ours
-        program, cwd=ROOT, capture_output=True, encoding="utf-8", check=False, timeout=30
-    )
+ORDERS = {
+    # when the providers are set, and how many views there are
+    "set later": 1,
+    "explicit and implicit": 2,
+    "implicit and explicit": 2,
+    "set between": 2,
+    "explicit before it is set": 2,
+}
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {
+
+@pytest.fixture(scope="module")
+def orders() -> Mapping[tuple[str, ...], Run]:
+    """The runs of a program that sets the global providers, which a process can do once."""
+    return run_each("tests.support.global_provider_program", [(order,) for order in ORDERS])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_there_is_one_global_provider_whenever_it_is_set(
+    order: str, orders: Mapping[tuple[str, ...], Run]
+) -> None:
+    run, views = orders[order,], ORDERS[order]
+    assert (run.status, run.errors) == (0, "")
+    assert json.loads(run.output) == {
         "closes": views,
         "active": 0,
         "lives": views,
@@ -656,7 +644,7 @@ async def test_after_a_storm_nothing_is_alive_and_everything_is_counted(
 ) -> None:
     chance = random.Random(7)  # noqa: S311  # a storm, not a secret
     fates = [(*chance.choice(STORM), chance.choice([TRANSPORT, LEGACY])) for _ in range(300)]
-    view = recorded(telemetry)(schema=make_schema(OTelExtension), keep_alive=False)
+    view = instrumented(telemetry)(schema=make_schema(OTelExtension), keep_alive=False)
     async with hosting(view) as host:
         clients = [await host.connect(protocol) for *_, protocol in fates]
         acts = [act(client) for client, (act, *_) in zip(clients, fates, strict=True)]
@@ -684,7 +672,7 @@ async def test_after_a_storm_nothing_is_alive_and_everything_is_counted(
 
 
 async def test_exemplars_lead_to_the_span_that_was_measured(telemetry: Telemetry) -> None:
-    await ask_once(recorded(telemetry)(schema=make_schema(OTelExtension)))
+    await ask_once(instrumented(telemetry)(schema=make_schema(OTelExtension)))
 
     measured = {LIFE: CONNECTION, INITS: INIT, OPERATIONS: "query", REQUESTS: "query"}
     assert exemplars(telemetry) == {
@@ -746,12 +734,12 @@ def test_metrics_keep_the_first_hundred_classes_of_errors(telemetry: Telemetry) 
         **{requested("query", code): 1 for code in codes[5:100]},
         requested("query", "_OTHER"): 50,
     }
-    types = [each["attributes"]["error.type"] for each in told(telemetry, "query")]
+    types = [each["attributes"]["error.type"] for each in recorded(telemetry, "query")]
     assert types == [*codes, *codes[:5]]
 
 
 async def test_close_codes_without_a_name_are_left_out(telemetry: Telemetry) -> None:
-    async with hosting(recorded(telemetry)(schema=make_schema())) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema())) as host:
         for code in (3000, 3001, 4123):
             client = await host.connect()
             client.close(code)
@@ -761,7 +749,7 @@ async def test_close_codes_without_a_name_are_left_out(telemetry: Telemetry) -> 
 
 
 async def test_nothing_that_a_client_makes_up_becomes_a_label(telemetry: Telemetry) -> None:
-    async with hosting(recorded(telemetry)(schema=make_schema(OTelExtension))) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema(OTelExtension))) as host:
         client = await host.acknowledged(LEGACY)
         client.json({"type": "made-up"}, [], subscribe(client, "made-up", "query made-up { x }"))
         await client.until_end()
@@ -788,7 +776,7 @@ class Ordinary(Verdict):
 
 @pytest.fixture
 def ordinary_view(telemetry: Telemetry) -> View:
-    class_ = recorded(telemetry, normal_outcomes={"connection_lost", 4100})
+    class_ = instrumented(telemetry, normal_outcomes={"connection_lost", 4100})
     return class_(schema=make_schema(OTelExtension))
 
 
@@ -823,7 +811,7 @@ async def test_what_an_operator_declares_ordinary_is_nobody_s_fault(
         act(client)
         await client.until_end()
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(TRANSPORT, verdict, messages=(2, 2), operations=["subscription"], interrupted=1),
         init(),
         operation(
@@ -853,7 +841,7 @@ async def test_what_is_not_declared_ordinary_stays_abnormal(
         client.close(4101)
         await client.until_end()
 
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(TRANSPORT, by_client("application_code", 4101), messages=(1, 1)),
         init(),
     ]

@@ -8,11 +8,12 @@ import strawberry
 from graphql import GraphQLError
 
 from strawberry_ws_otel import OTelExtension, _semconv
-from tests.conftest import LogKeeper, Run
 from tests.support.cases import REPRESENTATIVE, converse, traced
+from tests.support.event_loop import Run
 from tests.support.hosting import hosting
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry, attributes_of, events_of
-from tests.support.views import recorded
+from tests.support.views import instrumented
 
 ELSEWHERE = ("SCOPE", "OTHER", "SPAN_", "EVENT_", "METRIC_", "LOG_")
 """What is no attribute, or one of log records only."""
@@ -42,7 +43,7 @@ def attributes(telemetry: Telemetry, log: LogKeeper) -> Iterator[Mapping[str, An
 
 async def failing(telemetry: Telemetry) -> None:
     """Ask for an error with a code and a path."""
-    view = recorded(telemetry)(schema=strawberry.Schema(Query, extensions=[OTelExtension]))
+    view = instrumented(telemetry)(schema=strawberry.Schema(Query, extensions=[OTelExtension]))
     async with hosting(view) as host:
         await host.post({"query": "{ coded }"})
 

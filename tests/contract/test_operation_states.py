@@ -24,7 +24,7 @@ from tests.support.raw_client import Client
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import FOREVER, make_schema
 from tests.support.telemetry import Telemetry, attributes_of
-from tests.support.views import View, recorded
+from tests.support.views import View
 
 DURATION = "graphql.ws.operation.duration"
 RESULT = {TRANSPORT: "next", LEGACY: "data"}
@@ -331,7 +331,7 @@ RESTARTED = (
 
 @asynccontextmanager
 async def playing(telemetry: Telemetry, protocol: str) -> AsyncIterator[Play]:
-    view = recorded(telemetry, PuppetView)
+    view = instrumented(telemetry, PuppetView)
     PUPPETS.clear()
     async with hosting(view(schema=make_schema(OTelExtension), keep_alive=False)) as host:
         client = await host.acknowledged(protocol)

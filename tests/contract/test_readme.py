@@ -15,7 +15,7 @@ from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelConfig, __version__, _protocol, _semconv
 from strawberry_ws_otel._close import FAULTS, CloseCode, CloseFrame, Facts, verdict
 from strawberry_ws_otel._operation import _FAILURES, EndReason
-from tests.contract.test_metrics import INSTRUMENTS
+from tests.support.instruments import INSTRUMENTS
 from tests.support.schema import Query, Subscription
 
 ROOT = Path(__file__).parents[2]
@@ -100,8 +100,8 @@ def test_every_metric_is_in_the_readme_and_no_other() -> None:
 
 
 def test_every_attribute_is_in_the_readme_and_no_other() -> None:
-    told = {*names("Span attributes"), *names("Span events", 3), *names("Metrics", 3)}
-    assert told == {value for key, value in constants().items() if is_attribute(key)}
+    recorded = {*names("Span attributes"), *names("Span events", 3), *names("Metrics", 3)}
+    assert recorded == {value for key, value in constants().items() if is_attribute(key)}
 
 
 def test_no_attribute_is_explained_twice() -> None:
@@ -111,7 +111,7 @@ def test_no_attribute_is_explained_twice() -> None:
 def test_every_message_type_is_in_the_readme_and_no_other() -> None:
     words = {"in": "receive", "out": "transmit"}
     protocols = [codes(cell)[0] for cell in head("Message types")[1:]]
-    told = {
+    recorded = {
         (protocol, words[word], name)
         for (cell, *directions) in rows("Message types")
         for name in codes(cell)
@@ -124,7 +124,7 @@ def test_every_message_type_is_in_the_readme_and_no_other() -> None:
         for types in (_protocol.vocabulary(protocol).received, _protocol.vocabulary(protocol).sent)
         for message_type in types.values()
     }
-    assert told == known
+    assert recorded == known
 
 
 def test_every_metric_has_the_instrument_and_the_unit_that_the_readme_says() -> None:
@@ -133,22 +133,22 @@ def test_every_metric_has_the_instrument_and_the_unit_that_the_readme_says() -> 
         "observable_counter": "counter",
         "histogram": "histogram",
     }
-    told = {
+    recorded = {
         codes(name)[0]: (instrument, codes(unit)[0])
         for name, instrument, unit, _ in rows("Metrics")
     }
-    assert told == {name: (words[kind], unit) for name, (kind, unit, _) in INSTRUMENTS.items()}
+    assert recorded == {name: (words[kind], unit) for name, (kind, unit, _) in INSTRUMENTS.items()}
 
 
 # --- Closes and operations -------------------------------------------------------------------
 
 
 def test_every_outcome_is_in_the_readme_with_its_fault_and_no_other() -> None:
-    told = [
+    recorded = [
         (codes(outcome)[0], abnormal, codes(fault)[0])
         for outcome, abnormal, fault, *_ in rows("Verdicts")
     ]
-    assert told == [
+    assert recorded == [
         (outcome.value, "no" if fault.value == "none" else "yes", fault.value)
         for outcome, fault in FAULTS.items()
     ]
@@ -184,8 +184,8 @@ def test_every_end_reason_is_in_the_readme_with_its_status_and_no_other() -> Non
         **dict.fromkeys(_FAILURES, "ERROR"),
         EndReason.CONNECTION_CLOSED: "ERROR if abnormal",
     }
-    told = {codes(reason)[0]: status for reason, status, _ in rows("How operations end")}
-    assert told == {reason.value: status for reason, status in statuses.items()}
+    recorded = {codes(reason)[0]: status for reason, status, _ in rows("How operations end")}
+    assert recorded == {reason.value: status for reason, status in statuses.items()}
 
 
 # --- Options ---------------------------------------------------------------------------------
@@ -193,8 +193,8 @@ def test_every_end_reason_is_in_the_readme_with_its_status_and_no_other() -> Non
 
 def test_every_option_is_in_the_readme_with_its_default_and_no_other() -> None:
     default = OTelConfig()
-    told = {codes(name)[0]: codes(value)[0] for name, value, _ in rows("Configuration")}
-    assert told == {
+    recorded = {codes(name)[0]: codes(value)[0] for name, value, _ in rows("Configuration")}
+    assert recorded == {
         field.name: repr(getattr(default, field.name)).replace("'", '"')
         for field in fields(OTelConfig)
     }
@@ -281,11 +281,11 @@ def lowest_versions() -> dict[str, str]:
 
 
 def test_the_readme_names_the_lowest_versions() -> None:
-    told = {(codes(name) or [name])[0]: version for name, version, _ in rows("Compatibility")}
+    recorded = {(codes(name) or [name])[0]: version for name, version, _ in rows("Compatibility")}
     lowest = lowest_versions()
-    assert told.pop("Python") == PROJECT["requires-python"].removeprefix(">=")
-    assert told == {name: lowest[name] for name in told}
-    assert len(told) == len(PROJECT["dependencies"])
+    assert recorded.pop("Python") == PROJECT["requires-python"].removeprefix(">=")
+    assert recorded == {name: lowest[name] for name in recorded}
+    assert len(recorded) == len(PROJECT["dependencies"])
 
 
 def test_the_lowest_versions_are_the_ones_that_ci_tests() -> None:

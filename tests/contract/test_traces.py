@@ -29,16 +29,16 @@ from tests.support.expected import (
     INIT,
     PARSING,
     VALIDATION,
-    Told,
+    SpanDict,
     connection,
     hashed,
     init,
     operation,
     phases,
+    recorded,
     results_of,
     sent,
     span,
-    told,
 )
 from tests.support.hosting import Handler, Host, hosting, part
 from tests.support.scenarios.model import BOTH
@@ -46,7 +46,7 @@ from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.schema import HELLO, TICKS, make_schema
 from tests.support.server import PATH
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, recorded
+from tests.support.views import View, instrumented
 
 # Where a remote span may come from, and what it is then called.
 HEADERS = f"{0xA:032x}-{0xA1:016x}"
@@ -93,8 +93,8 @@ class Family:
     links: tuple[str, ...] = ()
 
 
-def whole(connection_: Family, init_: Family, query: Family) -> list[Told]:
-    """All that is told of a connection for one query."""
+def whole(connection_: Family, init_: Family, query: Family) -> list[SpanDict]:
+    """All that is recorded of a connection for one query."""
     return [
         connection(
             messages=(2, 3),
@@ -177,7 +177,7 @@ SHAPES: dict[str, tuple[str, str, Carriers, Family, Family, Family]] = {
 
 
 def view_of(telemetry: Telemetry, **options: Any) -> View:
-    return recorded(telemetry, **options)(schema=make_schema(OTelExtension), keep_alive=False)
+    return instrumented(telemetry, **options)(schema=make_schema(OTelExtension), keep_alive=False)
 
 
 @pytest.mark.parametrize("case", SHAPES)
@@ -186,7 +186,7 @@ async def test_parents_and_links_are_those_of_the_table(case: str, telemetry: Te
     async with hosting(view_of(telemetry, trace_shape=shape, remote_context=remote)) as host:
         await converse(host, carriers)
 
-    assert told(telemetry) == whole(*families)
+    assert recorded(telemetry) == whole(*families)
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -201,7 +201,7 @@ async def test_every_operation_without_a_carrier_has_the_parent_of_the_init(
             await client.message("complete")
         await part(client)
 
-    parents = [each["parent"] for each in told(telemetry, "subscription")]
+    parents = [each["parent"] for each in recorded(telemetry, "subscription")]
     assert parents == [PAYLOAD, EXTENSIONS, PAYLOAD]
 
 
@@ -213,7 +213,7 @@ async def test_keys_of_carriers_are_read_in_any_case(key: str, telemetry: Teleme
     async with hosting(view_of(telemetry)) as host:
         await converse(host, Carriers(carry(HEADERS), carry(PAYLOAD), carry(EXTENSIONS)))
 
-    assert told(telemetry) == whole(
+    assert recorded(telemetry) == whole(
         Family(HEADERS, CHILDREN), Family(PAYLOAD, BACK), Family(EXTENSIONS, BACK)
     )
 
@@ -225,7 +225,7 @@ async def test_only_strings_at_the_top_of_the_init_payload_are_a_carrier(
     async with hosting(view_of(telemetry)) as host:
         await converse(host, Carriers(payload=nested))
 
-    assert told(telemetry) == whole(LINKING, OWN_TRACE, OWN_TRACE)
+    assert recorded(telemetry) == whole(LINKING, OWN_TRACE, OWN_TRACE)
 
 
 async def test_the_trace_state_of_the_client_goes_on(telemetry: Telemetry) -> None:
@@ -261,7 +261,7 @@ async def test_garbage_brings_no_context(kind: str, telemetry: Telemetry) -> Non
     async with hosting(view_of(telemetry)) as host:
         await converse(host, Carriers(payload=garbage, extensions=garbage))
 
-    assert told(telemetry) == whole(LINKING, OWN_TRACE, OWN_TRACE)
+    assert recorded(telemetry) == whole(LINKING, OWN_TRACE, OWN_TRACE)
 
 
 @pytest.mark.parametrize("garbage", ["garbage", "", "\xff", "x" * 5000])
@@ -270,7 +270,7 @@ async def test_garbage_in_the_headers_brings_no_context(garbage: str, telemetry:
     async with hosting(view_of(telemetry)) as host:
         await converse(host, Carriers(headers=headers))
 
-    assert told(telemetry) == whole(LINKING, OWN_TRACE, OWN_TRACE)
+    assert recorded(telemetry) == whole(LINKING, OWN_TRACE, OWN_TRACE)
 
 
 @pytest.mark.parametrize("extensions", [{"traceparent": "garbage"}, {}, "string", [1], 5])
@@ -280,7 +280,7 @@ async def test_what_is_no_carrier_leaves_the_place_to_the_init_payload(
     async with hosting(view_of(telemetry)) as host:
         await converse(host, Carriers(payload=carrying(PAYLOAD), extensions=extensions))
 
-    assert told(telemetry) == whole(LINKING, Family(PAYLOAD, BACK), Family(PAYLOAD, BACK))
+    assert recorded(telemetry) == whole(LINKING, Family(PAYLOAD, BACK), Family(PAYLOAD, BACK))
 
 
 # --- Baggage and other values of the context -------------------------------------------------
@@ -317,7 +317,7 @@ async def bring_value(request: web.Request, handler: Handler) -> web.StreamRespo
 
 def context_view(telemetry: Telemetry, **options: Any) -> View:
     schema = strawberry.Schema(query=Query, subscription=Subscription, extensions=[OTelExtension])
-    return recorded(telemetry, **options)(schema=schema, keep_alive=False)
+    return instrumented(telemetry, **options)(schema=schema, keep_alive=False)
 
 
 WITH_BAGGAGE = Carriers(
@@ -397,17 +397,17 @@ class Leaving(View):
         return await super().on_ws_connect(context)
 
 
-STRANGER = carrying(EXTENSIONS, tenant="stranger")
+UNTRUSTED = carrying(EXTENSIONS, tenant="untrusted")
 
 
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize("shape", ["linked", "nested"])
-@pytest.mark.parametrize("extensions", [None, STRANGER], ids=["nothing carried", "carried"])
+@pytest.mark.parametrize("extensions", [None, UNTRUSTED], ids=["nothing carried", "carried"])
 async def test_operations_inherit_what_the_application_left_in_its_context(
     extensions: dict[str, str] | None, shape: str, protocol: str, telemetry: Telemetry
 ) -> None:
     schema = strawberry.Schema(query=Query, subscription=Subscription, extensions=[OTelExtension])
-    traced = recorded(telemetry, Leaving, trace_shape=shape)
+    traced = instrumented(telemetry, Leaving, trace_shape=shape)
     for view_class in (Leaving, traced):
         async with hosting(view_class(schema=schema, keep_alive=False)) as host:
             client = await host.acknowledged(protocol, payload=WITH_BAGGAGE.payload)
@@ -437,7 +437,7 @@ async def test_what_the_application_left_in_the_context_is_left_after_the_view_t
             span = trace.get_current_span()
             left.append((get_value("application"), dict(baggage.get_all()), span is before))
 
-    for view_class in (Leaving, recorded(telemetry, Leaving)):
+    for view_class in (Leaving, instrumented(telemetry, Leaving)):
         view = view_class(schema=make_schema(OTelExtension), keep_alive=False)
         async with hosting(view, compare) as host:
             await host.post({"query": HELLO}, WITH_BAGGAGE.headers)
@@ -524,7 +524,7 @@ async def test_carriers_are_read_by_the_configured_propagator(telemetry: Telemet
         async with hosting(view_of(telemetry)) as host:
             await converse(host, Carriers(b3(HEADERS), b3(PAYLOAD), b3(EXTENSIONS)))
 
-    assert told(telemetry) == whole(
+    assert recorded(telemetry) == whole(
         Family(HEADERS, CHILDREN), Family(PAYLOAD, BACK), Family(EXTENSIONS, BACK)
     )
 
@@ -556,7 +556,7 @@ def families(telemetry: Telemetry) -> dict[str, Family]:
 
     return {
         name(each["name"]) or "": Family(name(each["parent"]), tuple(each["links"]))
-        for each in told(telemetry)
+        for each in recorded(telemetry)
     }
 
 
@@ -608,7 +608,7 @@ async def test_an_operation_over_http_belongs_to_the_span_of_the_server(
         "graphql.operation.name": "Hello",
         "graphql.document.hash": hashed(HELLO),
     }
-    [server, *ours] = told(telemetry)
+    [server, *ours] = recorded(telemetry)
     assert server["parent"] == HEADERS
     assert ours == [
         span("query", parent=server["name"], attributes=attributes),
@@ -631,10 +631,10 @@ async def test_links_of_a_connection_are_thinned_like_events(telemetry: Telemetr
     ordinals = [*range(1, 8), 15, 31, 63]
     kept = ["subscription" if n == 1 else f"subscription {n}" for n in ordinals]
     everything = [f"subscription {n}" for n in range(1, 101)]
-    assert told(telemetry, CONNECTION) == [
+    assert recorded(telemetry, CONNECTION) == [
         connection(messages=(101, 101), operations=everything, links=[INIT, *kept])
     ]
-    operations = told(telemetry, "subscription")
+    operations = recorded(telemetry, "subscription")
     assert [each["links"] for each in operations] == [[CONNECTION]] * 100
 
 
@@ -646,4 +646,4 @@ async def test_a_nested_connection_links_to_nothing(telemetry: Telemetry) -> Non
             await client.message("complete")
         await part(client)
 
-    assert [each["links"] for each in told(telemetry)] == [[]] * 62
+    assert [each["links"] for each in recorded(telemetry)] == [[]] * 62

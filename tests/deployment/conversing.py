@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import Any
 
-from tests.support.cases import REPRESENTATIVE, Case, converse, traced
+from tests.support.cases import FEW, ONE_EACH, Case, converse, traced
 from tests.support.telemetry import Telemetry
 
 
@@ -30,7 +30,7 @@ def main() -> None:
 
     sys.unraisablehook = complain
     logging.disable(logging.CRITICAL)  # what the host says of its clients
-    for case in REPRESENTATIVE:
+    for case in FEW if "leak" in sys.argv else ONE_EACH:
         asyncio.run(play(case))
     if "leak" in sys.argv:
         socket.socket()

@@ -23,8 +23,8 @@ from tests.support.telemetry import Telemetry
 from tests.support.views import View
 
 
-def say(told: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(told))
+def say(recorded: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(recorded))
     sys.stdout.flush()
 
 
@@ -47,14 +47,14 @@ def hold_locks() -> None:
     registry: Any = getattr(metrics_of, "__self__")  # noqa: B009  # for whoever reads types
     held = threading.Event()
 
-    def hold() -> None:
+    def play_and_assert() -> None:
         with ExitStack() as stack:
             for lock in (metrics_of(None)[1].tally._lock, registry._lock):
                 stack.enter_context(lock)
             held.set()
             threading.Event().wait()
 
-    threading.Thread(target=hold, daemon=True).start()
+    threading.Thread(target=play_and_assert, daemon=True).start()
     held.wait()
 
 

@@ -81,7 +81,7 @@ class Program:
         async with asyncio.timeout(PATIENCE):
             return await self.process.wait()
 
-    async def is_told(self, sign: signal.Signals) -> int:
+    async def receives(self, sign: signal.Signals) -> int:
         self.process.send_signal(sign)
         return await self.ends()
 

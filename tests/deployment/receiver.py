@@ -28,7 +28,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Account:
-    """What a process told of its connections, once it has ended."""
+    """What a process reported about its connections, once it has ended."""
 
     spans: Counter[str]
     """Its connections' spans, by their outcome."""

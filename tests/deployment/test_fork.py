@@ -27,7 +27,7 @@ EVERYTHING = {
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 
 
-async def told(module: str, *arguments: str, output: Path) -> dict[str, Any]:
+async def recorded(module: str, *arguments: str, output: Path) -> dict[str, Any]:
     """What a program prints that forks."""
     # Later versions warn of every fork that leaves a thread behind: that is what is tried.
     command = (sys.executable, "-W", "ignore", "-m", f"tests.deployment.{module}", *arguments)
@@ -43,7 +43,7 @@ async def told(module: str, *arguments: str, output: Path) -> dict[str, Any]:
 async def test_the_child_records_as_a_process_that_was_never_forked(
     how: list[str], tmp_path: Path
 ) -> None:
-    assert await told("forking", *how, output=tmp_path / "log") == EVERYTHING
+    assert await recorded("forking", *how, output=tmp_path / "log") == EVERYTHING
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ async def test_the_child_records_as_a_process_that_was_never_forked(
 async def test_the_child_of_a_parent_that_has_served_inherits_its_counts_with_its_providers(
     how: str, counts: dict[str, int], tmp_path: Path
 ) -> None:
-    report = await told("served", how, output=tmp_path / "log")
+    report = await recorded("served", how, output=tmp_path / "log")
     assert {key: report[key] for key in counts} == counts

@@ -14,7 +14,7 @@ from tests.support.assertions import connection_span
 from tests.support.hosting import Host, hosting
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry, attributes_of
-from tests.support.views import recorded
+from tests.support.views import instrumented
 
 ELSEWHERE = "127.0.0.2"
 """An address that is this machine's too, and no proxy's."""
@@ -43,7 +43,7 @@ async def visit(url: str, address: str, headers: Mapping[str, str]) -> None:
 
 
 def served(telemetry: Telemetry, *middlewares: Any) -> Any:
-    return hosting(recorded(telemetry)(schema=make_schema()), *middlewares)
+    return hosting(instrumented(telemetry)(schema=make_schema()), *middlewares)
 
 
 def who(telemetry: Telemetry) -> tuple[Any, ...]:
@@ -53,15 +53,15 @@ def who(telemetry: Telemetry) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("what", FORWARDED)
 async def test_the_proxy_is_believed(what: str, telemetry: Telemetry) -> None:
-    headers, told = FORWARDED[what]
+    headers, recorded = FORWARDED[what]
     host: Host
     async with served(telemetry, forwarded) as host:
         await visit(host.url, "127.0.0.1", {"Host": "shop.example", **headers})
         await host.served()
-    assert who(telemetry) == told
+    assert who(telemetry) == recorded
 
 
-async def test_a_stranger_is_not(telemetry: Telemetry) -> None:
+async def test_an_untrusted_client_is_not(telemetry: Telemetry) -> None:
     host: Host
     async with served(telemetry, forwarded) as host:
         await visit(host.url, ELSEWHERE, LIE)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LogKeeper, Run
-from tests.contract.test_transcripts import mask
 from tests.deployment.programs import ROOT
 from tests.deployment.proxy import Proxy, Settings, proxying
-from tests.support.assertions import assert_truth
+from tests.support.assertions import assert_case
 from tests.support.cases import BARE, Arm, Case, traced
+from tests.support.event_loop import Run
 from tests.support.frames import Frame, Opcode
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.application import say_goodbye
 from tests.support.scenarios.model import LIVE, Scenario, Verdict, by_client, by_server, play
@@ -35,6 +35,7 @@ from tests.support.scenarios.steps import (
 from tests.support.schema import TICKS
 from tests.support.server import Server, Setup, serving
 from tests.support.telemetry import Telemetry
+from tests.support.transcripts import mask
 
 RUNBOOK = ROOT / "docs" / "runbook.md"
 SOON = Settings(shutdown="1s")
@@ -62,7 +63,7 @@ def whatever(step: Step) -> At:
     return lambda _proxy: step
 
 
-def told(sign: signal.Signals) -> At:
+def recorded(sign: signal.Signals) -> At:
     """The proxy gets a signal in the middle of a live subscription."""
 
     def at(proxy: Proxy) -> Step:
@@ -124,17 +125,17 @@ ROWS = (
     ),
     Row(
         happens="It reloads, and cuts after `worker_shutdown_timeout`",
-        talk=told(signal.SIGHUP),
+        talk=recorded(signal.SIGHUP),
         verdict=LOST,
         settings=SOON,
     ),
     Row(
         happens="It quits, and cuts after `worker_shutdown_timeout`",
-        talk=told(signal.SIGQUIT),
+        talk=recorded(signal.SIGQUIT),
         verdict=LOST,
         settings=SOON,
     ),
-    Row(happens="It is stopped", talk=told(signal.SIGTERM), verdict=LOST),
+    Row(happens="It is stopped", talk=recorded(signal.SIGTERM), verdict=LOST),
     Row(
         happens="Its worker is killed, or crashes",
         talk=lambda proxy: steps(live, cut(proxy)),
@@ -184,12 +185,12 @@ def test_the_verdict_says_what_the_server_could_see(
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     case, client = run(visit(row, arm, tmp_path))
-    assert_truth(case, client, telemetry, library_log)
+    assert_case(case, client, telemetry, library_log)
 
 
 @pytest.mark.tools("nginx")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.happens)
-def test_nobody_can_tell_from_behind_the_proxy(
+def test_the_conversation_behind_the_proxy_is_the_same(
     row: Row, run: Run[Any], telemetry: Telemetry, tmp_path: Path
 ) -> None:
     arms = {"bare": BARE, "traced": traced(telemetry.tracer_provider, telemetry.meter_provider)}
@@ -239,5 +240,7 @@ def runbook_rows() -> list[list[str]]:
 
 
 def test_the_runbook_says_so_of_each_and_of_nothing_else() -> None:
-    told = {happens: verdict for happens, _sees, verdict, _do in runbook_rows()}
-    assert told == {row.happens: f"`{row.verdict.outcome}`" for row in ROWS} | {NO_UPGRADE: "none"}
+    recorded = {happens: verdict for happens, _sees, verdict, _do in runbook_rows()}
+    assert recorded == {row.happens: f"`{row.verdict.outcome}`" for row in ROWS} | {
+        NO_UPGRADE: "none"
+    }

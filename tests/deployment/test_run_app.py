@@ -25,9 +25,21 @@ WAYS: Final = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT], ids=lambda sign: sign.name)
-async def test_a_server_that_is_stopped_tells_of_every_connection(
+@pytest.mark.parametrize(
+    ("way", "sign"),
+    [
+        pytest.param(
+            way,
+            sign,
+            id=f"{key}, {sign.name}",
+            # The signal is `run_app`'s to handle, the same however it serves.
+            marks=[pytest.mark.matrix] * (key != "asyncio" and sign != signal.SIGTERM),
+        )
+        for key, way in WAYS.items()
+        for sign in (signal.SIGTERM, signal.SIGINT)
+    ],
+)
+async def test_a_server_that_is_stopped_reports_every_connection(
     sign: signal.Signals, way: Way, receiver: Receiver, tmp_path: Path
 ) -> None:
     async with serving(receiver, tmp_path, way) as server:
@@ -35,7 +47,7 @@ async def test_a_server_that_is_stopped_tells_of_every_connection(
         await server.visitors.leaves()
         await server.visited_by(LIVE)
         assert receiver.instances == set()
-        codes, status = await asyncio.gather(server.visitors.sent_away(), server.is_told(sign))
+        codes, status = await asyncio.gather(server.visitors.sent_away(), server.receives(sign))
 
     assert (status, codes) == (0, [1001] * LIVE), server.printed
     assert OURS not in server.printed
@@ -61,12 +73,12 @@ async def test_a_server_that_is_killed_loses_what_is_open_and_what_waits(
         await until(
             lambda: receiver.account(instance).subscriptions == LIVE, "the gauges say who is open"
         )
-        # What had begun and ended is told, also of connections whose own end will not be.
+        # What had begun and ended is recorded, also of connections whose own end will not be.
         await until(
             lambda: len(receiver.spans(name.SPAN_CONNECTION_INIT)) == GONE + LIVE, "inits arrive"
         )
         codes, status = await asyncio.gather(
-            server.visitors.sent_away(), server.is_told(signal.SIGKILL)
+            server.visitors.sent_away(), server.receives(signal.SIGKILL)
         )
 
     assert (status, codes) == (-signal.SIGKILL, [1006] * LIVE)
@@ -80,7 +92,7 @@ async def test_the_client_is_who_the_proxy_says_it_is(receiver: Receiver, tmp_pa
         await server.visited_by(1, {"X-Forwarded-For": "203.0.113.7"})
         await server.visited_by(1)
         await server.visitors.leaves()
-        assert await server.is_told(signal.SIGTERM) == 0
+        assert await server.receives(signal.SIGTERM) == 0
 
     spans = receiver.spans(name.SPAN_CONNECTION)
     addresses = [span.attributes[name.CLIENT_ADDRESS] for span in spans]

@@ -1,4 +1,4 @@
-"""Over wss:// everything is told, and everything is the same, as over ws://."""
+"""Over wss:// everything is recorded, and everything is the same, as over ws://."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LogKeeper, Run
-from tests.contract.test_closes import hold
-from tests.contract.test_transcripts import compare
-from tests.support.assertions import connection_span
-from tests.support.cases import REPRESENTATIVE, Case, converse, traced
+from tests.support.assertions import connection_span, play_and_assert
+from tests.support.cases import REPRESENTATIVE, Case, converse, is_first, rows, traced
+from tests.support.event_loop import Run
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import BOTH, LIVE, Scenario, by_client
 from tests.support.scenarios.network import LOST
@@ -18,6 +17,7 @@ from tests.support.scenarios.steps import TRANSPORT, Step, closes, handshake, li
 from tests.support.server import Server, Setup
 from tests.support.telemetry import Telemetry, attributes_of
 from tests.support.tls import TLS
+from tests.support.transcripts import compare
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +31,16 @@ def over(tls: TLS, case: Case) -> Case:
 
 
 @pytest.mark.parametrize("run", ["asyncio", "uvloop"], indirect=True)
-@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
-def test_the_same_truth(
+@rows(REPRESENTATIVE, is_first)
+def test_every_close_is_recorded_as_it_happened(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper, tls: TLS
 ) -> None:
-    hold(over(tls, case), run, telemetry, library_log)
+    play_and_assert(over(tls, case), run, telemetry, library_log)
 
 
 @pytest.mark.usefixtures("frozen_garbage")
-@pytest.mark.parametrize("case", REPRESENTATIVE, ids=str)
-def test_nobody_can_tell(
+@rows(REPRESENTATIVE, is_first)
+def test_the_conversation_is_the_same(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture, tls: TLS
 ) -> None:
     compare(over(tls, case), run, telemetry, caplog)
@@ -73,7 +73,7 @@ def test_the_end_of_tls_is_no_close_frame(  # noqa: PLR0913, PLR0917  # fixtures
         setup=Setup(tls=tls),
     )
     case = Case(scenario, protocol, handler_cancellation=False)
-    hold(case, run, telemetry, library_log)
+    play_and_assert(case, run, telemetry, library_log)
 
 
 @pytest.mark.parametrize(("host", "port"), [("tests.local", 443), ("tests.local:8443", 8443)])

@@ -165,14 +165,14 @@ sys.exit(main())
 
 
 def test_a_price_that_a_broken_connection_did_not_take_is_nothing_unexpected() -> None:
-    told: list[str] = []
-    journal, logger = Journal(told.append), logging.getLogger("strawberry.ws.task")
+    recorded: list[str] = []
+    journal, logger = Journal(recorded.append), logging.getLogger("strawberry.ws.task")
     try:
         logger.error("a price", exc_info=WebSocketDisconnected())
         logger.error("a bug", exc_info=LookupError("never"))
     finally:
         logging.getLogger().removeHandler(journal)
-    assert told == ["ERROR strawberry.ws.task: a bug\nLookupError: never"]
+    assert recorded == ["ERROR strawberry.ws.task: a bug\nLookupError: never"]
 
 
 def test_the_demo_reads_only_names_that_the_library_writes() -> None:

@@ -1,4 +1,4 @@
-"""The quickstart is what users copy: it must run as it stands and tell all that it promises."""
+"""The quickstart is what users copy: it must run as it stands and record all that it promises."""
 
 import asyncio
 import json

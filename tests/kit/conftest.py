@@ -1,7 +1,7 @@
 """Servers for the tests of the operator's kit, or the reason why there are none."""
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,13 +10,12 @@ import pytest
 from examples.operations.binaries import INSTALL, missing
 from examples.operations.ports import Ports
 from examples.operations.process import Process, Server, running
+from tests.support.kit.servers import Start
 
 REQUIRED = "REQUIRE_OPERATIONS"
 """With this variable set, a missing program fails the tests that need it."""
 
 RUNNING = pytest.StashKey[list[Process]]()
-
-Start = Callable[[Server], Process]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -14,9 +14,9 @@ from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
 from examples.operations.process import running
 from examples.operations.webhook import Notice, receiving
-from tests.kit.conftest import Start
 from tests.support.kit import drill
-from tests.support.kit.drill import CAUSED, Drill, Record, told
+from tests.support.kit.drill import CAUSED, Drill, Record, recorded
+from tests.support.kit.servers import Start
 from tests.support.kit.ticker import scraped
 from tests.support.kit.visits import clients
 
@@ -49,12 +49,12 @@ def first(record: Record, alert: str) -> Notice:
 def test_the_first_close_of_a_process_is_reported_though_nobody_saw_the_counter_at_0(
     record: Record,
 ) -> None:
-    assert told("firing", record.phases[drill.FRESH]) == {"WebSocketServerError"}
+    assert recorded("firing", record.phases[drill.FRESH]) == {"WebSocketServerError"}
 
 
 def test_an_ordinary_time_is_silent(record: Record) -> None:
-    assert told("firing", record.phases[drill.ORDINARY_TIME]) == set()
-    assert told("resolved", record.phases[drill.ORDINARY_TIME]) == {"WebSocketServerError"}
+    assert recorded("firing", record.phases[drill.ORDINARY_TIME]) == set()
+    assert recorded("resolved", record.phases[drill.ORDINARY_TIME]) == {"WebSocketServerError"}
 
 
 def test_a_deploy_is_silent(record: Record) -> None:
@@ -62,27 +62,27 @@ def test_a_deploy_is_silent(record: Record) -> None:
 
 
 def test_the_first_close_of_a_process_that_is_watched_is_reported(record: Record) -> None:
-    assert told("firing", record.phases[drill.NEXT_FRESH]) == {"WebSocketServerError"}
+    assert recorded("firing", record.phases[drill.NEXT_FRESH]) == {"WebSocketServerError"}
 
 
 @pytest.mark.parametrize("alert", sorted(CAUSED))
 def test_an_alert_fires_when_its_trouble_comes(record: Record, alert: str) -> None:
-    assert alert in told("firing", record.phases[drill.TROUBLE])
+    assert alert in recorded("firing", record.phases[drill.TROUBLE])
 
 
 def test_nothing_fires_that_has_no_cause(record: Record) -> None:
     causes = {*CAUSED, "WebSocketServerError"}
-    assert told("firing", record.phases[drill.TROUBLE]) <= causes
-    assert told("firing", record.phases[drill.HOARDER]) <= {*causes, "WebSocketGaugeOnlyGrows"}
+    assert recorded("firing", record.phases[drill.TROUBLE]) <= causes
+    assert recorded("firing", record.phases[drill.HOARDER]) <= {*causes, "WebSocketGaugeOnlyGrows"}
 
 
 def test_a_server_that_is_gone_is_missed(record: Record) -> None:
-    assert told("firing", record.phases[drill.GONE]) == {"WebSocketMetricsAbsent"}
+    assert recorded("firing", record.phases[drill.GONE]) == {"WebSocketMetricsAbsent"}
 
 
 @pytest.mark.parametrize("alert", rules.alerts())
 def test_an_alert_resolves(record: Record, alert: str) -> None:
-    assert alert in told("resolved", record.last)
+    assert alert in recorded("resolved", record.last)
 
 
 def test_only_errors_of_the_server_reach_the_pager(record: Record) -> None:

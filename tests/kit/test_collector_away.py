@@ -28,9 +28,9 @@ from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
 from strawberry_ws_otel import _semconv as name
-from tests.kit.conftest import Start
 from tests.support.hosting import Host, hosting
 from tests.support.kit.exporting import until
+from tests.support.kit.servers import Start
 from tests.support.scenarios.steps import subscribe
 from tests.support.schema import FOREVER, make_schema
 from tests.support.telemetry import Telemetry

@@ -48,7 +48,7 @@ async def all_free(ports: Ports) -> bool:
     """Whether nobody listens on any of them any more, at the latest after a while."""
     numbers = [int(port) for port in ports.environment.values()]
     async with asyncio.timeout(LIMIT):
-        while not all(map(is_free, numbers)):  # noqa: ASYNC110 - nothing tells when a process is gone
+        while not all(map(is_free, numbers)):  # noqa: ASYNC110 - there is no event when a process is gone
             await asyncio.sleep(0.1)
     return True
 

@@ -13,8 +13,8 @@ from examples.operations.binaries import HERE, find
 from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
 from examples.operations.process import Process, Server, running
-from tests.kit.conftest import Start
 from tests.support.kit.exporting import ticking, until
+from tests.support.kit.servers import Start
 
 pytestmark = pytest.mark.operations
 

@@ -1,4 +1,4 @@
-"""The demo in Jaeger: found by the searches of its menu, and told as it was."""
+"""The demo in Jaeger: found by the searches of its menu, and shown as it was."""
 
 import os
 import subprocess
@@ -14,8 +14,8 @@ from examples.operations import searches, servers
 from examples.operations.jaeger import Jaeger, Span
 from examples.operations.ports import Ports, url
 from strawberry_ws_otel import _semconv
-from tests.kit.conftest import Start
 from tests.support.kit.exporting import until
+from tests.support.kit.servers import Start
 
 pytestmark = pytest.mark.operations
 

@@ -16,8 +16,8 @@ from examples.operations import dashboard, rules, servers
 from examples.operations.closes import ABNORMAL
 from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
-from tests.kit.conftest import Start
 from tests.support.kit.prometheus import Prometheus
+from tests.support.kit.servers import Start
 from tests.support.kit.ticker import exporting, scraped
 from tests.support.kit.visits import clients
 
@@ -62,7 +62,7 @@ async def visit_both(*ports: int) -> None:
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(LIMIT):
-        while not await holds():  # noqa: ASYNC110 - no event tells
+        while not await holds():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.1)
 
 

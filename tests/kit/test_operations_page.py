@@ -1,4 +1,4 @@
-"""The page for operators: what it tells to run can be run, and its figures are those of a run."""
+"""The page for operators: what it says to run can be run, and its figures are those of a run."""
 
 import ast
 import asyncio
@@ -24,7 +24,7 @@ from examples.operations import measured, servers, sizing
 from examples.operations.binaries import HERE
 from examples.operations.ports import Ports, url
 from strawberry_ws_otel import OTelConfig
-from tests.kit.conftest import Start
+from tests.support.kit.servers import Start
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -143,8 +143,8 @@ async def test_spans_and_series_are_those_of_a_run() -> None:
     status, output = await run(sys.executable, "-m", "examples.operations.sizing", "4")
     assert status == 0, output
     lines = [re.split(r" {2,}", line) for line in output.splitlines()[2:]]
-    told = [(kind, spans) for kind, spans, *_ in rows("Spans")]
-    assert told == [(kind, spans) for kind, spans, *_ in lines]
+    recorded = [(kind, spans) for kind, spans, *_ in rows("Spans")]
+    assert recorded == [(kind, spans) for kind, spans, *_ in lines]
     (series,) = re.findall(r"(\d+) after the conversations above", section("Metrics"))
     assert series == lines[-1][-1]
 
@@ -223,14 +223,14 @@ def test_the_resource_of_the_page_names_this_process() -> None:
 # --- Files, pictures, links ------------------------------------------------------------------
 
 
-def test_the_table_of_files_has_every_file_and_no_other() -> None:
-    told = {cell.strip("`") for cell, _ in rows("The files")}
+def test_the_table_of_files_has_alwaysy_file_and_no_other() -> None:
+    recorded = {cell.strip("`") for cell, _ in rows("The files")}
     there = {
         str(file.relative_to(HERE))
         for pattern in ("*.y*ml", "*.json", "rules/*.yml", "tools/install")
         for file in HERE.glob(pattern)
     }
-    assert told == there
+    assert recorded == there
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)

@@ -10,8 +10,8 @@ from examples.operations.ports import Ports, url
 from examples.operations.traffic import EVERY_CLOSE, slow_login
 from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._close import FAULTS, Fault
-from tests.kit.conftest import Start
 from tests.support.kit.exporting import ticking, until
+from tests.support.kit.servers import Start
 
 pytestmark = pytest.mark.operations
 

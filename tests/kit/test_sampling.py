@@ -18,8 +18,8 @@ from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
 from examples.operations.traffic import QUIET_PRICES
 from strawberry_ws_otel import _semconv
-from tests.kit.conftest import Start
 from tests.support.kit.exporting import Ticker, ticking, until
+from tests.support.kit.servers import Start
 
 pytestmark = pytest.mark.operations
 

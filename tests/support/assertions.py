@@ -8,9 +8,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from strawberry_ws_otel import _semconv as name
 from strawberry_ws_otel._close import NAMED_CODES
-from tests.conftest import LogKeeper
-from tests.support.cases import Case
+from tests.support.cases import Case, converse, traced
+from tests.support.event_loop import Run
 from tests.support.frames import Opcode
+from tests.support.log import LogKeeper
 from tests.support.raw_client import EOF, RESET, Client
 from tests.support.scenarios.model import BOTH, CLOSED, FAULTS, Ending, Scenario, Verdict
 from tests.support.server import PATH
@@ -56,7 +57,7 @@ TRANSMIT = known(IO_DIRECTION="transmit")
 RECEIVE = known(IO_DIRECTION="receive")
 
 
-def assert_truth(case: Case, client: Client, telemetry: Telemetry, log: LogKeeper) -> None:
+def assert_case(case: Case, client: Client, telemetry: Telemetry, log: LogKeeper) -> None:
     """Hold everything that is said about the one conversation there was."""
     scenario = case.scenario
     assert_wire(client, scenario.verdict)
@@ -92,10 +93,10 @@ def connection_span(telemetry: Telemetry) -> ReadableSpan:
 
 
 def assert_connection_span(telemetry: Telemetry, scenario: Scenario) -> None:
-    assert told_connection(connection_span(telemetry)) == true_connection(scenario)
+    assert recorded_connection(connection_span(telemetry)) == expected_connection(scenario)
 
 
-def true_connection(ending: Ending) -> dict[str, Any]:
+def expected_connection(ending: Ending) -> dict[str, Any]:
     """What the span of a connection has to say of its end."""
     verdict = ending.verdict
     return {
@@ -108,7 +109,7 @@ def true_connection(ending: Ending) -> dict[str, Any]:
     }
 
 
-def told_connection(span: ReadableSpan) -> dict[str, Any]:
+def recorded_connection(span: ReadableSpan) -> dict[str, Any]:
     """What it does say."""
     attributes = attributes_of(span)
     return {
@@ -155,20 +156,20 @@ def assert_identity(telemetry: Telemetry, case: Case) -> None:
 
 def assert_operations(telemetry: Telemetry, scenario: Scenario) -> None:
     spans = telemetry.spans(*OPERATIONS)
-    assert [told_operation(span) for span in spans] == true_operations(scenario, spans)
+    assert [recorded_operation(span) for span in spans] == expected_operations(scenario, spans)
 
 
-def true_operations(ending: Ending, spans: Sequence[ReadableSpan]) -> list[dict[str, Any]]:
+def expected_operations(ending: Ending, spans: Sequence[ReadableSpan]) -> list[dict[str, Any]]:
     """What the spans of the operations have to say, given how many errors each counted."""
     errors = [attributes_of(span).get(name.ERROR_COUNT, 0) for span in spans]
     errors += [0] * len(ending.operations)
     return [
-        _true_operation(reason, ending.verdict, count)
+        _expected_operation(reason, ending.verdict, count)
         for reason, count in zip(ending.operations, errors, strict=False)
     ]
 
 
-def _true_operation(reason: str, verdict: Verdict, errors: int) -> dict[str, Any]:
+def _expected_operation(reason: str, verdict: Verdict, errors: int) -> dict[str, Any]:
     died = known(CLOSE_OUTCOME=verdict.outcome, CLOSE_CODE=verdict.code)
     failed = reason in FAILED or (reason == CLOSED and verdict.abnormal) or errors > 0
     return {
@@ -179,7 +180,7 @@ def _true_operation(reason: str, verdict: Verdict, errors: int) -> dict[str, Any
     }
 
 
-def told_operation(span: ReadableSpan) -> dict[str, Any]:
+def recorded_operation(span: ReadableSpan) -> dict[str, Any]:
     """What the span of an operation says of its end."""
     attributes = attributes_of(span)
     closing = CLOSE_ATTRIBUTES - {name.ERROR_TYPE} & attributes.keys()
@@ -192,7 +193,7 @@ def told_operation(span: ReadableSpan) -> dict[str, Any]:
 
 
 def assert_wire(client: Client, verdict: Verdict) -> None:
-    """The table itself tells the truth: this is what the server put on the wire."""
+    """The table of scenarios is right itself: this is what the server put on the wire."""
     assert client.status in (verdict.http_status or 101, None)
     codes = [frame.close_code for frame in client.frames if frame.opcode == Opcode.CLOSE]
     assert codes == ([verdict.sent] if verdict.sent else []) or client.end == RESET
@@ -200,17 +201,17 @@ def assert_wire(client: Client, verdict: Verdict) -> None:
 
 def assert_traffic(telemetry: Telemetry, client: Client, scenario: Scenario) -> None:
     """What was counted is what the client saw, where the client saw everything."""
-    told = told_traffic(connection_span(telemetry))
-    seen = seen_traffic(client, scenario)
-    assert told | seen == told
-    assert telemetry.total(name.METRIC_MESSAGES, TRANSMIT) == told["sent"]
-    assert telemetry.total(name.METRIC_MESSAGES, RECEIVE) == told["received"]
+    recorded = recorded_traffic(connection_span(telemetry))
+    seen = client_traffic(client, scenario)
+    assert recorded | seen == recorded
+    assert telemetry.total(name.METRIC_MESSAGES, TRANSMIT) == recorded["sent"]
+    assert telemetry.total(name.METRIC_MESSAGES, RECEIVE) == recorded["received"]
     if saw_everything(client, scenario):
         texts = [frame.text for frame in client.data_frames]
         assert telemetry.total(name.METRIC_IO, TRANSMIT) == sum(map(len, texts))
 
 
-def told_traffic(span: ReadableSpan) -> dict[str, Any]:
+def recorded_traffic(span: ReadableSpan) -> dict[str, Any]:
     """What the span of a connection says of its messages."""
     attributes = attributes_of(span)
     return {
@@ -225,7 +226,7 @@ def saw_everything(client: Client, scenario: Scenario) -> bool:
     return client.end == EOF and not scenario.floods
 
 
-def seen_traffic(client: Client, scenario: Scenario) -> dict[str, Any]:
+def client_traffic(client: Client, scenario: Scenario) -> dict[str, Any]:
     """What the client knows of that for certain."""
     seen: dict[str, Any] = {}
     if saw_everything(client, scenario):
@@ -239,7 +240,7 @@ def seen_traffic(client: Client, scenario: Scenario) -> dict[str, Any]:
 
 def assert_errors(telemetry: Telemetry, verdict: Verdict) -> None:
     types = error_types(connection_span(telemetry))
-    assert types in true_error_types(verdict)
+    assert types in possible_error_types(verdict)
     assert telemetry.total(name.METRIC_ERRORS) == len(types)
 
 
@@ -248,7 +249,7 @@ def error_types(span: ReadableSpan) -> list[Any]:
     return [event[name.EXCEPTION_TYPE] for event in events_of(span, name.EVENT_WEBSOCKET_ERROR)]
 
 
-def true_error_types(verdict: Verdict) -> list[list[Any]]:
+def possible_error_types(verdict: Verdict) -> list[list[Any]]:
     """What they may be; a cancellation may forestall the frame of a missed PONG."""
     frames = {"invalid_frame": [[verdict.error]], "heartbeat_timeout": [[verdict.error], []]}
     return frames.get(verdict.outcome, [[]]) if verdict.error else [[]]
@@ -257,7 +258,7 @@ def true_error_types(verdict: Verdict) -> list[list[Any]]:
 def assert_metrics(telemetry: Telemetry, case: Case) -> None:
     assert_closes(telemetry, case.scenario.verdict)
     durations = telemetry.metrics()[name.METRIC_CONNECTION_DURATION]
-    assert durations == {labels(true_life(case)): 1}
+    assert durations == {labels(expected_duration_attributes(case)): 1}
 
 
 def assert_closes(telemetry: Telemetry, *verdicts: Verdict) -> None:
@@ -271,7 +272,7 @@ def assert_closes(telemetry: Telemetry, *verdicts: Verdict) -> None:
     assert telemetry.total(name.METRIC_SUBSCRIPTIONS_ACTIVE) == 0
 
 
-def true_life(case: Case) -> dict[str, Any]:
+def expected_duration_attributes(case: Case) -> dict[str, Any]:
     """What the duration of a connection is labelled with."""
     verdict = case.scenario.verdict
     return known(
@@ -294,7 +295,7 @@ def assert_log(log: LogKeeper, *verdicts: Verdict) -> None:
 
 
 def assert_whole(telemetry: Telemetry) -> None:
-    """Each span ended once, below a parent that ended too; what strangers sent is bounded."""
+    """Each span ended once, below a parent that ended too; what clients sent is bounded."""
     assert telemetry.ledger.started == telemetry.ledger.ended
     assert set(telemetry.ledger.ended.values()) <= {1}
     for span in telemetry.spans():
@@ -314,3 +315,11 @@ def excesses(span: ReadableSpan) -> list[str]:
             or (key == name.CLOSE_REASON and len(value.encode()) > LENGTHS[key])
         )
     ]
+
+
+def play_and_assert(
+    case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    """Play a case, and compare everything that is recorded with what happened."""
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    assert_case(case, run(converse(case, arm)).client, telemetry, library_log)

@@ -1,7 +1,7 @@
 """A broken telemetry pipe: pieces of the OpenTelemetry API that raise on every call.
 
 Each double is a real subclass of the API's class, so that it passes for one, and each call lands
-in a ledger, so that a test can tell a broken pipe from one that nobody used.
+in a ledger, so that a test can distinguish a broken pipe from one that nobody used.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ class Ledger:
 
 
 def broken(api: type[Any], ledger: Ledger, **returns: object) -> Any:
-    """An instance of an API class whose methods all raise, but those given something to return."""
+    """An instance of an API class whose methods raise, unless there is something to return."""
     members: dict[str, Any] = {"__init__": lambda *_: None}
     for name in (name for name in dir(api) if not name.startswith("_")):
         call = f"{api.__name__}.{name}"

@@ -7,7 +7,7 @@ import pytest
 
 
 class Clock:
-    """A clock that stands still unless it is told to go on."""
+    """A clock that stands still unless a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0

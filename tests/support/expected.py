@@ -1,6 +1,6 @@
-"""What the library is to tell, whole: spans as plain dicts, beside those that it told.
+"""The spans that a test expects, as plain dicts, and those that were recorded, to compare.
 
-A span is called by its name, in links and as a parent, too; the second of a name in a test is
+A span is called by its name, also in links and as a parent. The second of a name in a test is
 `name 2`. Connections are `c1`, `c2`, ... in the order of their start.
 """
 
@@ -16,7 +16,7 @@ from tests.support.scenarios.model import Verdict, by_client
 from tests.support.scenarios.steps import COMPLETE, LEGACY, SUBSCRIBE, TRANSPORT
 from tests.support.telemetry import Telemetry
 
-Told = dict[str, Any]
+SpanDict = dict[str, Any]
 Event = tuple[str, dict[str, Any]]
 
 CONNECTION = "GraphQL WebSocket Connection"
@@ -29,7 +29,7 @@ NORMAL = by_client("normal", 1000)
 RESULT = {TRANSPORT: "next", LEGACY: "data"}
 
 
-def span(  # noqa: PLR0913  # all that a span can tell
+def span(  # noqa: PLR0913  # all that a span has
     name: str,
     *,
     kind: str = "SERVER",
@@ -39,7 +39,7 @@ def span(  # noqa: PLR0913  # all that a span can tell
     events: Iterable[Event] = (),
     error: str | None = None,
     description: str | None = None,
-) -> Told:
+) -> SpanDict:
     """A span, failed if there is an `error`; attributes that are None are not there."""
     return {
         "name": name,
@@ -57,7 +57,7 @@ def present(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in attributes.items() if value is not None}
 
 
-def phases(parent: str, *names: str) -> list[Told]:
+def phases(parent: str, *names: str) -> list[SpanDict]:
     return [span(name, kind="INTERNAL", parent=parent) for name in names]
 
 
@@ -110,7 +110,7 @@ def closing(verdict: Verdict) -> dict[str, Any]:
     )
 
 
-def connection(  # noqa: PLR0913  # all that a connection can tell
+def connection(  # noqa: PLR0913  # all that a connection has
     protocol: str | None = TRANSPORT,
     verdict: Verdict = NORMAL,
     *,
@@ -124,7 +124,7 @@ def connection(  # noqa: PLR0913  # all that a connection can tell
     idle: float | None = 0.0,
     id_: str = "c1",
     **attributes: Any,
-) -> Told:
+) -> SpanDict:
     """A connection of the client in `tests.support.raw_client`.
 
     Args:
@@ -177,7 +177,7 @@ def init(
     links: Iterable[str] = (CONNECTION,),
     error: str | None = None,
     id_: str = "c1",
-) -> Told:
+) -> SpanDict:
     attributes = {"websocket.connection.id": id_}
     return span(INIT, parent=parent, links=links, attributes=attributes, error=error)
 
@@ -190,7 +190,7 @@ def first_word(document: str) -> str:
     return document.split(maxsplit=1)[0]
 
 
-def operation(  # noqa: PLR0913  # all that an operation can tell
+def operation(  # noqa: PLR0913  # all that an operation has
     document: str,
     reason: str,
     *,
@@ -208,7 +208,7 @@ def operation(  # noqa: PLR0913  # all that an operation can tell
     links: Iterable[str] = (CONNECTION,),
     connection_id: str = "c1",
     **attributes: Any,
-) -> Told:
+) -> SpanDict:
     """An operation over a WebSocket.
 
     Args:
@@ -265,7 +265,7 @@ def stopped(protocol: str) -> Event:
     return received(COMPLETE[protocol])
 
 
-def told(telemetry: Telemetry, *names: str) -> list[Told]:
+def recorded(telemetry: Telemetry, *names: str) -> list[SpanDict]:
     """The spans that ended (those of these names), in the order of their start.
 
     Whatever hangs together shares a trace, and nothing else does.
@@ -274,7 +274,7 @@ def told(telemetry: Telemetry, *names: str) -> list[Told]:
     labels = _labels(spans)
     _assert_traces(spans)
     ids = _connection_ids(spans)
-    return [_tell(span, labels, ids) for span in spans if not names or span.name in names]
+    return [_span_dict(span, labels, ids) for span in spans if not names or span.name in names]
 
 
 def _labels(spans: Iterable[ReadableSpan]) -> dict[int, str]:
@@ -307,7 +307,7 @@ def _connection_ids(spans: Iterable[ReadableSpan]) -> dict[str, str]:
     return {id_: f"c{number}" for number, id_ in enumerate(ids, start=1)}
 
 
-def _tell(each: ReadableSpan, labels: Mapping[int, str], ids: Mapping[str, str]) -> Told:
+def _span_dict(each: ReadableSpan, labels: Mapping[int, str], ids: Mapping[str, str]) -> SpanDict:
     assert not any(link.attributes for link in each.links)
     return {
         "name": each.name,
@@ -339,7 +339,7 @@ def _context(each: ReadableSpan) -> SpanContext:
     return context
 
 
-def executed(  # noqa: PLR0913  # all that an operation can tell
+def executed(  # noqa: PLR0913  # all that an operation has
     document: str,
     *,
     span_name: str | None = None,
@@ -351,7 +351,7 @@ def executed(  # noqa: PLR0913  # all that an operation can tell
     parent: str | None = None,
     links: Iterable[str] = (),
     **attributes: Any,
-) -> Told:
+) -> SpanDict:
     """An operation that no connection has to do with; what it takes is as for `operation`."""
     type_ = first_word(document) if known else None
     return span(

@@ -1,4 +1,4 @@
-"""A connection without a socket, and short ways to tell it what happens."""
+"""A connection without a socket, and short ways to report to it what happens."""
 
 import contextvars
 from collections.abc import Callable, Mapping
@@ -60,8 +60,8 @@ class Served(Request):
     connection: Connection
 
 
-class Talk:
-    """A connection, and short ways to tell it things.
+class FakeConnection:
+    """A connection, and short ways to report to it what happens.
 
     What the host does, it does in the reader's task unless a place is given. That of an operation
     is the task that serves it.

@@ -12,8 +12,8 @@ from typing import Any
 from opentelemetry import metrics, trace
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
-from tests.conftest import LogKeeper
 from tests.support.hosting import one_subscription
+from tests.support.log import LogKeeper
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
 from tests.support.views import View
@@ -71,8 +71,8 @@ def main() -> None:
     views = [made for step in STEPS[sys.argv[1]] if (made := step()) is not None]
     for each in views:
         asyncio.run(one_subscription(each))
-    told = report(TELEMETRY) | {"log": [record.getMessage() for record in log.records]}
-    sys.stdout.write(json.dumps(told))
+    recorded = report(TELEMETRY) | {"log": [record.getMessage() for record in log.records]}
+    sys.stdout.write(json.dumps(recorded))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import strawberry
 from aiohttp import web
 from strawberry.aiohttp.views import GraphQLView
 
+from tests.support.loopback import on_loopback
 from tests.support.raw_client import Client
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.schema import TICKS
@@ -93,22 +94,15 @@ async def hosting(
         host = Host(session)
         app = web.Application(middlewares=list(middlewares))
         app.router.add_route("*", PATH, host.watched(view))
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=0.05,
-            handler_cancellation=handler_cancellation,
-        )
-        await runner.setup()
         try:
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            host.listen(runner.addresses[0])
-            yield host
+            async with on_loopback(app, handler_cancellation=handler_cancellation) as runner:
+                host.listen(runner.addresses[0])
+                try:
+                    yield host
+                finally:
+                    for client in host.clients:
+                        await client.leave()
         finally:
-            for client in host.clients:
-                await client.leave()
-            await runner.cleanup()
             await host.served()
 
 

@@ -10,7 +10,7 @@ STATM: Final = Path("/proc/self/statm")
 
 
 def resident() -> int:
-    """Bytes of memory that this process has; 0 where the system does not tell."""
+    """Bytes of memory that this process has; 0 where the system does not say."""
     if not STATM.exists():
         return 0
     return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")

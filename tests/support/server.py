@@ -15,6 +15,7 @@ from aiohttp import web
 from strawberry import UNSET
 from strawberry.aiohttp.views import GraphQLView
 
+from tests.support.loopback import on_loopback
 from tests.support.raw_client import Client
 from tests.support.schema import make_schema
 from tests.support.tls import TLS
@@ -219,23 +220,17 @@ async def serving(
     if setup.pages is not None:
         setup.pages(app)
     app.on_shutdown.append(lambda _app: setup.on_shutdown(server))
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        shutdown_timeout=0.05,
-        handler_cancellation=setup.handler_cancellation,
-    )
-    server.shutdown = runner.cleanup
-    await runner.setup()
+    tls = None if setup.tls is None else setup.tls.server
+    cancelling = setup.handler_cancellation
     try:
-        tls = None if setup.tls is None else setup.tls.server
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-        await site.start()
-        server.port = runner.addresses[0][1]
-        yield server
+        async with on_loopback(app, tls=tls, handler_cancellation=cancelling) as runner:
+            server.shutdown = runner.cleanup
+            server.port = runner.addresses[0][1]
+            try:
+                yield server
+            finally:
+                for client in server.clients:
+                    await client.leave()
     finally:
-        for client in server.clients:
-            await client.leave()
-        await runner.cleanup()
         await asyncio.gather(*server.handlers, return_exceptions=True)
         server.forget()

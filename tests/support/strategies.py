@@ -1,4 +1,4 @@
-"""What Hypothesis draws: whatever a stranger can put into a frame."""
+"""What Hypothesis draws: whatever an untrusted client can put into a frame."""
 
 from typing import Any, Final
 

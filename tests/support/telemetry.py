@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -15,6 +16,9 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler, SamplingResult
 
 Attributes = frozenset[tuple[str, Any]]
+
+RESOURCE = Resource.create()
+"""One for all tests: to make one, the SDK starts threads that look at the machine."""
 
 
 class CountingIds(IdGenerator):
@@ -78,12 +82,18 @@ class Telemetry:
         self.exporter = InMemorySpanExporter()
         self.reader = InMemoryMetricReader()
         self.tracer_provider = TracerProvider(
-            sampler=sampler, id_generator=ids, shutdown_on_exit=False, **limits
+            sampler=sampler,
+            resource=RESOURCE,
+            id_generator=ids,
+            shutdown_on_exit=False,
+            **limits,
         )
         self.ledger = Ledger()
         self.tracer_provider.add_span_processor(self.ledger)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.meter_provider = MeterProvider([self.reader], shutdown_on_exit=False)
+        self.meter_provider = MeterProvider(
+            [self.reader], resource=RESOURCE, shutdown_on_exit=False
+        )
 
     def spans(self, *names: str) -> list[ReadableSpan]:
         """The finished spans of these names (all without one), in the order of their start."""
@@ -159,7 +169,7 @@ def events_of(span: ReadableSpan, *names: str) -> list[dict[str, Any]]:
 
 
 def snapshot(span: ReadableSpan) -> dict[str, Any]:
-    """A whole span but for its times, as a value that compares and prints well."""
+    """A whole span except for its times, as a value that compares and prints well."""
     return {
         "name": span.name,
         "kind": span.kind.name,

@@ -3,11 +3,12 @@
 import asyncio
 import gc
 from collections import defaultdict
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, ClassVar
 
 from aiohttp import web
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from strawberry.aiohttp.views import GraphQLView
+from strawberry.aiohttp.views import AiohttpWebSocketAdapter, GraphQLView
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
 from tests.support.telemetry import Telemetry
@@ -23,7 +24,7 @@ def config(telemetry: Telemetry, **options: Any) -> OTelConfig:
     )
 
 
-def recorded(telemetry: Telemetry, base: type[View] = View, **options: Any) -> type[View]:
+def instrumented(telemetry: Telemetry, base: type[View] = View, **options: Any) -> type[View]:
     """The view class `base` under the mixin."""
 
     class Recorded(OTelViewMixin, base):  # type: ignore[valid-type,misc]  # whichever it is
@@ -76,3 +77,32 @@ class Ends(SpanProcessor):
             while not self._events[name].is_set():
                 gc.collect()
                 await asyncio.sleep(0)
+
+
+class Adapter(AiohttpWebSocketAdapter):
+    """An adapter that signs what it sends, and notes what passes."""
+
+    seen: ClassVar[list[str]] = []
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.seen.append("created")
+
+    async def iter_json(self, **options: Any) -> AsyncGenerator[object, None]:
+        async for message in super().iter_json(**options):
+            assert isinstance(message, dict)
+            self.seen.append(f"received {message['type']}")
+            yield message
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        self.seen.append(f"sent {message['type']}")
+        await super().send_json({**message, "signed": True})
+
+
+class Fixed(Adapter):
+    """An adapter that does not let itself be changed once it is made."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "__class__":
+            raise TypeError(f"{name} is fixed")
+        super().__setattr__(name, value)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel._strawberry.layers import CancellationWatch
-from tests.conftest import Run
+from tests.support.event_loop import Run
 
 Body = Callable[[], Coroutine[Any, Any, Any]]
 Step = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -31,8 +31,8 @@ def pause(value: object = None) -> Generator[object, Any, Any]:
     return (yield value)
 
 
-class Told:
-    """Keeps what it is told."""
+class Recorder:
+    """Keeps the cancellations that are reported to it."""
 
     def __init__(self) -> None:
         self.order: list[str] = []
@@ -55,7 +55,7 @@ async def bare(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def watched(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return await CancellationWatch(coroutine, Told())
+    return await CancellationWatch(coroutine, Recorder())
 
 
 # --- The same as awaiting the coroutine itself -----------------------------------------------
@@ -73,7 +73,7 @@ async def raises_at_once() -> None:
     raise OwnError("at once")
 
 
-async def asks_and_tells() -> tuple[Any, Any]:
+async def asks_and_reports() -> tuple[Any, Any]:
     return await pause("first"), await pause("second")
 
 
@@ -114,7 +114,7 @@ async def cleans_up_and_waits() -> Any:
         await pause("cleaning up")
 
 
-async def tells_what_is_being_handled() -> tuple[Any, Any]:
+async def records_what_is_being_handled() -> tuple[Any, Any]:
     with suppress(BaseException):
         await pause()
     return sys.exception(), await pause("handled")
@@ -133,13 +133,13 @@ async def raises_generator_exit() -> None:
 BODIES: list[Body] = [
     returns_at_once,
     raises_at_once,
-    asks_and_tells,
+    asks_and_reports,
     catches_and_returns,
     catches_and_goes_on,
     catches_and_raises_another,
     raises_another_while_it_cleans_up,
     cleans_up_and_waits,
-    tells_what_is_being_handled,
+    records_what_is_being_handled,
     raises_stop_iteration,
     raises_generator_exit,
 ]
@@ -207,7 +207,7 @@ def test_whatever_is_sent_or_thrown_the_same_comes_out(body: Body) -> None:
 
 
 def frames(way: Way) -> list[str]:
-    """The functions in the traceback of an error, but for the watch's own."""
+    """The functions in the traceback of an error, except for the watch's own."""
 
     async def inner() -> None:
         await pause()
@@ -230,12 +230,12 @@ def test_the_traceback_leads_to_the_same_place() -> None:
 
 def test_a_coroutine_that_was_closed_before_is_closed_in_silence() -> None:
     """The interpreter closes what an event loop leaves behind in any order."""
-    told, inner = Told(), returns_later()
-    coroutine = told.watch(inner)
+    recorded, inner = Recorder(), returns_later()
+    coroutine = recorded.watch(inner)
     coroutine.send(None)
     inner.close()
     coroutine.close()
-    assert told.order == ["abandoned"]
+    assert recorded.order == ["abandoned"]
 
 
 def test_an_exception_is_passed_on_as_it_is() -> None:
@@ -285,7 +285,7 @@ def test_what_a_cancelled_coroutine_held_is_freed_at_once(
     assert is_freed_when_cancelled(way)
 
 
-# --- What is told ----------------------------------------------------------------------------
+# --- What is recorded ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -302,10 +302,10 @@ def test_what_a_cancelled_coroutine_held_is_freed_at_once(
         (["an error", "a cancellation"], 1),
     ],
 )
-def test_each_cancellation_is_told_and_nothing_else(steps: list[str], times: int) -> None:
-    told = Told()
-    transcript(told.watch, catches_and_goes_on, steps)
-    assert told.order.count("cancelled") == times
+def test_each_cancellation_is_recorded_and_nothing_else(steps: list[str], times: int) -> None:
+    recorded = Recorder()
+    transcript(recorded.watch, catches_and_goes_on, steps)
+    assert recorded.order.count("cancelled") == times
 
 
 @pytest.mark.parametrize(
@@ -319,39 +319,39 @@ def test_each_cancellation_is_told_and_nothing_else(steps: list[str], times: int
         (["a cancellation", "a value", "a cancellation"], 1),
     ],
 )
-def test_a_coroutine_that_goes_on_after_a_cancellation_is_told(
+def test_a_coroutine_that_goes_on_after_a_cancellation_is_recorded(
     steps: list[str], times: int
 ) -> None:
-    told = Told()
-    transcript(told.watch, catches_and_goes_on, steps)
-    assert told.order.count("went on") == times
+    recorded = Recorder()
+    transcript(recorded.watch, catches_and_goes_on, steps)
+    assert recorded.order.count("went on") == times
 
 
-def test_a_cancellation_that_the_coroutine_makes_itself_is_not_told() -> None:
-    told = Told()
+def test_a_cancellation_that_the_coroutine_makes_itself_is_not_recorded() -> None:
+    recorded = Recorder()
 
     async def cancels_itself() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        told.watch(cancels_itself()).send(None)
-    assert told.order == []
+        recorded.watch(cancels_itself()).send(None)
+    assert recorded.order == []
 
 
-def test_a_cancellation_is_told_before_the_coroutine_sees_it() -> None:
-    told = Told()
+def test_a_cancellation_is_recorded_before_the_coroutine_sees_it() -> None:
+    recorded = Recorder()
 
     async def sees() -> None:
         try:
             await pause()
         except asyncio.CancelledError:
-            told.order.append("seen")
+            recorded.order.append("seen")
 
-    coroutine = told.watch(sees())
+    coroutine = recorded.watch(sees())
     coroutine.send(None)
     with pytest.raises(StopIteration):
         coroutine.throw(asyncio.CancelledError())
-    assert told.order == ["cancelled", "seen"]
+    assert recorded.order == ["cancelled", "seen"]
 
 
 # --- On an event loop ------------------------------------------------------------------------
@@ -363,8 +363,8 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-async def cancelled_by_a_task(told: Told) -> None:
-    task = asyncio.create_task(told.watch(forever()))
+async def cancelled_by_a_task(recorded: Recorder) -> None:
+    task = asyncio.create_task(recorded.watch(forever()))
     await asyncio.sleep(0)
     task.cancel("why")
     with pytest.raises(asyncio.CancelledError, match="why"):
@@ -372,18 +372,18 @@ async def cancelled_by_a_task(told: Told) -> None:
     assert task.cancelled()
 
 
-async def cancelled_by_a_timeout(told: Told) -> None:
+async def cancelled_by_a_timeout(recorded: Recorder) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
-            await told.watch(forever())
+            await recorded.watch(forever())
     current = asyncio.current_task()
     assert current is not None
     assert not current.cancelling()
 
 
-async def cancelled_by_wait_for(told: Told) -> None:
+async def cancelled_by_wait_for(recorded: Recorder) -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(told.watch(forever()), 0.001)
+        await asyncio.wait_for(recorded.watch(forever()), 0.001)
 
 
 async def share_a_group(*coroutines: Coroutine[Any, Any, Any]) -> None:
@@ -392,15 +392,15 @@ async def share_a_group(*coroutines: Coroutine[Any, Any, Any]) -> None:
             group.create_task(coroutine)
 
 
-async def cancelled_by_a_group(told: Told) -> None:
+async def cancelled_by_a_group(recorded: Recorder) -> None:
     with pytest.raises(ExceptionGroup) as raised:
-        await share_a_group(told.watch(forever()), raises_at_once())
+        await share_a_group(recorded.watch(forever()), raises_at_once())
     assert isinstance(raised.value.exceptions[0], OwnError)
 
 
-async def cancelled_outside_a_shield(told: Told) -> None:
+async def cancelled_outside_a_shield(recorded: Recorder) -> None:
     inner = asyncio.create_task(asyncio.sleep(0, "done"))
-    task = asyncio.create_task(told.watch(bare(shielded(inner))))
+    task = asyncio.create_task(recorded.watch(bare(shielded(inner))))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -423,37 +423,37 @@ CANCELLATIONS = [
 
 @both_loops
 @pytest.mark.parametrize("cancels", CANCELLATIONS)
-def test_whoever_cancels_does_and_it_is_told_once(
-    cancels: Callable[[Told], Coroutine[Any, Any, None]], run: Run[Any]
+def test_a_cancellation_is_recorded_once_whoever_cancels(
+    cancels: Callable[[Recorder], Coroutine[Any, Any, None]], run: Run[Any]
 ) -> None:
-    told = Told()
-    run(cancels(told))
-    assert told.order == ["cancelled"]
+    recorded = Recorder()
+    run(cancels(recorded))
+    assert recorded.order == ["cancelled"]
 
 
-async def works_in_the_background(told: Told) -> list[Any]:
+async def works_in_the_background(recorded: Recorder) -> list[Any]:
     async def works() -> list[Any]:
         async with asyncio.timeout(60):
             return [await asyncio.sleep(0, 1), await asyncio.to_thread(lambda: 2)]
 
-    return [*await told.watch(works()), await told.watch(bare(works()))]
+    return [*await recorded.watch(works()), await recorded.watch(bare(works()))]
 
 
 @both_loops
-def test_what_is_not_cancelled_is_not_told(run: Run[Any]) -> None:
-    told = Told()
-    assert run(works_in_the_background(told)) == [1, 2, [1, 2]]
-    assert told.order == []
+def test_what_is_not_cancelled_is_not_recorded(run: Run[Any]) -> None:
+    recorded = Recorder()
+    assert run(works_in_the_background(recorded)) == [1, 2, [1, 2]]
+    assert recorded.order == []
 
 
-async def refuses_the_first_cancellation(told: Told) -> str:
+async def refuses_the_first_cancellation(recorded: Recorder) -> str:
     async def refuses() -> str:
         with suppress(asyncio.CancelledError):
             await forever()
         await asyncio.sleep(0)
         return "after all"
 
-    task = asyncio.create_task(told.watch(refuses()))
+    task = asyncio.create_task(recorded.watch(refuses()))
     await asyncio.sleep(0)
     task.cancel()
     result: str = await task
@@ -462,13 +462,13 @@ async def refuses_the_first_cancellation(told: Told) -> str:
 
 @both_loops
 def test_a_coroutine_may_refuse_to_be_cancelled(run: Run[Any]) -> None:
-    told = Told()
-    assert run(refuses_the_first_cancellation(told)) == "after all"
-    assert told.order == ["cancelled", "went on"]
+    recorded = Recorder()
+    assert run(refuses_the_first_cancellation(recorded)) == "after all"
+    assert recorded.order == ["cancelled", "went on"]
 
 
-async def test_each_time_that_it_goes_on_is_told() -> None:
-    told = Told()
+async def test_each_time_that_it_goes_on_is_recorded() -> None:
+    recorded = Recorder()
 
     async def waits_while_and_after_it_is_cancelled() -> None:
         with suppress(TimeoutError):
@@ -479,5 +479,5 @@ async def test_each_time_that_it_goes_on_is_told() -> None:
                     await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-    await told.watch(waits_while_and_after_it_is_cancelled())
-    assert told.order == ["cancelled", "went on", "went on"]
+    await recorded.watch(waits_while_and_after_it_is_cancelled())
+    assert recorded.order == ["cancelled", "went on", "went on"]

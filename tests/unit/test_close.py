@@ -629,7 +629,7 @@ def has_a_cause_in_the_server(facts: Facts) -> bool:
 
 @PROPERTY
 @given(facts=any_facts())
-def test_nobody_is_woken_for_what_the_server_did_not_cause(facts: Facts) -> None:
+def test_nobody_is_paged_for_what_the_server_did_not_cause(facts: Facts) -> None:
     if verdict(facts).outcome is Outcome.SERVER_ERROR:
         assert has_a_cause_in_the_server(facts)
 

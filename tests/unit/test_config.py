@@ -106,7 +106,7 @@ def test_a_count_that_is_no_whole_number_is_refused(value: object) -> None:
     )
 
 
-def test_a_negative_count_is_refused_and_told_what_0_means() -> None:
+def test_a_negative_count_is_refused_and_0_is_explained() -> None:
     assert (
         message_of(ValueError, message_events=-1)
         == "message_events must be 0 or more, not -1; 0 turns message events off"
@@ -134,7 +134,7 @@ def test_each_choice_is_taken(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("name", CHOICES)
 @pytest.mark.parametrize("value", ["", "Linked", "nest", "yes"])
-def test_an_unknown_choice_is_refused_and_told_the_known_ones(name: str, value: str) -> None:
+def test_an_unknown_choice_is_refused_with_the_known_ones(name: str, value: str) -> None:
     known = ", ".join(map(repr, CHOICES[name]))
     assert (
         message_of(ValueError, **{name: value}) == f"{name} must be one of {known}, not {value!r}"
@@ -143,7 +143,7 @@ def test_an_unknown_choice_is_refused_and_told_the_known_ones(name: str, value: 
 
 @pytest.mark.parametrize("name", CHOICES)
 @pytest.mark.parametrize("value", [None, 5, True, ["linked"], {}])
-def test_a_choice_of_the_wrong_type_is_refused_and_told_the_known_ones(
+def test_a_choice_of_the_wrong_type_is_refused_with_the_known_ones(
     name: str, value: object
 ) -> None:
     known = ", ".join(map(repr, CHOICES[name]))
@@ -173,7 +173,7 @@ def test_an_outcome_and_its_name_are_the_same_ordinary() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 4100, "connection_lost", iter([4100]), True, object()])
-def test_what_is_no_collection_of_outcomes_is_refused_and_told_an_example(value: object) -> None:
+def test_what_is_no_collection_of_outcomes_is_refused_with_an_example(value: object) -> None:
     assert message_of(TypeError, normal_outcomes=value) == (
         "normal_outcomes must be a set of outcomes and close codes, such as"
         f" {{'connection_lost', 4100}}, not {value!r}"
@@ -183,7 +183,7 @@ def test_what_is_no_collection_of_outcomes_is_refused_and_told_an_example(value:
 @pytest.mark.parametrize(
     "item", ["lost", "", "4100", 999, 5000, -1, 0, True, 4100.0, None, ("other",), [4100]]
 )
-def test_an_unknown_outcome_is_refused_and_told_the_known_ones(item: object) -> None:
+def test_an_unknown_outcome_is_refused_with_the_known_ones(item: object) -> None:
     message = message_of(ValueError, normal_outcomes=["other", item])
     assert message.endswith(f"; {item!r} is neither")
     assert "1000 to 4999" in message

@@ -1,4 +1,4 @@
-"""A connection is told what happens, and each of its spans ends once, whatever it is told."""
+"""A connection that is informed of what happens ends each of its spans once, whatever happens."""
 
 import asyncio
 import json
@@ -22,8 +22,6 @@ from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._recording import Telemetry as Recording
-from tests.attacks.hostile.siege import living
-from tests.conftest import LogKeeper
 from tests.support.broken_api import PIPES
 from tests.support.clock import Clock, stop_clock
 from tests.support.fake_connection import (
@@ -32,17 +30,19 @@ from tests.support.fake_connection import (
     RESULT,
     START,
     STOP,
+    FakeConnection,
     Place,
-    Talk,
     operation_in,
 )
+from tests.support.garbage import living
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry, attributes_of, events_of, labels
 from tests.support.views import config
 
 ID = "0123456789abcdef"
 TRACEPARENT = f"00-{0xABC:032x}-{0xDEF:016x}-01"
 
-Tell = Callable[["Talk"], object]
+Tell = Callable[["FakeConnection"], object]
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return stop_clock(monkeypatch)
 
 
-def connect(telemetry: Telemetry, protocol: str | None, **options: Any) -> Talk:
-    talk = Talk(config(telemetry, **options))
+def connect(telemetry: Telemetry, protocol: str | None, **options: Any) -> FakeConnection:
+    talk = FakeConnection(config(telemetry, **options))
     talk.opens(protocol)
     return talk
 
@@ -109,7 +109,7 @@ def described(id_: str, reason: str, **attributes: Any) -> dict[str, Any]:
     }
 
 
-def converse(talk: Talk, clock: Clock) -> None:
+def converse(talk: FakeConnection, clock: Clock) -> None:
     """A conversation of `graphql-transport-ws`, from the init to the close."""
     talk.greets()
     talk.handles({"type": "ping", "payload": {}})
@@ -135,7 +135,7 @@ CLOSED_BY_CLIENT: Final = {
 }
 
 
-def test_a_conversation_of_graphql_transport_ws_is_told_whole(
+def test_a_conversation_of_graphql_transport_ws_is_recorded_completely(
     numbered_telemetry: Telemetry, clock: Clock
 ) -> None:
     talk = connect(numbered_telemetry, GRAPHQL_TRANSPORT_WS)
@@ -197,7 +197,7 @@ def test_a_conversation_of_graphql_transport_ws_is_told_whole(
     ]
 
 
-def converse_in_legacy(talk: Talk, clock: Clock) -> None:
+def converse_in_legacy(talk: FakeConnection, clock: Clock) -> None:
     """A conversation of `graphql-ws`, up to a close by the server that nobody answers."""
     talk.greets()
     talk.says("ka")
@@ -220,7 +220,7 @@ BROKEN_BY_SERVER: Final = {
 }
 
 
-def test_a_conversation_of_graphql_ws_is_told_whole(
+def test_a_conversation_of_graphql_ws_is_recorded_completely(
     numbered_telemetry: Telemetry, clock: Clock
 ) -> None:
     talk = connect(numbered_telemetry, GRAPHQL_WS)
@@ -367,110 +367,110 @@ def test_durations_are_those_of_the_clock(telemetry: Telemetry, clock: Clock) ->
 # --- Every way in which an operation ends ----------------------------------------------------
 
 
-def completes(talk: Talk) -> None:
+def completes(talk: FakeConnection) -> None:
     task = talk.starts()
     talk.says("complete", id="a", within=task)
     talk.served(task)
 
 
-def completes_as_the_client_leaves(talk: Talk) -> None:
+def completes_as_the_client_leaves(talk: FakeConnection) -> None:
     """The client has read the last message before the host is done with the operation."""
     task = talk.starts()
     talk.says("complete", id="a", within=task)
 
 
-def completes_by_another_task(talk: Talk) -> None:
+def completes_by_another_task(talk: FakeConnection) -> None:
     talk.served(talk.starts())
     talk.says("complete", id="a")
 
 
-def is_stopped(talk: Talk) -> None:
+def is_stopped(talk: FakeConnection) -> None:
     talk.starts()
     talk.handles({"type": STOP[talk.protocol], "id": "a"})
 
 
-def is_stopped_and_says_so(talk: Talk) -> None:
+def is_stopped_and_says_so(talk: FakeConnection) -> None:
     task = talk.starts()
     talk.handles({"type": STOP[talk.protocol], "id": "a"})
     talk.says("complete", id="a", within=task)
     talk.served(task, asyncio.CancelledError())
 
 
-def is_limited_and_the_host_closes(talk: Talk) -> None:
+def is_limited_and_the_host_closes(talk: FakeConnection) -> None:
     talk.begins()
     talk.says("error", id="a")
     talk.writes_close(4401)
     talk.handled()
 
 
-def errs(talk: Talk) -> None:
+def errs(talk: FakeConnection) -> None:
     talk.starts()
     talk.says("error", id="a")
 
 
-def errs_at_once(talk: Talk) -> None:
+def errs_at_once(talk: FakeConnection) -> None:
     task = talk.begins()
     talk.serves(task)
     talk.says("error", id="a", within=task)
     talk.handled()
 
 
-def is_limited(talk: Talk) -> None:
+def is_limited(talk: FakeConnection) -> None:
     talk.begins()
     talk.says("error", id="a")
     talk.handled()
 
 
 def is_refused(code: int) -> Tell:
-    def tell(talk: Talk) -> None:
+    def report(talk: FakeConnection) -> None:
         talk.begins()
         talk.writes_close(code)
         talk.handled()
 
-    return tell
+    return report
 
 
 def is_closed_by_itself(code: int) -> Tell:
-    def tell(talk: Talk) -> None:
+    def report(talk: FakeConnection) -> None:
         task = talk.begins()
         talk.serves(task)
         talk.writes_close(code, within=task)
         talk.handled()
 
-    return tell
+    return report
 
 
-def fails(talk: Talk) -> None:
+def fails(talk: FakeConnection) -> None:
     task = talk.starts()
     talk.says("complete", id="a", within=task)
     talk.served(task, KeyError("n"))
 
 
-def cannot_be_sent(talk: Talk) -> None:
+def cannot_be_sent(talk: FakeConnection) -> None:
     talk.starts()
     talk.connection.message_failed({"type": "next", "id": "a"}, OverflowError())
     talk.says("error", id="a")
 
 
 def loses_its_task(error: BaseException, *, after: Tell = lambda talk: None) -> Tell:
-    def tell(talk: Talk) -> None:
+    def report(talk: FakeConnection) -> None:
         task = talk.starts()
         after(talk)
         talk.served(task, error)
 
-    return tell
+    return report
 
 
-def is_cancelled_by_the_application(talk: Talk) -> None:
+def is_cancelled_by_the_application(talk: FakeConnection) -> None:
     loses_its_task(asyncio.CancelledError())(talk)
     talk.handles({"type": "connection_init"})
 
 
-def lives_on(talk: Talk) -> None:
+def lives_on(talk: FakeConnection) -> None:
     talk.starts()
 
 
-def cleans_up(talk: Talk) -> None:
+def cleans_up(talk: FakeConnection) -> None:
     task = talk.starts()
     talk.says("complete", id="a", within=task)
     talk.served(task, asyncio.CancelledError())
@@ -541,10 +541,10 @@ ENDS: dict[str, tuple[Tell, str, str | None]] = {
 async def test_an_operation_ends_once_and_says_why(
     what: str, protocol: str, telemetry: Telemetry
 ) -> None:
-    tell, reason, error_type = ENDS[what]
+    report, reason, error_type = ENDS[what]
     talk = connect(telemetry, protocol)
     talk.greets()
-    tell(talk)
+    report(talk)
     talk.is_closed(1000)
     (span,) = telemetry.spans("GraphQL Operation")
     attributes = attributes_of(span)
@@ -757,11 +757,11 @@ def test_a_second_init_is_only_an_event(telemetry: Telemetry) -> None:
 def refuses(code: int) -> Tell:
     """As the legacy handler does, which says so first."""
 
-    def tell(talk: Talk) -> None:
+    def report(talk: FakeConnection) -> None:
         talk.says("connection_error")
         talk.closes(code)
 
-    return tell
+    return report
 
 
 REFUSALS: dict[str, tuple[str, Tell, str]] = {
@@ -774,7 +774,7 @@ REFUSALS: dict[str, tuple[str, Tell, str]] = {
         lambda talk: talk.ends(KeyError("user")),
         "KeyError",
     ),
-    "the client is lost": (GRAPHQL_WS, Talk.is_lost, "connection_lost"),
+    "the client is lost": (GRAPHQL_WS, FakeConnection.is_lost, "connection_lost"),
 }
 
 
@@ -829,7 +829,7 @@ def close_of(telemetry: Telemetry) -> dict[str, Any]:
     return event
 
 
-def test_the_close_is_told_once_at_the_moment_it_was_decided(telemetry: Telemetry) -> None:
+def test_the_close_is_recorded_once_at_the_moment_it_was_decided(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     talk.writes_close(4400, "bad")
     talk.writes_close(1011, "worse")
@@ -844,7 +844,7 @@ def test_the_close_is_told_once_at_the_moment_it_was_decided(telemetry: Telemetr
 
 
 def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
-    talk = Talk(config(telemetry))
+    talk = FakeConnection(config(telemetry))
     talk.ends(status=403)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert not span.events
@@ -907,9 +907,13 @@ def test_an_error_frame_is_an_event_a_count_and_a_verdict(
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     name = attributes_of(span)["error.type"]
     assert name.endswith(type(error).__name__)
-    told = {"exception.type": name, "exception.message": "too big", "websocket.close.code": code}
+    recorded = {
+        "exception.type": name,
+        "exception.message": "too big",
+        "websocket.close.code": code,
+    }
     assert events_of(span, "websocket.error") == [
-        {key: value for key, value in told.items() if value is not None}
+        {key: value for key, value in recorded.items() if value is not None}
     ]
     assert telemetry.metrics()["websocket.server.errors"] == {labels({"error.type": name}): 1}
     assert attributes_of(span)["websocket.close.outcome"] == "invalid_frame"
@@ -948,12 +952,12 @@ def test_a_timeout_before_any_close_frame_is_a_missed_pong(
     assert attributes_of(span)["websocket.close.outcome"] == outcome
 
 
-Trip = Callable[[Talk, BaseException], BaseException]
-"""What a connection is told of an exception; returns the one that leaves the view."""
+Trip = Callable[[FakeConnection, BaseException], BaseException]
+"""Ends a connection with an exception; returns the one that leaves the view."""
 
 
 def trips_over(value: Any) -> Trip:
-    def trip(talk: Talk, error: BaseException) -> BaseException:
+    def trip(talk: FakeConnection, error: BaseException) -> BaseException:
         talk.hears(value)
         talk.handled(error)
         return error
@@ -964,14 +968,14 @@ def trips_over(value: Any) -> Trip:
 def trips_unheard_over(value: Any) -> Trip:
     """The handler is one that nobody sees handle a message."""
 
-    def trip(talk: Talk, error: BaseException) -> BaseException:
+    def trip(talk: FakeConnection, error: BaseException) -> BaseException:
         talk.comes(value)
         return error
 
     return trip
 
 
-def reads_in_vain(talk: Talk, error: BaseException) -> BaseException:
+def reads_in_vain(talk: FakeConnection, error: BaseException) -> BaseException:
     talk.connection.data_received(9)
     talk.connection.message_unreadable(error)
     return error
@@ -980,7 +984,7 @@ def reads_in_vain(talk: Talk, error: BaseException) -> BaseException:
 def reads_in_vain_and_raises(make: Callable[[BaseException], BaseException]) -> Trip:
     """What leaves the view is made of what reading raised."""
 
-    def trip(talk: Talk, error: BaseException) -> BaseException:
+    def trip(talk: FakeConnection, error: BaseException) -> BaseException:
         return make(reads_in_vain(talk, error))
 
     return trip
@@ -1011,25 +1015,25 @@ def grouped(error: BaseException) -> BaseException:
 
 
 def is_done_with(value: Any) -> Trip:
-    def trip(talk: Talk, error: BaseException) -> BaseException:
+    def trip(talk: FakeConnection, error: BaseException) -> BaseException:
         talk.handles(value)
         return error
 
     return trip
 
 
-def goes_on_after_reading_in_vain(talk: Talk, error: BaseException) -> BaseException:
+def goes_on_after_reading_in_vain(talk: FakeConnection, error: BaseException) -> BaseException:
     reads_in_vain(talk, error)
     talk.handles({"type": "connection_init"})
     return error
 
 
-def asks_for_no_frame(talk: Talk, error: BaseException) -> BaseException:
+def asks_for_no_frame(talk: FakeConnection, error: BaseException) -> BaseException:
     talk.connection.message_unreadable(error)
     return error
 
 
-def raises_while_a_frame_waits(talk: Talk, error: BaseException) -> BaseException:
+def raises_while_a_frame_waits(talk: FakeConnection, error: BaseException) -> BaseException:
     talk.connection.data_received(9)
     return error
 
@@ -1121,7 +1125,7 @@ def test_an_exception_is_not_kept(telemetry: Telemetry) -> None:
     assert talk.connection._facts.exception is None
 
 
-def test_the_record_of_an_abnormal_close_tells_the_connection_apart(
+def test_the_record_of_an_abnormal_close_names_the_connection(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
@@ -1189,7 +1193,11 @@ LATE: dict[str, Tell] = {
 
 @pytest.mark.parametrize("what", LATE)
 def test_nothing_begins_after_the_end(what: str, telemetry: Telemetry) -> None:
-    talk = Talk(config(telemetry)) if what == "an upgrade" else connect(telemetry, GRAPHQL_WS)
+    talk = (
+        FakeConnection(config(telemetry))
+        if what == "an upgrade"
+        else connect(telemetry, GRAPHQL_WS)
+    )
     talk.ends()
     LATE[what](talk)
     assert telemetry.ledger.started == telemetry.ledger.ended
@@ -1319,7 +1327,7 @@ async def test_a_message_that_the_application_reads_by_itself_is_one_when_it_is_
     talk.is_closed()
     messages = telemetry.metrics()["websocket.server.messages"]
     types = {dict(key)["graphql.ws.message.type"]: n for key, n in messages.items()}
-    # Where it reads frames in advance, nobody can tell which one the message was made of.
+    # Where it reads frames in advance, nobody knows which one the message was made of.
     assert types == ({"_OTHER": 1} if reads_ahead else {"start": 1})
     assert len(telemetry.spans("GraphQL Operation")) == (0 if reads_ahead else 1)
 
@@ -1419,7 +1427,7 @@ def theirs() -> Context:
 )
 def test_a_running_operation_is_known_by_its_very_document(
     document: str | None,
-    move: Callable[[Talk, Place], object],
+    move: Callable[[FakeConnection, Place], object],
     telemetry: Telemetry,
     *,
     is_own: bool,
@@ -1456,7 +1464,7 @@ def test_an_operation_that_nothing_serves_yet_is_not_known_by_its_document(
 def test_a_message_counts_whose_sender_was_cancelled_when_it_had_been_written(
     telemetry: Telemetry, *, is_observed: bool, was_written: bool, count: int
 ) -> None:
-    talk = Talk(config(telemetry))
+    talk = FakeConnection(config(telemetry))
     talk.connection.accepted(GRAPHQL_TRANSPORT_WS, is_observed=is_observed)
     cancellation = asyncio.CancelledError()
     talk.connection.write_cancelled(cancellation if was_written else asyncio.CancelledError())
@@ -1511,7 +1519,9 @@ def test_an_operation_may_be_served_without_a_document(telemetry: Telemetry) -> 
     talk.is_closed()
 
 
-async def test_nothing_of_an_operation_is_kept_whose_document_was_rewritten() -> None:
+async def test_nothing_of_an_operation_is_kept_whose_document_was_rewritten(
+    frozen_garbage: None,
+) -> None:
     telemetry = Telemetry()
     before = living()
 
@@ -1568,11 +1578,11 @@ def test_a_broken_pipe_changes_no_verdict_and_no_count(
 ) -> None:
     pipe = PIPES[name]()
     broken = OTelConfig(tracer_provider=pipe.tracer_provider, meter_provider=pipe.meter_provider)
-    talk = Talk(broken)
+    talk = FakeConnection(broken)
     talk.opens(GRAPHQL_TRANSPORT_WS)
     talk.starts("alive")
     converse(talk, clock)
-    talk = Talk(broken)
+    talk = FakeConnection(broken)
     talk.opens(GRAPHQL_WS)
     talk.is_lost()
     tally = Recording(broken).metrics.tally

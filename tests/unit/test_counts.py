@@ -29,6 +29,7 @@ from strawberry_ws_otel._protocol import (
     vocabulary,
 )
 from tests.support.strategies import PROPERTY
+from tests.support.traffic import opened, subscribed
 
 MODERN, LEGACY = vocabulary(GRAPHQL_TRANSPORT_WS), vocabulary(GRAPHQL_WS)
 NEXT, PING, DATA = MODERN.sent["next"], MODERN.received["ping"], LEGACY.sent["data"]
@@ -78,23 +79,10 @@ def test_a_new_tally_knows_nothing_but_the_outcomes_and_the_events_from_0_on() -
     assert tally.closes() == ZEROS
 
 
-def opened(tally: Tally, subprotocol: str | None) -> Traffic:
-    traffic = Traffic(subprotocol)
-    tally.opened(traffic)
-    return traffic
-
-
 def begun(tally: Tally, message_type: MessageType, ok: int = 0, failed: int = 0) -> Results:
     results = Results(message_type)
     results.ok, results.failed = ok, failed
     tally.begun(results)
-    return results
-
-
-def subscribed(tally: Tally, ok: int = 0) -> Results:
-    results = Results()
-    results.ok = ok
-    tally.subscribed(results)
     return results
 
 

@@ -22,8 +22,8 @@ from strawberry_ws_otel._current import (
 )
 from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._spans import SpanRecorder, span_id
-from tests.conftest import LogKeeper
 from tests.support.fake_connection import Place
+from tests.support.log import LogKeeper
 
 TRACE: Final = 0xABC
 OURS, OUTER, THEIRS, REMOTE = 1, 2, 3, 4
@@ -58,7 +58,7 @@ def placed(id_: int, below: Context, carried: Context | None = None) -> Placemen
     return placement
 
 
-def told(context: Context) -> tuple[int, dict[str, object]]:
+def recorded(context: Context) -> tuple[int, dict[str, object]]:
     """The span and the baggage of a context."""
     return span_id(context), dict(baggage.get_all(context))
 
@@ -75,13 +75,13 @@ def test_what_a_carrier_brings_comes_beside_what_the_application_has() -> None:
     context = set_value("own", 1, holding(THEIRS, user="ann"))
     carried = set_value("brought", 2, holding(REMOTE, user="eve", tenant="acme"))
     joint = joined(context, carried)
-    assert told(joint) == (REMOTE, {"user": "ann", "tenant": "acme"})
+    assert recorded(joint) == (REMOTE, {"user": "ann", "tenant": "acme"})
     assert (joint["own"], joint["brought"]) == (1, 2)
 
 
 @pytest.mark.parametrize("user", [{}, {"user": "ann"}])
 def test_a_carrier_without_baggage_changes_no_baggage(user: dict[str, str]) -> None:
-    assert told(joined(holding(THEIRS, **user), holding(REMOTE))) == (REMOTE, user)
+    assert recorded(joined(holding(THEIRS, **user), holding(REMOTE))) == (REMOTE, user)
 
 
 def test_a_span_without_an_id_of_its_own_is_put_nowhere() -> None:
@@ -93,13 +93,13 @@ def test_a_span_is_put_on_top_and_everything_else_stays() -> None:
     below = set_value("own", 1, holding(THEIRS, user="ann"))
     placement = placed(OURS, below)
     assert placement.below is below
-    assert told(placement.context) == (OURS, {"user": "ann"})
+    assert recorded(placement.context) == (OURS, {"user": "ann"})
     assert placement.context["own"] == 1
 
 
 def test_a_span_is_put_on_top_with_what_a_carrier_brought() -> None:
     placement = placed(OURS, holding(THEIRS, user="ann"), holding(REMOTE, tenant="acme"))
-    assert told(placement.context) == (OURS, {"user": "ann", "tenant": "acme"})
+    assert recorded(placement.context) == (OURS, {"user": "ann", "tenant": "acme"})
 
 
 def test_a_span_is_on_top_whatever_object_it_comes_back_as() -> None:
@@ -113,8 +113,8 @@ def test_a_span_is_on_top_whatever_object_it_comes_back_as() -> None:
 def test_a_span_that_moves_brings_along_what_the_carrier_brought() -> None:
     placement = placed(OURS, holding(THEIRS), holding(REMOTE, tenant="acme"))
     moved = placement.moved(holding(user="ann"))
-    assert told(moved.below) == (0, {"user": "ann"})
-    assert told(moved.context) == (OURS, {"user": "ann", "tenant": "acme"})
+    assert recorded(moved.below) == (0, {"user": "ann"})
+    assert recorded(moved.context) == (OURS, {"user": "ann", "tenant": "acme"})
     assert moved.span_id == OURS
 
 
@@ -174,7 +174,7 @@ def test_what_is_left_without_us_is_what_the_application_has_made(
     placement = placed(OURS, BELOW, carried)
     left = placement.removed_from(change(placement.context))
     values = {key: left[key] for key in ("shared", "mine", "brought") if key in left}
-    assert (*told(left), values) == REMOVALS[change]
+    assert (*recorded(left), values) == REMOVALS[change]
 
 
 def test_a_context_of_ours_without_us_is_the_very_one_below() -> None:
@@ -252,7 +252,7 @@ def test_without_a_span_the_context_is_not_touched() -> None:
 def test_the_span_is_current_inside_and_the_context_outside_is_the_very_same() -> None:
     place = Somewhere(before := holding(THEIRS, user="ann"))
     place.puts(OURS)
-    assert told(place.context) == (OURS, {"user": "ann"})
+    assert recorded(place.context) == (OURS, {"user": "ann"})
     place.leaves()
     assert place.context is before
 
@@ -278,7 +278,7 @@ def test_what_the_application_attaches_inside_is_there_outside(change: Change) -
     left = place.context
     values = {key: left[key] for key in ("shared", "mine", "brought") if key in left}
     # Without a carrier it is the application that has put "tenant" there.
-    assert (*told(left), values) == REMOVALS[change]
+    assert (*recorded(left), values) == REMOVALS[change]
 
 
 def test_what_is_attached_in_the_inner_of_two_is_there_outside_of_both() -> None:
@@ -287,12 +287,12 @@ def test_what_is_attached_in_the_inner_of_two_is_there_outside_of_both() -> None
     inner = place.puts(OURS)
     place.attach(add_baggage(inner.context))
     place.leaves()
-    assert told(place.context) == (OUTER, {"user": "ann", "mine": "1"})
+    assert recorded(place.context) == (OUTER, {"user": "ann", "mine": "1"})
     outer = place.current.placement
     assert outer is not None
     assert outer.is_on_top(place.context)
     place.leaves()
-    assert told(place.context) == (0, {"user": "ann", "mine": "1"})
+    assert recorded(place.context) == (0, {"user": "ann", "mine": "1"})
 
 
 def test_the_outer_span_comes_back_on_top_of_a_context_that_was_begun_anew() -> None:
@@ -301,9 +301,9 @@ def test_the_outer_span_comes_back_on_top_of_a_context_that_was_begun_anew() -> 
     place.puts(OURS)
     place.attach(holding(tenant="acme"))
     place.leaves()
-    assert told(place.context) == (OUTER, {"tenant": "acme"})
+    assert recorded(place.context) == (OUTER, {"tenant": "acme"})
     place.leaves()
-    assert told(place.context) == (0, {"tenant": "acme"})
+    assert recorded(place.context) == (0, {"tenant": "acme"})
 
 
 def test_a_span_that_the_application_leaves_current_hides_the_outer_one() -> None:
@@ -324,7 +324,7 @@ def test_a_span_of_the_applications_around_the_inner_one_is_current_again() -> N
     inner = place.puts(OURS)
     place.attach(add_baggage(inner.context))
     place.leaves()
-    assert told(place.context) == (THEIRS, {"mine": "1"})
+    assert recorded(place.context) == (THEIRS, {"mine": "1"})
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_a_span_that_was_replaced_inside_is_the_one_that_goes() -> None:
     moved = placed(OURS, holding(tenant="acme"))
     place.run(replace_current, place.fuse, placement=moved)
     place.leaves()
-    assert told(place.context) == (0, {"tenant": "acme"})
+    assert recorded(place.context) == (0, {"tenant": "acme"})
     assert place.current == NOBODY
 
 
@@ -374,7 +374,7 @@ def test_an_operation_that_was_taken_over_inside_is_left_as_well() -> None:
     place.run(replace_current, place.fuse, operation="operation", placement=ours)
     place.leaves()
     assert place.current == NOBODY
-    assert told(place.context) == told(before)
+    assert recorded(place.context) == recorded(before)
 
 
 # --- The context of the application ----------------------------------------------------------
@@ -396,7 +396,7 @@ def test_a_span_of_ours_that_the_application_has_kept_is_not_its_own() -> None:
     stale = placed(OUTER, holding(user="ann")).context
     place.puts(OURS)
     place.attach(stale)
-    assert told(place.run(application_context)) == (0, {"user": "ann"})
+    assert recorded(place.run(application_context)) == (0, {"user": "ann"})
 
 
 # --- Other runtime contexts ------------------------------------------------------------------
@@ -462,9 +462,9 @@ def test_a_runtime_context_that_translates_is_left_as_it_was_found(
 ) -> None:
     place = Somewhere(holding(THEIRS, user="ann"))
     place.puts(OURS)
-    assert told(place.context) == (OURS, {"user": "ann"})
+    assert recorded(place.context) == (OURS, {"user": "ann"})
     place.leaves()
-    assert told(place.context) == (THEIRS, {"user": "ann"})
+    assert recorded(place.context) == (THEIRS, {"user": "ann"})
 
 
 def test_a_span_of_ours_that_has_ended_and_is_no_longer_current_was_not_taken_away(
@@ -474,7 +474,7 @@ def test_a_span_of_ours_that_has_ended_and_is_no_longer_current_was_not_taken_aw
     place.puts(OURS)
     translating.ended = frozenset({OURS})
     place.leaves()
-    assert told(place.context) == (THEIRS, {"user": "ann"})
+    assert recorded(place.context) == (THEIRS, {"user": "ann"})
 
 
 @pytest.mark.parametrize(
@@ -492,7 +492,7 @@ def test_what_the_application_attaches_in_a_runtime_context_that_translates_stay
     place.puts(OURS)
     place.attach(change(place.context))
     place.leaves()
-    assert told(place.context) == left
+    assert recorded(place.context) == left
 
 
 def test_what_the_application_detaches_inside_is_not_there_outside() -> None:

@@ -2,13 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from strawberry_ws_otel._fuse import FailureLog, Fuse, Fuses
-from tests.conftest import LIBRARY, LogKeeper
+from tests.support.log import LogKeeper, RaisingHandler, handling
 
 pytestmark = pytest.mark.internal_error
 
@@ -35,19 +33,6 @@ NOT_OURS = [
     GeneratorExit(),
     BaseExceptionGroup("several", [KeyboardInterrupt()]),
 ]
-
-
-@contextmanager
-def handling(handler: logging.Handler | logging.Filter) -> Iterator[None]:
-    """The library's log has this handler, or filter."""
-    logger = logging.getLogger(LIBRARY)
-    logger.addFilter(handler) if isinstance(handler, logging.Filter) else logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeFilter(handler)
-        if isinstance(handler, logging.Handler):
-            logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize("error", OURS, ids=repr)
@@ -216,11 +201,6 @@ def test_a_fuse_may_be_entered_within_itself(library_log: LogKeeper) -> None:
         passed.append("the inner one stops it")
     assert passed
     assert len(library_log.records) == 1
-
-
-class RaisingHandler(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        raise OwnError
 
 
 class RaisingFilter(logging.Filter):

@@ -19,7 +19,7 @@ from strawberry_ws_otel._fuse import FailureLog
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
 from strawberry_ws_otel._strawberry.layers import Layers, RecordedFactory, is_derived
-from tests.conftest import LogKeeper
+from tests.support.log import LogKeeper
 
 T = TypeVar("T")
 
@@ -243,19 +243,19 @@ KINDS: dict[str, tuple[Layers, type]] = {
 
 
 @pytest.mark.parametrize("attribute", KINDS)
-def test_an_application_s_class_is_told_of_the_application_s_only(attribute: str) -> None:
+def test_an_application_s_class_sees_only_the_classes_of_the_application(attribute: str) -> None:
     layers, kind = KINDS[attribute]
-    told: list[tuple[str, str]] = []
+    recorded: list[tuple[str, str]] = []
 
     class Own(kind):  # type: ignore[misc,valid-type]  # whichever it is
         def __init_subclass__(cls, *, word: str) -> None:
-            told.append((cls.__name__, word))
+            recorded.append((cls.__name__, word))
 
     derived = layers.over(Own)
-    assert told == []
+    assert recorded == []
 
     further: Any = types.new_class("Further", (derived,), {"word": "theirs"})
-    assert told == [("Further", "theirs")]
+    assert recorded == [("Further", "theirs")]
     assert layers.over(further) is further
 
 

@@ -1,4 +1,4 @@
-"""What a stranger wrote is cut before it is recorded, and what is left can be encoded."""
+"""What an untrusted client wrote is cut before it is recorded, and what is left can be encoded."""
 
 from typing import Any
 

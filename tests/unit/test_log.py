@@ -8,8 +8,8 @@ import pytest
 
 from strawberry_ws_otel._close import FAULTS, Fault, Initiator, Outcome, Verdict
 from strawberry_ws_otel._log import CloseLog
-from tests.conftest import LogKeeper
 from tests.support.clock import Clock
+from tests.support.log import LogKeeper
 
 ID = "688ab1507049031d"
 A_MINUTE: Final = 10
@@ -153,7 +153,9 @@ def test_no_flood_of_one_outcome_hides_another(clock: Clock, library_log: LogKee
     assert len(errors) == A_MINUTE
 
 
-def test_what_was_left_out_is_told_once_however_late(clock: Clock, library_log: LogKeeper) -> None:
+def test_what_was_left_out_is_reported_once_however_late(
+    clock: Clock, library_log: LogKeeper
+) -> None:
     log = CloseLog()
     close(log, Outcome.OTHER, A_MINUTE + 3)
     clock.passes(86_400.0)

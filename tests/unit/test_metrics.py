@@ -22,10 +22,10 @@ from strawberry_ws_otel._counts import Tally
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._metrics import Metrics, _Registry, metrics_of
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
-from tests.conftest import LogKeeper
 from tests.support.broken_api import PIPES, PipeError
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry, labels
-from tests.unit.test_counts import opened, subscribed
+from tests.support.traffic import opened, subscribed
 
 ROOT = Path(__file__).parents[2]
 LONG = [0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400]
@@ -231,7 +231,7 @@ def test_two_proxies_of_one_provider_share_its_instruments(telemetry: Telemetry)
 def test_a_provider_that_is_given_the_id_of_one_that_is_gone_has_its_own() -> None:
     registry, gone, provider = _Registry(), NoOpMeterProvider(), NoOpMeterProvider()
     _, made = registry.get(gone)
-    # As if the reference had not told of its end yet.
+    # As if the reference had not noticed its end yet.
     registry._metrics[id(provider)] = (lambda: None, made)
     [whose, own] = registry.get(provider)
     assert whose is provider
@@ -242,11 +242,11 @@ def test_a_provider_that_is_given_the_id_of_one_that_is_gone_has_its_own() -> No
 def held_by_another_thread(registry: _Registry, tally: Tally) -> None:
     """Let a thread end while it holds every lock, as one does that a fork leaves behind."""
 
-    def hold() -> None:
+    def play_and_assert() -> None:
         assert registry._lock.acquire(blocking=False)
         assert tally._lock.acquire(blocking=False)
 
-    thread = threading.Thread(target=hold)
+    thread = threading.Thread(target=play_and_assert)
     thread.start()
     thread.join()
 

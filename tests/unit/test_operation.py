@@ -14,7 +14,7 @@ from strawberry_ws_otel._close import Facts, verdict
 from strawberry_ws_otel._operation import IGNORED, TRANSITIONS, Event, State
 from strawberry_ws_otel._operations import Operations
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
-from tests.support.fake_connection import Talk
+from tests.support.fake_connection import FakeConnection
 from tests.support.strategies import PROPERTY
 from tests.support.telemetry import Telemetry
 from tests.support.views import config
@@ -214,9 +214,9 @@ class Compared:
 
 
 def operations_of(telemetry: Telemetry) -> Operations:
-    talk = Talk(config(telemetry))
-    talk.opens(GRAPHQL_TRANSPORT_WS)
-    return talk.connection._operations
+    connection = FakeConnection(config(telemetry))
+    connection.opens(GRAPHQL_TRANSPORT_WS)
+    return connection.connection._operations
 
 
 class AnyCourse(RuleBasedStateMachine):

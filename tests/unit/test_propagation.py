@@ -1,4 +1,4 @@
-"""Trace context from strangers: read in any case of its keys, and used as configured."""
+"""Trace context from untrusted clients: read in any case of its keys, and used as configured."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -24,8 +24,8 @@ from strawberry_ws_otel._propagation import (
     span_context,
 )
 from strawberry_ws_otel._spans import SpanRecorder
-from tests.conftest import LogKeeper
 from tests.support.broken_api import Ledger, broken, broken_propagator
+from tests.support.log import LogKeeper
 from tests.support.strategies import PROPERTY, any_json, any_text
 
 TRACE, SPAN = 0xABC, 0xDEF

@@ -9,8 +9,8 @@ from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._fuse import FailureLog
 from strawberry_ws_otel._log import CloseLog
 from strawberry_ws_otel._recording import Telemetry as Recording
-from tests.conftest import LogKeeper
 from tests.support.broken_api import PipeError
+from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry, labels
 from tests.support.views import config
 

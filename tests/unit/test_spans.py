@@ -42,8 +42,8 @@ from strawberry_ws_otel._spans import (
     is_kept,
     next_kept,
 )
-from tests.conftest import LogKeeper
 from tests.support.broken_api import PIPES, PipeError
+from tests.support.log import LogKeeper
 from tests.support.telemetry import CountingIds, Curious, Telemetry, snapshot
 
 CONTEXT = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
@@ -55,7 +55,7 @@ NEXT, PING, PONG = TYPES.sent["next"], TYPES.sent["ping"], TYPES.received["ping"
 
 
 class FakeSpan(Span):
-    """A span that keeps its calls, has an attribute of its own, and may be told to raise."""
+    """A span that keeps its calls, has an attribute of its own, and may be asked to raise."""
 
     def __init__(self, *raising: str, recording: bool = True) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -275,7 +275,7 @@ def request(real: Span, fuse: Fuse | None = None) -> SpanRecorder:
     )
 
 
-def test_a_span_that_tells_less_than_that_of_the_sdk_becomes_one_that_does_not_record() -> None:
+def test_a_span_that_knows_less_than_that_of_the_sdk_becomes_one_that_does_not_record() -> None:
     recorded = request(FakeSpan())
     recorded.end()
     assert isinstance(recorded.span, NonRecordingSpan)
@@ -447,7 +447,7 @@ def test_a_span_is_ended_once() -> None:
     assert real.calls == [("end", None)]
 
 
-def test_an_ended_span_is_told_nothing_more() -> None:
+def test_nothing_more_is_recorded_on_an_ended_span() -> None:
     real = FakeSpan()
     recorded = recorder(real)
     recorded.end()
@@ -811,7 +811,7 @@ def test_attributes_arrive_though_a_sampler(kind: str) -> None:
     telemetry.shutdown()
 
 
-def test_a_span_without_attributes_is_not_told_of_any() -> None:
+def test_no_attributes_are_set_on_a_span_without_any() -> None:
     real = FakeSpan()
     start(FakeProvider(real))
     assert [call for call, *_ in real.calls] == ["get_span_context", "is_recording"]

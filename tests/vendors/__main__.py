@@ -69,7 +69,7 @@ def run(vendor: str, folder: Path, project: str) -> Result:
             done = call(command, PROGRAM_SECONDS, folder=folder)
             versions = versions or done.stdout.partition("\n")[0]
             if done.returncode:
-                failures.append(f"{program} ended with {done.returncode}\n{told(done)}")
+                failures.append(f"{program} ended with {done.returncode}\n{output(done)}")
     except Failure as error:
         failures.append(str(error))
     return Result(vendor, versions, time.monotonic() - began, "\n".join(failures))
@@ -83,7 +83,7 @@ def install(vendor: str, place: Path, project: str) -> Path:
     pip = python, "-m", "pip", "--disable-pip-version-check"
     installed = call((*pip, "install", "--quiet", "--requirement", pins, project), INSTALL_SECONDS)
     if installed.returncode:
-        raise Failure(f"pip install ended with {installed.returncode}\n{told(installed)}")
+        raise Failure(f"pip install ended with {installed.returncode}\n{output(installed)}")
     frozen = call((*pip, "freeze", "--all"), INSTALL_SECONDS).stdout.splitlines()
     pinned = {line for line in pins.read_text().splitlines() if line and not line.startswith("#")}
     found = {line for line in frozen if line in pinned or name(line) not in ITS_OWN}
@@ -115,7 +115,7 @@ def call(
         raise Failure(f"{' '.join(map(str, command))} took longer than {seconds} s") from error
 
 
-def told(done: subprocess.CompletedProcess[str]) -> str:
+def output(done: subprocess.CompletedProcess[str]) -> str:
     """What a command printed, the log last."""
     return f"{done.stdout}{done.stderr}"
 

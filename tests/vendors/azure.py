@@ -18,7 +18,7 @@ def environment(endpoint: str) -> dict[str, str]:
     return {
         "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={key};"
         f"IngestionEndpoint={endpoint}/;LiveEndpoint={endpoint}/",
-        # What it tells its maker of itself goes elsewhere.
+        # What it reports to its maker goes elsewhere.
         "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
         "APPLICATIONINSIGHTS_SDKSTATS_DISABLED": "true",
         "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",

@@ -43,7 +43,7 @@ ABNORMAL: Final = {
     "legacy vanishes": "connection_lost",
     "legacy rejected": "forbidden",
 }
-"""The conversations that the log tells of."""
+"""The conversations that are logged."""
 
 METRICS: Final = {
     "websocket.server.active_connections": {"graphql-transport-ws": 0, "graphql-ws": 0},

@@ -1,4 +1,4 @@
-"""Compares what arrived with what has to, but for what a stack says that it lacks."""
+"""Compares what arrived with what has to, except for what a stack says that it lacks."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Run
+from tests.support.event_loop import Run
 from tests.support.faults.conversations import TALKS
-from tests.support.twins import Transcripts, Twins
+from tests.support.transcripts import Transcripts, Twins
 
 
 @pytest.fixture

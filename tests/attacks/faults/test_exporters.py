@@ -10,8 +10,8 @@ from tests.support.faults.exporters import EXPORTERS, PATIENCE, Hanging, exporti
 from tests.support.hosting import hosting, one_subscription, part
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.twins import Twins
-from tests.support.views import View, extension, recorded
+from tests.support.transcripts import Twins
+from tests.support.views import View, extension, instrumented
 
 
 @pytest.mark.parametrize("trouble", EXPORTERS)
@@ -32,7 +32,7 @@ def test_an_exporter_in_trouble_changes_nothing(trouble: str, twins: Twins) -> N
 
 
 def served(telemetry: Telemetry) -> View:
-    return recorded(telemetry)(schema=make_schema(extension(telemetry)))
+    return instrumented(telemetry)(schema=make_schema(extension(telemetry)))
 
 
 async def test_a_conversation_is_held_from_end_to_end_while_an_exporter_hangs() -> None:

@@ -1,8 +1,7 @@
-"""Whatever of our own code fails, and however: nobody can tell from the conversation."""
+"""Whatever of our own code fails, and however: the conversation is the same."""
 
 from dataclasses import replace
-from itertools import cycle
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import pytest
 from strawberry.aiohttp.views import GraphQLView
@@ -33,32 +32,16 @@ from strawberry_ws_otel._spans import SpanProxy, SpanRecorder, Spans
 from strawberry_ws_otel._strawberry import adapter as _adapter
 from strawberry_ws_otel._strawberry import extension as _extension
 from strawberry_ws_otel._strawberry.adapter import RecordingAdapter
-from tests.conftest import LogKeeper, Run, is_internal
-from tests.support.cases import CASES as ALL
-from tests.support.cases import traced
+from tests.support.cases import FEW, traced
+from tests.support.event_loop import Run
+from tests.support.faults.internal import Failures, names
 from tests.support.hosting import Host, hosting
+from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import HELLO, PARTIAL, TICKS, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.twins import Transcripts, Twins
-from tests.support.views import View, extension, recorded
+from tests.support.transcripts import Transcripts, Twins
+from tests.support.views import View, extension, instrumented
 
-CONVERSATIONS: Final = frozenset(
-    {
-        "three operations at once",
-        "client closes 4499",
-        "client resets",
-        "client sends bad UTF-8",
-        "a syntax error, and the client answers a transport that is gone",
-        "application closes 4500 from another task",
-        "application cancels the handler",
-        "a source that the client stops",
-        "a subscription with a broken field",
-        "application closes twice",
-    }
-)
-CASES: Final = list(
-    {case.scenario.name: case for case in ALL if case.scenario.name in CONVERSATIONS}.values()
-)
 PLACES: Final[list[tuple[object, str]]] = [
     # The view.
     (Recording, "fuses"),
@@ -254,33 +237,6 @@ VIEW_PLACES: Final[list[tuple[object, str]]] = [
 """What a view does with a request that is no handshake."""
 
 
-class OwnError(Exception):
-    pass
-
-
-class Failures:
-    """A function of ours that only raises."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._errors = cycle([OwnError, MemoryError, RecursionError])
-
-    def __call__(self, *_arguments: object, **_keywords: object) -> NoReturn:
-        self.count += 1
-        raise next(self._errors)
-
-    def replace(self, owner: object, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Fail where `owner` calls `name`."""
-        is_property = isinstance(getattr(owner, name), property)
-        # A function, which becomes a method of a class; an instance would not.
-        fails = lambda *_arguments, **_keywords: self()  # noqa: E731
-        monkeypatch.setattr(owner, name, property(fails) if is_property else fails)
-
-
-def names(places: list[tuple[object, str]]) -> list[str]:
-    return [f"{getattr(owner, '__name__', owner)}.{name}" for owner, name in places]
-
-
 @pytest.mark.internal_error
 @pytest.mark.usefixtures("frozen_garbage")
 @pytest.mark.parametrize(("owner", "name"), PLACES, ids=names(PLACES))
@@ -294,7 +250,7 @@ def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    twins = Twins(CASES, bare, run, caplog)
+    twins = Twins(FEW, bare, run, caplog)
     failures = Failures()
     failures.replace(owner, name, monkeypatch)
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
@@ -305,7 +261,7 @@ def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913
     if (owner, name) not in ENDINGS:
         assert telemetry.ledger.started == telemetry.ledger.ended
     assert telemetry.total("websocket.server.active_connections") == 0
-    begun = 0 if (owner, name) in BEGINNINGS else len(CASES)
+    begun = 0 if (owner, name) in BEGINNINGS else len(FEW)
     assert telemetry.total("websocket.server.closes") == begun
 
 
@@ -350,7 +306,7 @@ async def test_a_failure_of_our_own_in_a_view_changes_nothing_over_http(
     bare = await answers(View(schema=make_schema()))
     failures = Failures()
     failures.replace(owner, name, monkeypatch)
-    view = recorded(telemetry)(schema=make_schema(extension(telemetry)))
+    view = instrumented(telemetry)(schema=make_schema(extension(telemetry)))
     assert await answers(view) == bare
     assert failures.count
     assert any(map(is_internal, library_log.records))

@@ -9,11 +9,11 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from strawberry_ws_otel import _semconv as name
-from tests.contract.test_transcripts import settled, transcript
 from tests.support.cases import BARE, Arm, Case, traced
 from tests.support.faults.conversations import TALKS
 from tests.support.faults.endpoint import Endpoint
 from tests.support.telemetry import Telemetry
+from tests.support.transcripts import settled, transcript
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 CASES = [case for case in TALKS if case.scenario.representative]

@@ -1,35 +1,40 @@
-"""Whatever of the SDK breaks, and whenever: nobody can tell from the conversation."""
+"""Whatever of the SDK breaks, and whenever: the conversation is the same."""
 
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LogKeeper, is_internal
 from tests.support.cases import Case
-from tests.support.faults.conversations import TALKS
+from tests.support.faults.conversations import OTHER_TALKS, TALKS
 from tests.support.faults.sdk import FAULTS, Fault, nothing, struck
 from tests.support.hosting import hosting, part
+from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.twins import Twins
-from tests.support.views import config, extension, recorded
+from tests.support.transcripts import Twins
+from tests.support.views import config, extension, instrumented
 
 pytestmark = pytest.mark.internal_error
 
 
+@pytest.mark.parametrize(
+    "talks",
+    [pytest.param(TALKS, id=""), pytest.param(OTHER_TALKS, id="others", marks=pytest.mark.matrix)],
+)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_of_the_sdk_changes_nothing_and_counts_stay_true(
-    fault: str, twins: Twins, library_log: LogKeeper
+def test_a_fault_of_the_sdk_changes_nothing_and_counts_stay_right(
+    fault: str, talks: list[Case], twins: Twins, library_log: LogKeeper
 ) -> None:
-    for case in TALKS:
+    for case in talks:
         library_log.records.clear()
-        hold(FAULTS[fault], case, twins, library_log)
+        play_and_assert(FAULTS[fault], case, twins, library_log)
 
 
-def hold(fault: Fault, case: Case, twins: Twins, log: LogKeeper) -> None:
+def play_and_assert(fault: Fault, case: Case, twins: Twins, log: LogKeeper) -> None:
     telemetry = fault.make()
     arm, done = struck(fault, telemetry)
+    bare = twins.bare_of(case)
     with fault.lasting():
-        assert twins.once(case, arm) == twins.bare[str(case)]
+        assert twins.once(case, arm) == bare
     if fault.strikes is not nothing and not done.yet:
         fault = FAULTS["nothing breaks"]  # nobody logged in
     assert sum(map(is_internal, log.records)) in fault.logged
@@ -66,7 +71,7 @@ async def test_providers_that_are_replaced_hold_for_the_connections_that_begin_t
     telemetry: Telemetry,
 ) -> None:
     later = Telemetry()
-    view = recorded(telemetry)(schema=make_schema(extension(telemetry)))
+    view = instrumented(telemetry)(schema=make_schema(extension(telemetry)))
     async with hosting(view) as host:
         before = await host.acknowledged()
         setattr(view, "otel_config", config(later))  # noqa: B010  # the mixin's, which mypy cannot see

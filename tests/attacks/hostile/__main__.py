@@ -10,7 +10,8 @@ from collections.abc import Coroutine
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
-from tests.attacks.hostile.siege import HOST_LOGS, VARIANTS, Siege, besieged, living
+from tests.attacks.hostile.siege import HOST_LOGS, VARIANTS, Siege, besieged
+from tests.support.garbage import living
 from tests.support.memory import resident, trim
 from tests.support.tls import TLS
 
@@ -46,7 +47,7 @@ class Screen:
 
 
 def memory() -> int:
-    """Bytes that the process has in memory, or had at its peak where the system tells no more."""
+    """Bytes that the process has in memory, or had at its peak where the system reports no more."""
     trim()
     return resident() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

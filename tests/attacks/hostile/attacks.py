@@ -5,7 +5,7 @@ from random import Random
 from typing import Final
 
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
-from tests.attacks.hostile.words import hostile_text
+from tests.attacks.hostile.payloads import hostile_text
 from tests.support.frames import DEFLATE, MASK, Frame, Opcode, deflate, encode
 
 OFFERS: Final = (

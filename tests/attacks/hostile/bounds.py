@@ -35,7 +35,7 @@ TEXTS: Final = {
     name.EXCEPTION_TYPE: 256,
     name.EXCEPTION_MESSAGE: 512,
 }
-"""Characters of what a stranger may have a hand in."""
+"""Characters of what an untrusted client may have a hand in."""
 
 OPERATION_TYPES: Final = ("subscription", "query", "mutation")
 MESSAGE_TYPES: Final = {

@@ -5,13 +5,10 @@ it can be sent again alone.
 """
 
 import asyncio
-import gc
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from enum import Enum
 from random import Random
 from typing import Any, Final
 
@@ -19,13 +16,12 @@ from aiohttp import web
 from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
-from strawberry_ws_otel._fuse import FailureLog
-from strawberry_ws_otel._spans import Spans
 from tests.attacks.hostile import attacks
-from tests.attacks.hostile.books import Books
-from tests.conftest import LIBRARY
+from tests.attacks.hostile.checks import Books
 from tests.support.fake_connection import START
 from tests.support.frames import text_frame
+from tests.support.log import LIBRARY
+from tests.support.loopback import on_loopback
 from tests.support.raw_client import Client, Ended
 from tests.support.schema import make_schema
 from tests.support.server import PATH
@@ -192,39 +188,16 @@ async def besieged(
 
     app = web.Application(middlewares=[siege.watch])
     app.router.add_route("*", PATH, View(schema=make_schema(OTelExtension)))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     logger = logging.getLogger(LIBRARY)
     logger.addHandler(siege.books)
+    context = None if tls is None else tls.server
     try:
-        await runner.setup()
-        context = None if tls is None else tls.server
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-        siege.port = runner.addresses[0][1]
-        yield siege
+        async with on_loopback(app, tls=context, shutdown_timeout=1) as runner:
+            siege.port = runner.addresses[0][1]
+            try:
+                yield siege
+            finally:
+                await siege.quiet()
     finally:
-        await siege.quiet()
-        await runner.cleanup()
         logger.removeHandler(siege.books)
         siege.books.close()
-
-
-def living() -> Counter[str]:
-    """What there is of the library's own objects that belong to a connection."""
-    gc.collect()
-    return Counter(
-        type(thing).__name__
-        for thing in gc.get_objects()
-        if type(thing).__module__ in OF_A_CONNECTION
-        # The log of failures and the tracer are a view class's.
-        and not isinstance(thing, Enum | FailureLog | Spans)
-    )
-
-
-OF_A_CONNECTION: Final = {
-    f"{LIBRARY}.{module}"
-    for module in (
-        *("_connection", "_conversation", "_closing", "_operation"),
-        *("_operations", "_init", "_socket", "_observer", "_adapter", "_transport", "_failsafe"),
-        *("_current", "_propagation", "_request", "_spans"),
-    )
-}

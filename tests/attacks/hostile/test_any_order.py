@@ -1,4 +1,4 @@
-"""Whatever a connection is told, in whatever order, nothing is raised, lost or told twice."""
+"""Whatever happens to a connection, in any order: nothing is raised, lost or recorded twice."""
 
 import asyncio
 import json
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -24,7 +25,7 @@ from strawberry_ws_otel._connection import Connection, Handling, Running
 from strawberry_ws_otel._operation import EndReason
 from strawberry_ws_otel._operations import Execution, unclaimed
 from tests.attacks.hostile.bounds import unbounded_labels, unbounded_span
-from tests.support.fake_connection import BOTH, RESULT, START, STOP, Place, Talk
+from tests.support.fake_connection import BOTH, RESULT, START, STOP, FakeConnection, Place
 from tests.support.strategies import MESSAGE_TYPES, PROPERTY, any_json, any_text, ids, messages
 from tests.support.telemetry import Telemetry, attributes_of
 from tests.support.views import config
@@ -56,7 +57,7 @@ TELLS: Final[tuple[Tell, ...]] = (
     lambda connection, frame, error: connection.error_received(error, None),
     lambda connection, frame, error: connection.message_unreadable(error),
 )
-"""What edges tell, beside messages."""
+"""What edges report, beside messages."""
 
 MOVES: Final[tuple[Callable[[Place, Place], object], ...]] = (
     lambda place, other: place.attach(Context()),
@@ -87,8 +88,8 @@ def new_document() -> str:
     return document
 
 
-class Told(Talk):
-    """A connection, and what it has been told."""
+class AnyConnection(FakeConnection):
+    """A connection, and what has happened to it."""
 
     def __init__(self, telemetry: Telemetry, **options: Any) -> None:
         super().__init__(config(telemetry, **options))
@@ -123,7 +124,7 @@ class Told(Talk):
 class Work:
     """Something that the host is at, and where."""
 
-    told: Told
+    connection_: AnyConnection
     place: Place
     is_at: Handling | Running | None
     what: Any
@@ -136,7 +137,7 @@ def one_of(machine_has: str) -> st.SearchStrategy[Any]:
 
 
 anyone = one_of("all")
-"""Any connection, the view of which may be done: tasks outlive it, and go on telling."""
+"""Any connection, the view of which may be done: tasks outlive it, and go on sending."""
 alive = one_of("living")
 places = one_of("places")
 while_alive = precondition(lambda machine: bool(machine.living))
@@ -144,15 +145,15 @@ while_running = precondition(lambda machine: bool(machine.runs))
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Several connections of one server, told anything by anybody at any time."""
+    """Several connections of one server, to which anything happens at any time."""
 
     def __init__(self) -> None:
         super().__init__()
         # What an example that failed has left is not the next one's.
         unclaimed._by_document.clear()
-        self.all: list[Told] = []
+        self.all: list[AnyConnection] = []
         self.places = [Place()]
-        self.asked: list[tuple[Told, Any]] = []
+        self.asked: list[tuple[AnyConnection, Any]] = []
         self.handlings: list[Work] = []
         self.runs: list[Work] = []
         self.telemetry = Telemetry()
@@ -178,122 +179,135 @@ class AnyOrder(RuleBasedStateMachine):
         self.starts(self.all[0], "1", "subscription")
 
     @property
-    def living(self) -> list[Told]:
-        return [told for told in self.all if not told.over]
+    def living(self) -> list[AnyConnection]:
+        return [connection_ for connection_ in self.all if not connection_.over]
 
     @precondition(lambda self: len(self.all) < 3)
     @rule(protocol=protocols, upgraded=st.booleans())
     def connects(self, protocol: str | None, *, upgraded: bool) -> None:
-        told = Told(self.telemetry, **self.options)
-        self.all.append(told)
-        self.places.append(told.reader)
+        connection_ = AnyConnection(self.telemetry, **self.options)
+        self.all.append(connection_)
+        self.places.append(connection_.reader)
         if upgraded:
-            self.opens(told, protocol)
+            self.opens(connection_, protocol)
 
-    # --- What the edges tell -----------------------------------------------------------------
+    # --- What the edges report ---------------------------------------------------------------
 
-    @rule(told=anyone, protocol=protocols)
-    def opens(self, told: Told, protocol: str | None) -> None:
-        told.upgraded |= not told.over
-        told.opens(protocol)
+    @rule(connection_=anyone, protocol=protocols)
+    def opens(self, connection_: AnyConnection, protocol: str | None) -> None:
+        connection_.upgraded |= not connection_.over
+        connection_.opens(protocol)
 
-    @rule(told=anyone, size=st.integers(0, 1 << 20), ahead=st.booleans())
-    def frame_received(self, told: Told, size: int, *, ahead: bool) -> None:
-        told.connection.reads_ahead |= ahead
-        if not told.connection.reads_ahead:
-            told.settles()
-        told.unread += 1
-        told.connection.data_received(size)
+    @rule(connection_=anyone, size=st.integers(0, 1 << 20), ahead=st.booleans())
+    def frame_received(self, connection_: AnyConnection, size: int, *, ahead: bool) -> None:
+        connection_.connection.reads_ahead |= ahead
+        if not connection_.connection.reads_ahead:
+            connection_.settles()
+        connection_.unread += 1
+        connection_.connection.data_received(size)
 
-    @rule(told=anyone, value=messages, place=places)
-    def received(self, told: Told, value: Any, place: Place) -> None:
-        told.reads(value)
-        place.run(told.connection.message_received, value)
+    @rule(connection_=anyone, value=messages, place=places)
+    def received(self, connection_: AnyConnection, value: Any, place: Place) -> None:
+        connection_.reads(value)
+        place.run(connection_.connection.message_received, value)
 
-    @rule(told=anyone, value=messages, place=places, knows=st.none() | st.booleans())
-    def handling(self, told: Told, value: Any, place: Place, *, knows: bool | None) -> None:
+    @rule(connection_=anyone, value=messages, place=places, knows=st.none() | st.booleans())
+    def handling(
+        self, connection_: AnyConnection, value: Any, place: Place, *, knows: bool | None
+    ) -> None:
         """The host handles a message that it may have got behind our back."""
-        reads_ahead = told.connection.reads_ahead
-        if told.unread and not reads_ahead and not told.is_newest(value):
-            told.reads(value)
+        reads_ahead = connection_.connection.reads_ahead
+        if connection_.unread and not reads_ahead and not connection_.is_newest(value):
+            connection_.reads(value)
         handling = place.run(
-            told.connection.message_handling, value, told.request, knows_documents=knows
+            connection_.connection.message_handling,
+            value,
+            connection_.request,
+            knows_documents=knows,
         )
-        self.handlings.append(Work(told, place, handling, value))
+        self.handlings.append(Work(connection_, place, handling, value))
 
     @precondition(lambda self: self.handlings)
     @rule(work=one_of("handlings"), error=failures)
     def handled(self, work: Work, error: BaseException | None) -> None:
         self.handlings.remove(work)
-        if work.is_at is not None and not work.told.over and work.told.is_newest(work.what):
-            work.told.newest = None
-        work.place.run(work.told.connection.message_handled, work.is_at, error)
+        if (
+            work.is_at is not None
+            and not work.connection_.over
+            and work.connection_.is_newest(work.what)
+        ):
+            work.connection_.newest = None
+        work.place.run(work.connection_.connection.message_handled, work.is_at, error)
 
-    @rule(told=anyone, id_=short_ids, document=documents, place=places)
-    def running(self, told: Told, id_: str, document: str | None, place: Place) -> None:
-        begin = told.connection.operation_running
-        running = place.run(begin, id_, document, None, told.request)
-        self.runs.append(Work(told, place, running, id_))
+    @rule(connection_=anyone, id_=short_ids, document=documents, place=places)
+    def running(
+        self, connection_: AnyConnection, id_: str, document: str | None, place: Place
+    ) -> None:
+        begin = connection_.connection.operation_running
+        running = place.run(begin, id_, document, None, connection_.request)
+        self.runs.append(Work(connection_, place, running, id_))
 
     @while_running
     @rule(work=one_of("runs"), error=failures)
     def ran(self, work: Work, error: BaseException | None) -> None:
         self.runs.remove(work)
-        work.place.run(work.told.connection.operation_ran, work.is_at, error)
+        work.place.run(work.connection_.connection.operation_ran, work.is_at, error)
 
-    @rule(told=anyone, type_=st.sampled_from(["connection_ack", "connection_error"]))
-    def greets(self, told: Told, type_: str) -> None:
+    @rule(connection_=anyone, type_=st.sampled_from(["connection_ack", "connection_error"]))
+    def greets(self, connection_: AnyConnection, type_: str) -> None:
         value = {"type": "connection_init", "payload": {}}
-        self.received(told, value, told.reader)
-        self.handling(told, value, told.reader, knows=None)
-        self.sent(told, {"type": type_}, told.reader)
+        self.received(connection_, value, connection_.reader)
+        self.handling(connection_, value, connection_.reader, knows=None)
+        self.sent(connection_, {"type": type_}, connection_.reader)
         self.handled(self.handlings[-1], None)
 
-    @rule(told=anyone, id_=short_ids, knows=st.none() | st.booleans(), elsewhere=st.booleans())
+    @rule(
+        connection_=anyone, id_=short_ids, knows=st.none() | st.booleans(), elsewhere=st.booleans()
+    )
     def asks_without_document(
-        self, told: Told, id_: str, *, knows: bool | None, elsewhere: bool
+        self, connection_: AnyConnection, id_: str, *, knows: bool | None, elsewhere: bool
     ) -> None:
-        name = START.get(told.protocol, "subscribe")
+        name = START.get(connection_.protocol, "subscribe")
         value = {"type": name, "id": id_, "payload": {"extensions": {"hash": "abc"}}}
-        self.received(told, value, told.reader)
+        self.received(connection_, value, connection_.reader)
         if not elsewhere:
-            self.handling(told, value, told.reader, knows=knows)
+            self.handling(connection_, value, connection_.reader, knows=knows)
 
-    @rule(told=anyone, id_=short_ids)
-    def asks(self, told: Told, id_: str) -> None:
+    @rule(connection_=anyone, id_=short_ids)
+    def asks(self, connection_: AnyConnection, id_: str) -> None:
         """A message arrives that waits to be handled."""
-        name = START.get(told.protocol, "subscribe")
+        name = START.get(connection_.protocol, "subscribe")
         value = {"type": name, "id": id_, "payload": {"query": new_document()}}
-        self.received(told, value, told.reader)
-        self.asked.append((told, value))
+        self.received(connection_, value, connection_.reader)
+        self.asked.append((connection_, value))
 
     @precondition(lambda self: self.asked)
     @rule(asked=one_of("asked"), place=places)
-    def turns_to(self, asked: tuple[Told, Any], place: Place) -> None:
+    def turns_to(self, asked: tuple[AnyConnection, Any], place: Place) -> None:
         """The host begins to handle it, maybe after everything is over."""
         self.asked.remove(asked)
         self.handling(*asked, place, knows=None)
 
-    @rule(told=anyone, id_=short_ids, type_=types)
-    def starts(self, told: Told, id_: str, type_: str) -> None:
-        name = START.get(told.protocol, "subscribe")
+    @rule(connection_=anyone, id_=short_ids, type_=types)
+    def starts(self, connection_: AnyConnection, id_: str, type_: str) -> None:
+        name = START.get(connection_.protocol, "subscribe")
         document = new_document()
         value = {"type": name, "id": id_, "payload": {"query": document}}
-        self.received(told, value, told.reader)
-        self.handling(told, value, told.reader, knows=None)
-        self.places.append(told.reader.task())
+        self.received(connection_, value, connection_.reader)
+        self.handling(connection_, value, connection_.reader, knows=None)
+        self.places.append(connection_.reader.task())
         self.handled(self.handlings[-1], None)
-        self.running(told, id_, document, self.places[-1])
+        self.running(connection_, id_, document, self.places[-1])
         self.learned(self.places[-1], type_, "N", 0)
 
     @while_running
     @rule(work=one_of("runs"), name=sent_names, failed=st.booleans(), elsewhere=st.booleans())
     def answers(self, work: Work, name: str, *, failed: bool, elsewhere: bool) -> None:
-        place = work.told.reader if elsewhere else work.place
+        place = work.connection_.reader if elsewhere else work.place
         self.learned(place, "subscription", None, int(failed))
         payload: dict[str, Any] = {"data": None, "errors": [{}] if failed else None}
-        type_ = RESULT.get(work.told.protocol, "next") if name == "result" else name
-        self.sent(work.told, {"type": type_, "id": work.what, "payload": payload}, place)
+        type_ = RESULT.get(work.connection_.protocol, "next") if name == "result" else name
+        self.sent(work.connection_, {"type": type_, "id": work.what, "payload": payload}, place)
 
     @while_running
     @rule(
@@ -309,46 +323,55 @@ class AnyOrder(RuleBasedStateMachine):
         place = work.place.task() if elsewhere else work.place
         if own and isinstance(work.is_at, Running):
             execution.document = work.is_at.operation.document
-        self.claimed(work.told, execution, place)
+        self.claimed(work.connection_, execution, place)
         self.learned(place, type_, "N", 0)
 
     @while_running
     @rule(work=one_of("runs"))
     def is_stopped(self, work: Work) -> None:
-        self.stops(work.told, work.what)
+        self.stops(work.connection_, work.what)
 
-    @rule(told=anyone, id_=short_ids, error=failures)
-    def serves(self, told: Told, id_: str, error: BaseException | None) -> None:
-        self.starts(told, id_, "subscription")
-        self.sent(told, {"type": "complete", "id": id_}, self.places[-1])
+    @rule(connection_=anyone, id_=short_ids, error=failures)
+    def serves(self, connection_: AnyConnection, id_: str, error: BaseException | None) -> None:
+        self.starts(connection_, id_, "subscription")
+        self.sent(connection_, {"type": "complete", "id": id_}, self.places[-1])
         self.ran(self.runs[-1], error)
 
-    @rule(told=anyone, id_=short_ids)
-    def stops(self, told: Told, id_: str) -> None:
-        value = {"type": STOP.get(told.protocol, "stop"), "id": id_}
-        self.received(told, value, told.reader)
+    @rule(connection_=anyone, id_=short_ids)
+    def stops(self, connection_: AnyConnection, id_: str) -> None:
+        value = {"type": STOP.get(connection_.protocol, "stop"), "id": id_}
+        self.received(connection_, value, connection_.reader)
 
-    @rule(told=anyone, message=mappings, within=places)
-    def sent(self, told: Told, message: dict[str, Any], within: Place) -> None:
-        told.notes("transmit")
-        told.sends(message, within=within)
+    @rule(connection_=anyone, message=mappings, within=places)
+    def sent(self, connection_: AnyConnection, message: dict[str, Any], within: Place) -> None:
+        connection_.notes("transmit")
+        connection_.sends(message, within=within)
 
-    @rule(told=anyone, message=mappings, error=st.sampled_from([ValueError(), TypeError()]))
-    def not_sent(self, told: Told, message: dict[str, Any], error: Exception) -> None:
-        told.connection.message_failed(message, error)
-
-    @rule(told=anyone, tell=st.sampled_from(TELLS), frame=frames, error=errors, place=places)
-    def happens(
-        self, told: Told, tell: Tell, frame: CloseFrame, error: BaseException, place: Place
+    @rule(connection_=anyone, message=mappings, error=st.sampled_from([ValueError(), TypeError()]))
+    def not_sent(
+        self, connection_: AnyConnection, message: dict[str, Any], error: Exception
     ) -> None:
-        place.run(tell, told.connection, frame, error)
+        connection_.connection.message_failed(message, error)
+
+    @rule(connection_=anyone, tell=st.sampled_from(TELLS), frame=frames, error=errors, place=places)
+    def happens(
+        self,
+        connection_: AnyConnection,
+        tell: Tell,
+        frame: CloseFrame,
+        error: BaseException,
+        place: Place,
+    ) -> None:
+        place.run(tell, connection_.connection, frame, error)
 
     @while_alive
-    @rule(told=alive, exception=failures, up=st.booleans())
-    def ended(self, told: Told, exception: BaseException | None, *, up: bool) -> None:
-        told.settles()
-        told.over = True
-        told.ends(exception, transport_alive=up)
+    @rule(connection_=alive, exception=failures, up=st.booleans())
+    def ended(
+        self, connection_: AnyConnection, exception: BaseException | None, *, up: bool
+    ) -> None:
+        connection_.settles()
+        connection_.over = True
+        connection_.ends(exception, transport_alive=up)
 
     # --- What the application does -----------------------------------------------------------
 
@@ -360,13 +383,13 @@ class AnyOrder(RuleBasedStateMachine):
     def task(self, place: Place) -> None:
         self.places.append(place.task())
 
-    # --- What the extension tells ------------------------------------------------------------
+    # --- The extension ---------------------------------------------------------------------------
 
-    @rule(told=anyone, execution=executions, place=places)
-    def claimed(self, told: Told, execution: Execution, place: Place) -> None:
-        connection = told.connection
+    @rule(connection_=anyone, execution=executions, place=places)
+    def claimed(self, connection_: AnyConnection, execution: Execution, place: Place) -> None:
+        connection = connection_.connection
         if place.run(connection.claim_own, execution.document) is None:
-            place.run(connection.claim, execution, told.request)
+            place.run(connection.claim, execution, connection_.request)
 
     @rule(place=places, type_=types, name=names, count=st.integers(0, 20))
     def learned(self, place: Place, type_: str, name: str | None, count: int) -> None:
@@ -381,9 +404,9 @@ class AnyOrder(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not self.all:
             return  # Hypothesis gave it up before it was configured.
-        for told in self.living:
-            self.ended(told, None, up=True)
-        assert not any(told.fuse.blown for told in self.all)
+        for connection_ in self.living:
+            self.ended(connection_, None, up=True)
+        assert not any(connection_.fuse.blown for connection_ in self.all)
         self.assert_spans()
         self.assert_counts()
         self.assert_bounds()
@@ -401,7 +424,7 @@ class AnyOrder(RuleBasedStateMachine):
                 assert attributes["graphql.ws.operation.end_reason"] in set(EndReason)
 
     def assert_counts(self) -> None:
-        """What was told is what was counted, and nothing is alive."""
+        """What was recorded is what was counted, and nothing is alive."""
         measured = self.telemetry.metrics()
         sums = {name: sum(points.values()) for name, points in measured.items()}
         assert sums.get("websocket.server.closes") == len(self.all)
@@ -409,12 +432,12 @@ class AnyOrder(RuleBasedStateMachine):
         assert sums.get("websocket.server.active_connections", 0) == 0
         assert sums.get("graphql.server.subscription.active") == 0
         assert sums.get("graphql.ws.operation.duration", 0) == sum(
-            told.connection._operations.begun for told in self.all
+            connection_.connection._operations.begun for connection_ in self.all
         )
         total = self.telemetry.total
         for direction in ("receive", "transmit"):
             assert total("websocket.server.messages", network__io__direction=direction) == sum(
-                told.messages[direction] for told in self.all if told.upgraded
+                connection_.messages[direction] for connection_ in self.all if connection_.upgraded
             )
 
     def assert_bounds(self) -> None:
@@ -423,7 +446,10 @@ class AnyOrder(RuleBasedStateMachine):
         assert [*wrong, *unbounded_labels(self.telemetry.metrics())] == []
 
 
-async def test_any_calls_in_any_order_leave_every_span_ended_and_every_count_right() -> None:
+@pytest.mark.parametrize("examples", [50, pytest.param(150, marks=pytest.mark.matrix)])
+async def test_any_calls_in_any_order_leave_every_span_ended_and_every_count_right(
+    examples: int,
+) -> None:
     run_state_machine_as_test(
-        AnyOrder, settings=settings(PROPERTY, max_examples=150, stateful_step_count=50)
+        AnyOrder, settings=settings(PROPERTY, max_examples=examples, stateful_step_count=50)
     )

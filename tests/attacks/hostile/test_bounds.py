@@ -1,4 +1,4 @@
-"""What a stranger has a hand in is bounded on the way through a real server, at its worst."""
+"""Whatever an untrusted client sends to a real server is bounded before it is recorded."""
 
 import logging
 
@@ -16,7 +16,7 @@ from tests.support.expected import CONNECTION
 from tests.support.hosting import Handler, hosting, part
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry, attributes_of
-from tests.support.views import recorded
+from tests.support.views import instrumented
 
 WORST = ("x" * 4000, "\xff" * 4000, "\xed\xa0\x80")
 
@@ -31,7 +31,7 @@ async def test_headers_are_cut_also_where_the_application_makes_an_address_of_on
         address = request.headers.get("X-Forwarded-For", "192.0.2.1")
         return await handler(request.clone(remote=address))
 
-    async with hosting(recorded(telemetry)(schema=make_schema()), forwarded) as host:
+    async with hosting(instrumented(telemetry)(schema=make_schema()), forwarded) as host:
         await part(await host.acknowledged(headers={header: worst}))
         await host.served()
     [connection] = telemetry.spans(CONNECTION)

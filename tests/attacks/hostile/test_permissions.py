@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.contract.test_layering import MODULES, imports_of
+from tests.support.library import MODULES, imports_of
 
 REACHING_OUT: Final = (
     *("concurrent", "ctypes", "glob", "importlib", "io", "multiprocessing", "os", "pathlib"),
@@ -19,9 +19,9 @@ ALLOWED: Final = {
     "_aiohttp/websocket": {"socket.socket"},
     # For `register_at_fork`, which not every system has.
     "_metrics": {"os"},
-    # For `getpid`, which tells the child of a fork.
+    # For `getpid`, by which the child of a fork is recognised.
     "_fuse": {"os"},
-    # It is asked whether aiohttp is there.
+    # For whether aiohttp is installed, before the mixin is imported.
     "__init__": {"importlib.util.find_spec"},
 }
 ROOT: Final = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ import asyncio, json, os, sys
 from pathlib import Path
 import strawberry_ws_otel
 from tests.support.hosting import hosting, part
-from tests.support.views import recorded
+from tests.support.views import instrumented
 from tests.support.schema import TICKS, make_schema
 from tests.support.telemetry import Telemetry
 from strawberry_ws_otel import OTelExtension
@@ -69,7 +69,7 @@ class Environment(dict):
             calls.add("environment")
 
 async def converse(telemetry):
-    view = recorded(telemetry)(schema=make_schema(OTelExtension))
+    view = instrumented(telemetry)(schema=make_schema(OTelExtension))
     async with hosting(view) as host:
         for protocol in ("graphql-transport-ws", "graphql-ws"):
             client = await host.acknowledged(protocol)
@@ -106,11 +106,11 @@ def test_a_conversation_opens_starts_and_reads_nothing() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["ours"] == []
-    assert told["spans"] > 10
-    assert "socket.bind" in told["seen"]
-    assert told["then"] == ["open in <module>"]
+    recorded = json.loads(done.stdout)
+    assert recorded["ours"] == []
+    assert recorded["spans"] > 10
+    assert "socket.bind" in recorded["seen"]
+    assert recorded["then"] == ["open in <module>"]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Level(NamedTuple):
-    """Something of the server that has to return to its level, but for so much of it."""
+    """Something of the server that has to return to its level, except for so much of it."""
 
     what: str
     level: int
@@ -80,7 +80,7 @@ class Report:
 
 
 class Points:
-    """The metrics as the server tells them."""
+    """The metrics as the server reports them."""
 
     def __init__(self, metrics: Mapping[str, Sequence[Sequence[Any]]]) -> None:
         self._metrics = metrics
@@ -105,20 +105,20 @@ def levels(level: Memory, peak: int, after: Memory) -> list[Level]:
     ]
 
 
-def remains(did: Mapping[str, Counter[str]], told: Mapping[str, Any]) -> dict[str, int]:
+def remains(did: Mapping[str, Counter[str]], recorded: Mapping[str, Any]) -> dict[str, int]:
     """What there should be none of, now that everybody has gone."""
-    total = Points(told["metrics"]).total
+    total = Points(recorded["metrics"]).total
     return {
         "clients that failed": did["failed"].total(),
         "connections open": total(name.METRIC_ACTIVE_CONNECTIONS),
         "subscriptions alive": total(name.METRIC_SUBSCRIPTIONS_ACTIVE),
-        "failures of the library": len(told["internal"]),
+        "failures of the library": len(recorded["internal"]),
     }
 
 
-def rows(did: Mapping[str, Counter[str]], told: Mapping[str, Any]) -> Iterator[Row]:
-    """What clients did, beside what the server's telemetry tells of it."""
-    spans, total = told["spans"], Points(told["metrics"]).total
+def rows(did: Mapping[str, Counter[str]], recorded: Mapping[str, Any]) -> Iterator[Row]:
+    """What clients did, beside what the server's telemetry says."""
+    spans, total = recorded["spans"], Points(recorded["metrics"]).total
     outcomes, said, heard = did["outcomes"], did["said"], did["heard"]
     opened, begun = outcomes.total(), said["subscribe"]
     yield Row("connections opened", opened, spans["connections"], total(name.METRIC_CLOSES))

@@ -73,11 +73,11 @@ class Load:
         passed = await self._wave(extent.seconds)
         after = await server.do("memory")
         deeds = [await clients.do("deeds") for clients in (self._crowd, self._passers)]
-        did, told = _added(deeds), await server.do("told")
+        did, recorded = _added(deeds), await server.do("recorded")
         return Report(
             passed=passed,
-            rows=list(rows(did, told)),
-            remains=remains(did, told),
+            rows=list(rows(did, recorded)),
+            remains=remains(did, recorded),
             levels=levels(level, self._peak, after),
         )
 

@@ -13,8 +13,9 @@ from tests.attacks.load.counting import CountingExporter
 from tests.benchmarks.arms import BOTH, find
 from tests.benchmarks.pipes import Tracing
 from tests.benchmarks.serving import Served, serving
-from tests.conftest import LogKeeper, freeze, is_internal, keeping_log
 from tests.support.file_limit import raise_file_limit
+from tests.support.garbage import freeze
+from tests.support.log import LogKeeper, is_internal, keeping_log
 from tests.support.memory import resident, trim
 from tests.support.telemetry import read
 from tests.support.worker import answer_jobs
@@ -67,7 +68,7 @@ class LoadedServer:
             "tasks": len(asyncio.all_tasks()),
         }
 
-    async def told(self) -> dict[str, Any]:
+    async def recorded(self) -> dict[str, Any]:
         """What spans and metrics say of all connections so far, and what failed inside."""
         return {
             "spans": self._exporter.summary(),

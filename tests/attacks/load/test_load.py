@@ -90,11 +90,11 @@ TOLD: dict[str, Any] = {
 MEMORY = {"resident": 10_000_000, "blocks": 300_000, "objects": 70_000, "tasks": 1}
 
 
-def report_of(told: dict[str, Any], after: dict[str, int]) -> Report:
+def report_of(recorded: dict[str, Any], after: dict[str, int]) -> Report:
     return Report(
         passed=1,
-        rows=list(rows(DID, told)),
-        remains=remains(DID, told),
+        rows=list(rows(DID, recorded)),
+        remains=remains(DID, recorded),
         levels=levels(MEMORY, 20_000_000, after),
     )
 
@@ -161,6 +161,6 @@ def test_a_number_that_one_of_them_does_not_know_is_no_matter() -> None:
 @pytest.mark.skipif(
     getrlimit(RLIMIT_NOFILE)[1] == RLIM_INFINITY, reason="this machine allows any number of files"
 )
-def test_a_machine_with_too_few_files_is_told_so() -> None:
+def test_too_few_open_files_are_reported() -> None:
     with pytest.raises(SystemExit, match="`ulimit -Hn 1000000000000`"):
         raise_file_limit(10**12)

@@ -23,7 +23,7 @@ def parse() -> Extent:
     default = Extent()
     parser = argparse.ArgumentParser(
         prog="python -m tests.attacks.soak",
-        description="Whether spans, metrics and log tell the truth about random scenarios,"
+        description="Whether spans, metrics and log match what happened in random scenarios,"
         " thousands of them at once.",
     )
     for name, least, text in (
@@ -41,7 +41,7 @@ def table(findings: Findings) -> Table:
     """A row for each scenario, and one for all."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("scenario", no_wrap=True)
-    for column in ("connections", "lies", "missing", "not played"):
+    for column in ("connections", "mismatches", "missing", "not played"):
         table.add_column(column, justify="right")
     counters = findings.played, findings.lying, findings.missing, findings.unplayed
     for scenario in sorted(findings.played):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.attacks.soak.venue import Venue, Views, opened
+from tests.attacks.soak.shared_server import Venue, Views, opened
 from tests.support.assertions import assert_wire
 from tests.support.cases import Case
 from tests.support.raw_client import Client

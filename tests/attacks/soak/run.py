@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from tests.attacks.soak.account import Account
-from tests.attacks.soak.judge import Conversation, conversations, lies
-from tests.attacks.soak.logged import Log
+from tests.attacks.soak.connection_checks import Conversation, conversations, mismatches
+from tests.attacks.soak.log_checks import Log
+from tests.attacks.soak.metric_checks import Account
 from tests.attacks.soak.rounds import Round, Visit, play_round
-from tests.attacks.soak.venue import Views
-from tests.conftest import LogKeeper, is_internal, keeping_log
+from tests.attacks.soak.shared_server import Views
 from tests.support.cases import CASES, Case, traced
+from tests.support.log import LogKeeper, is_internal, keeping_log
 from tests.support.telemetry import Telemetry
 
 
@@ -43,9 +43,9 @@ class Findings:
 
     Attributes:
         played: connections of each scenario.
-        lying: of these, those of which spans or log tell something that is not true.
-        missing: those of which no span tells anything.
-        unplayed: those that did not become what they were to be, so that nobody knows the truth.
+        lying: of these, those whose spans or log records differ from what happened.
+        missing: those of which no span reports anything.
+        unplayed: those that did not become what they were to be, so that nothing is known of them.
         reports: a paragraph for each of them, and for each untrue number.
         most: connections that were served at the same time, at most.
         metrics: untrue data points of the metrics.
@@ -112,37 +112,40 @@ class Soak:
         errors = list(filter(is_internal, log.records))
         self.findings.internal += len(errors)
         self.findings.reports += map(logging.Formatter().format, errors)
-        told = conversations(self._spans(), log.closes)
+        recorded = conversations(self._spans(), log.closes)
         log.records.clear()
         self.findings.most = max(self.findings.most, played.most)
         for visit in played.visits:
-            self._judge_visit(visit, told.pop(visit.path, Conversation()))
-        self.findings.strays += len(told)
-        self.findings.reports += [f"Of nobody: {path}, {each}" for path, each in told.items()]
+            self._judge_visit(visit, recorded.pop(visit.path, Conversation()))
+        self.findings.strays += len(recorded)
+        self.findings.reports += [f"Of nobody: {path}, {each}" for path, each in recorded.items()]
         # Of a connection that did not become what it was to be, nobody knows what sums owe it.
         if not self.findings.faults:
-            metrics, records = list(self._account.lies(self._telemetry)), list(self.log.lies())
+            metrics, records = (
+                list(self._account.mismatches(self._telemetry)),
+                list(self.log.mismatches()),
+            )
             self.findings.metrics += len(metrics)
             self.findings.log += len(records)
-            self.findings.reports += [f"Metrics: {lie}" for lie in metrics]
-            self.findings.reports += [f"Log: {lie}" for lie in records]
+            self.findings.reports += [f"Metrics: {mismatch}" for mismatch in metrics]
+            self.findings.reports += [f"Log: {mismatch}" for mismatch in records]
 
-    def _judge_visit(self, visit: Visit, told: Conversation) -> None:
+    def _judge_visit(self, visit: Visit, recorded: Conversation) -> None:
         case, findings = visit.case.scenario.name, self.findings
         findings.played[case] += 1
         if visit.failure is not None or visit.client is None:
             findings.unplayed[case] += 1
             self._report(visit, f"could not be played: {visit.failure}")
             return
-        found = list(lies(visit, told))
-        for lie in found:
-            self._report(visit, str(lie))
+        found = list(mismatches(visit, recorded))
+        for mismatch in found:
+            self._report(visit, str(mismatch))
         if not found:
-            self._account.add(visit, told)
-            scenario, [span] = visit.case.scenario, told.connections
+            self._account.add(visit, recorded)
+            scenario, [span] = visit.case.scenario, recorded.connections
             view, time_ = self._views.of(scenario.setup), (span.end_time or 0) / 1e9
-            self.log.add(view, scenario.verdict, time_, told.records)
-        elif told.connections:
+            self.log.add(view, scenario.verdict, time_, recorded.records)
+        elif recorded.connections:
             findings.lying[case] += 1
         else:
             findings.missing[case] += 1

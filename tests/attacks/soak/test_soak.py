@@ -1,4 +1,4 @@
-"""A small soak finds nothing but the truth; and where something is not true, it says so."""
+"""A small soak finds no mismatch, and reports each one that a test makes."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from strawberry_ws_otel._aiohttp import websocket
 from strawberry_ws_otel._limits import utf8_size
 from strawberry_ws_otel._log import CloseLog
-from tests.attacks.soak.logged import Close, Closes
+from tests.attacks.soak.log_checks import Close, Closes
 from tests.attacks.soak.run import Extent, Findings, Soak
 from tests.support.cases import CASES, Case
+from tests.support.log import handling
 from tests.support.scenarios.model import by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, hears, live, steps
 from tests.support.telemetry import Telemetry
-from tests.unit.test_fuse import handling
 
 QUICK = [case for case in CASES if "heartbeat" not in case.scenario.setup.socket]
 """Those that need not wait until a PONG is missed."""
@@ -45,9 +45,7 @@ ABNORMAL = "client closes 4499"
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_spans_and_metrics_tell_nothing_but_the_truth(
-    seed: int, telemetry: Telemetry
-) -> None:
+async def test_spans_and_metrics_match_what_happened(seed: int, telemetry: Telemetry) -> None:
     extent = Extent(seed=seed, connections=160, at_once=160)
     findings = await soak(extent, QUICK, telemetry)
     assert (findings.reports, findings.faults) == ([], 0)
@@ -62,15 +60,18 @@ async def test_the_same_seed_plays_the_same_scenarios(telemetry: Telemetry) -> N
 # --- It finds what is not true ---------------------------------------------------------------
 
 
-async def test_a_verdict_that_is_not_true_is_a_lie_with_both_sides(telemetry: Telemetry) -> None:
+async def test_a_wrong_verdict_is_a_mismatch_with_both_sides(telemetry: Telemetry) -> None:
     case = case_of(CLOSES, verdict=by_client("normal", 1001))
     findings = await soak(FEW, [case], telemetry)
     assert (findings.lying, findings.missing) == ({CLOSES: 10}, {})
     report = findings.reports[0]
-    assert all(part in report for part in (str(case), "seed 1", "told: ", "true: ", "1000", "1001"))
+    parts = (str(case), "seed 1", "recorded: ", "expected: ", "1000", "1001")
+    assert all(part in report for part in parts)
 
 
-async def test_an_operation_of_which_nothing_is_told_is_a_lie(telemetry: Telemetry) -> None:
+async def test_an_operation_of_which_nothing_is_recorded_is_a_mismatch(
+    telemetry: Telemetry,
+) -> None:
     case = case_of(CLOSES, operations=("connection_closed", "completed"))
     findings = await soak(FEW, [case], telemetry)
     assert findings.lying == {CLOSES: 10}
@@ -81,7 +82,7 @@ async def test_a_connection_without_a_span_is_missing() -> None:
     assert (findings.lying, findings.missing) == ({}, {CLOSES: 10})
 
 
-async def test_a_metric_that_counts_what_never_was_is_a_lie(telemetry: Telemetry) -> None:
+async def test_a_metric_that_counts_what_never_was_is_a_mismatch(telemetry: Telemetry) -> None:
     await soak(FEW, [case_of(CLOSES)], telemetry)
     findings = await soak(FEW, [case_of(CLOSES)], telemetry)
     assert findings.lying == {}
@@ -95,7 +96,7 @@ async def test_a_conversation_that_went_otherwise_is_not_played(telemetry: Telem
     assert "ended too early" in findings.reports[0]
 
 
-async def test_bytes_that_never_were_are_a_lie(
+async def test_bytes_that_were_never_sent_are_a_mismatch(
     telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket, "utf8_size", lambda data: utf8_size(data) + 1)
@@ -131,7 +132,7 @@ def mistake_connection(record: logging.LogRecord) -> bool:
 
 
 @pytest.mark.parametrize("change", [raise_level, mistake_code, mistake_connection])
-async def test_a_log_record_that_is_not_true_is_a_lie(
+async def test_a_wrong_log_record_is_a_mismatch(
     change: Callable[[logging.LogRecord], bool], telemetry: Telemetry
 ) -> None:
     with handling(Changing(change)):
@@ -140,7 +141,7 @@ async def test_a_log_record_that_is_not_true_is_a_lie(
     assert "its log records" in findings.reports[0]
 
 
-async def test_a_second_record_of_a_close_is_a_lie(
+async def test_a_second_record_of_a_close_is_a_mismatch(
     telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = CloseLog.closed
@@ -164,7 +165,7 @@ async def test_a_record_that_names_nobody_is_a_stray(telemetry: Telemetry) -> No
     assert findings.strays > 0
 
 
-async def test_a_close_without_a_record_is_a_lie_unless_there_were_too_many(
+async def test_a_close_without_a_record_is_a_mismatch_unless_there_were_too_many(
     telemetry: Telemetry,
 ) -> None:
     findings = await soak(Extent(connections=30, at_once=30), [case_of(ABNORMAL)], telemetry)
@@ -175,8 +176,8 @@ async def test_a_close_without_a_record_is_a_lie_unless_there_were_too_many(
     assert "Log: client_terminated: records, where there was room" in findings.reports[0]
 
 
-def told_closes(*described: tuple[float, int | None]) -> Iterator[Close]:
-    """A close at each of these times, whose record tells of so many, or that has none."""
+def recorded_closes(*described: tuple[float, int | None]) -> Iterator[Close]:
+    """A close at each of these times, whose record reports so many, or that has none."""
     for time, left_out in described:
         record = (
             None
@@ -191,7 +192,7 @@ NONE = [(11.0, None), (12.0, None), (13.0, None)]
 
 
 @pytest.mark.parametrize(
-    ("described", "lies", "untold"),
+    ("described", "mismatches", "unrecorded"),
     [
         ([], [], 0),
         (TEN, [], 0),
@@ -207,8 +208,8 @@ NONE = [(11.0, None), (12.0, None), (13.0, None)]
     ],
 )
 def test_what_the_log_leaves_out_is_held_to_the_bound(
-    described: list[tuple[float, int | None]], lies: list[str], untold: int
+    described: list[tuple[float, int | None]], mismatches: list[str], unrecorded: int
 ) -> None:
-    group = Closes(list(told_closes(*described)))
-    assert [lie.what for lie in group.lies()] == lies
-    assert group.untold == untold
+    group = Closes(list(recorded_closes(*described)))
+    assert [mismatch.what for mismatch in group.mismatches()] == mismatches
+    assert group.unrecorded == unrecorded

@@ -1,4 +1,4 @@
-"""Applications that close the socket themselves, and all that is to be told of it."""
+"""Applications that close the socket themselves, and what is expected to be recorded."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,21 +7,21 @@ from typing import Any
 import strawberry
 from aiohttp import web
 
-from tests.conftest import LogKeeper
 from tests.support.applications.side_by_side import alike, assert_ended, subscribing
 from tests.support.expected import (
     GREETING,
     PARSING,
     VALIDATION,
-    Told,
+    SpanDict,
     connection,
     init,
     operation,
     phases,
+    recorded,
     results_of,
-    told,
 )
 from tests.support.hosting import Host
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import Verdict
 from tests.support.scenarios.steps import TRANSPORT, subscribe
@@ -105,8 +105,8 @@ def talking(protocol: str, place: str, meanwhile: Meanwhile) -> Callable[[Host],
     return talk
 
 
-def kicked(protocol: str, verdict: Verdict, results: int = 0) -> list[Told]:
-    """What is told of a connection that dies while the subscription that closed it is alive."""
+def kicked(protocol: str, verdict: Verdict, results: int = 0) -> list[SpanDict]:
+    """What is recorded of a connection that dies while the subscription that closed it is alive."""
     return [
         connection(
             protocol,
@@ -133,8 +133,8 @@ def kicked(protocol: str, verdict: Verdict, results: int = 0) -> list[Told]:
     ]
 
 
-def unacknowledged(protocol: str, verdict: Verdict) -> list[Told]:
-    """What is told of a connection that was closed instead of being acknowledged."""
+def unacknowledged(protocol: str, verdict: Verdict) -> list[SpanDict]:
+    """What is recorded of a connection that was closed instead of being acknowledged."""
     return [
         connection(
             protocol,
@@ -159,7 +159,7 @@ async def closes(  # noqa: PLR0913, PLR0917  # all that a close is made of
     meanwhile: Meanwhile = nothing,
     results: int = 0,
 ) -> None:
-    """Close so on both sides, and hold what came of it and all that is told."""
+    """Close so with and without the library, and compare all that is recorded."""
     all_came: list[str] = []
     view = kicking(close, place, all_came, base)
     schema = subscribing(kick)
@@ -170,7 +170,7 @@ async def closes(  # noqa: PLR0913, PLR0917  # all that a close is made of
         # Older hosts let an operation go on that has closed, and it learns what came of it.
         assert all_came == all_came[: len(all_came) // 2] * 2
     if place == CONNECTING:
-        assert told(telemetry) == unacknowledged(protocol, verdict)
+        assert recorded(telemetry) == unacknowledged(protocol, verdict)
     else:
-        assert told(telemetry) == kicked(protocol, verdict, results)
+        assert recorded(telemetry) == kicked(protocol, verdict, results)
     assert_ended(telemetry, log, verdict)

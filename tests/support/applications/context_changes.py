@@ -17,11 +17,24 @@ from opentelemetry.context import Context, attach, detach, get_value, set_value
 from strawberry.extensions import SchemaExtension
 
 from strawberry_ws_otel import OTelExtension, connection_span
+from tests.support.expected import (
+    CONNECTION,
+    EXECUTION,
+    PARSING,
+    VALIDATION,
+    SpanDict,
+    connection,
+    init,
+    operation,
+    phases,
+    results_of,
+    sent,
+)
 from tests.support.frames import Frame
 from tests.support.hosting import Handler, Host, hosting, part
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, recorded
+from tests.support.views import View, instrumented
 
 TRACE = f"{0xD:032x}"
 REMOTE = f"{TRACE}-{0xD1:016x}"
@@ -246,11 +259,63 @@ def made(base: type[View], telemetry: Telemetry | None, **options: Any) -> View:
     arguments: Any = {"keep_alive": False, "subscription_protocols": PROTOCOLS}
     if telemetry is None:
         return base(schema=schema(), **arguments)
-    return recorded(telemetry, base, **options)(schema=schema(OTelExtension), **arguments)
+    return instrumented(telemetry, base, **options)(schema=schema(OTelExtension), **arguments)
 
 
 def counted(telemetry: Telemetry) -> dict[str, Any]:
-    """What each instrument says, but for the bytes, which what is seen makes more or fewer."""
+    """What each instrument says, except for the bytes, which what is seen makes more or fewer."""
     metrics = telemetry.metrics()
     metrics.pop("websocket.server.io", None)
     return metrics
+
+
+def expected_spans(
+    protocol: str, *, init_: str | None = None, operations: str | None = None
+) -> Any:
+    """All spans of the conversation, with these parents of the init and of the operations."""
+    return [
+        expected_connection(protocol),
+        init(parent=init_),
+        *expected_operations(protocol, operations),
+    ]
+
+
+def expected_operations(
+    protocol: str, parent: str | None = None, *, first: str | None = None, nested: bool = False
+) -> list[SpanDict]:
+    """The spans of the operations, of which the first may have another parent."""
+    recorded_ = []
+    for number, (id_, document) in enumerate(zip("abc", DOCUMENTS[protocol], strict=False)):
+        name = document.partition(" ")[0]
+        ordinal = DOCUMENTS[protocol][:number].count(document) + 1
+        label = name if ordinal == 1 else f"{name} {ordinal}"
+        is_query = document == QUERY
+        results = 1 if is_query else 2
+        events = [*results_of(protocol, *range(1, results + 1)), sent("complete")]
+        recorded_ += [
+            operation(
+                document,
+                "completed",
+                protocol=protocol,
+                id_=id_,
+                name="Seen",
+                results=results,
+                events=events,
+                parent=first if number == 0 and first else parent,
+                links=[] if nested else [CONNECTION],
+            ),
+            *phases(label, PARSING, VALIDATION, *([EXECUTION] if is_query else [])),
+        ]
+    return recorded_
+
+
+def expected_connection(protocol: str, **others: Any) -> SpanDict:
+    documents = DOCUMENTS[protocol]
+    return connection(
+        protocol,
+        messages=(4, 8) if protocol == TRANSPORT else (3, 7),
+        operations=["query", "subscription", "query 2"]
+        if len(documents) == 3
+        else ["subscription", "subscription 2"],
+        **{**MARK, **others},
+    )

@@ -12,32 +12,32 @@ import strawberry
 from strawberry.extensions import SchemaExtension
 
 from strawberry_ws_otel import OTelExtension
-from tests.conftest import keeping_log
 from tests.support.expected import (
     CONNECTION,
     INIT,
     PARSING,
     VALIDATION,
     Event,
-    Told,
+    SpanDict,
     connection,
     init,
     operation,
     phases,
     received,
+    recorded,
     results_of,
     sent,
     stopped,
-    told,
 )
 from tests.support.frames import Frame
 from tests.support.hosting import hosting, part
+from tests.support.log import keeping_log
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import by_client
 from tests.support.scenarios.steps import COMPLETE, LEGACY, TRANSPORT, subscribe
 from tests.support.schema import FAILING, FOREVER, INVALID, TICKS, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, recorded
+from tests.support.views import View, instrumented
 
 Talk = Callable[[Client], Awaitable[None]]
 MakeSchema = Callable[..., strawberry.Schema]
@@ -134,7 +134,7 @@ async def both(  # noqa: PLR0913  # all that an application can choose
     bare = await play(view, schema(*own), talk, protocol, **options)
     telemetry.exporter.clear()
     with logging_closes(abnormal):
-        recording = recorded(telemetry, view)
+        recording = instrumented(telemetry, view)
         frames = await play(recording, schema(*extensions), talk, protocol, **options)
     assert frames == bare
     return frames[0]
@@ -147,15 +147,15 @@ async def one_subscription(client: Client) -> None:
     await part(client)
 
 
-def ticks(protocol: str, to: int = 2, **more: Any) -> Told:
-    """What is told of a subscription to ticks that came to its end."""
+def ticks(protocol: str, to: int = 2, **more: Any) -> SpanDict:
+    """What is recorded of a subscription to ticks that came to its end."""
     events = [*results_of(protocol, *range(1, to + 1)), sent("complete")]
     attributes: dict[str, Any] = {"name": "Ticks", "results": to, "events": events} | more
     return operation(TICKS, "completed", protocol=protocol, **attributes)
 
 
-def rejected(protocol: str) -> Told:
-    """What is told of one that the application refused by an error."""
+def rejected(protocol: str) -> SpanDict:
+    """What is recorded of one that the application refused by an error."""
     return operation(
         TICKS,
         "rejected",
@@ -166,8 +166,8 @@ def rejected(protocol: str) -> Told:
     )
 
 
-def failing(protocol: str, **more: Any) -> Told:
-    """What is told of a subscription whose source fails after its first result."""
+def failing(protocol: str, **more: Any) -> SpanDict:
+    """What is recorded of a subscription whose source fails after its first result."""
     message = "the source is dry"
     error: Event = (
         "graphql.error",
@@ -188,23 +188,23 @@ def failing(protocol: str, **more: Any) -> Told:
     return operation(FAILING, "completed", protocol=protocol, events=events, **attributes)
 
 
-def operations(telemetry: Telemetry) -> list[Told]:
+def operations(telemetry: Telemetry) -> list[SpanDict]:
     """The spans that are neither the connection's nor its init's nor those of a phase."""
     return [
         each
-        for each in told(telemetry)
+        for each in recorded(telemetry)
         if each["kind"] == "SERVER" and each["name"] not in {CONNECTION, INIT}
     ]
 
 
-def clients(telemetry: Telemetry) -> list[Told]:
+def clients(telemetry: Telemetry) -> list[SpanDict]:
     """The operations that a client asked for over a WebSocket."""
     return [
         each for each in operations(telemetry) if "graphql.ws.operation.id" in each["attributes"]
     ]
 
 
-def others(telemetry: Telemetry) -> list[Told]:
+def others(telemetry: Telemetry) -> list[SpanDict]:
     """The other operations."""
     asked = clients(telemetry)
     return [each for each in operations(telemetry) if each not in asked]
@@ -228,7 +228,7 @@ async def all_ends(client: Client) -> None:
     await part(client)
 
 
-def forever(protocol: str, id_: str, reason: str, **more: Any) -> Told:
+def forever(protocol: str, id_: str, reason: str, **more: Any) -> SpanDict:
     attributes: dict[str, Any] = {
         "name": "Forever",
         "results": 1,
@@ -237,8 +237,8 @@ def forever(protocol: str, id_: str, reason: str, **more: Any) -> Told:
     return operation(FOREVER, reason, protocol=protocol, id_=id_, **attributes)
 
 
-def all_told(protocol: str) -> list[Told]:
-    """What is told of it: spans in the order of their start."""
+def expected_spans(protocol: str) -> list[SpanDict]:
+    """The spans of it, in the order of their start."""
     is_legacy = protocol == LEGACY
     names = ["subscription", *(f"subscription {number}" for number in (2, 3, 4, 5))]
     at = [("graphql.error", {"graphql.error.locations": "1:16"})]
@@ -295,7 +295,7 @@ async def stops_and_leaves(client: Client) -> None:
     await part(client)
 
 
-def stopped_and_left(protocol: str) -> list[Told]:
+def stopped_and_left(protocol: str) -> list[SpanDict]:
     """The operations of it."""
     events = [*results_of(protocol, 1), stopped(protocol)]
     verdict = by_client("normal", 1000)

@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 from opentelemetry import metrics, trace
 
-from tests.conftest import LIBRARY
+from tests.support.log import LIBRARY
 
 SPAN_CALLS: Final = [name for name in vars(trace.Span) if not name.startswith("_")]
 
@@ -31,7 +31,7 @@ def _handing_on(call: str) -> Callable[..., Any]:
 
 
 def bridged(refused: set[str]) -> type[Any]:
-    """A class of spans that hand everything on to one of the SDK's, but for these calls."""
+    """A class of spans that hand everything on to one of the SDK's, except for these calls."""
     members: dict[str, Any] = {"__init__": lambda self, real: setattr(self, "real", real)}
     for name in SPAN_CALLS:
         members[name] = (_refusing if name in refused else _handing_on)(name)

@@ -13,11 +13,11 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import _internal as metrics_internal
 from opentelemetry.util._once import Once
 
-from tests.conftest import LIBRARY, LogKeeper
 from tests.support.applications.provider_conversations import talk, usual, view_of
 from tests.support.applications.wrapped_providers import MAKES
 from tests.support.clock import stop_clock
-from tests.support.expected import told
+from tests.support.expected import recorded
+from tests.support.log import LIBRARY, LogKeeper
 from tests.support.telemetry import Telemetry
 
 ONE, OTHER = Telemetry(), Telemetry()
@@ -50,17 +50,17 @@ async def play(order: str, make: str) -> dict[str, tuple[Any, Any]]:
     if order == "set after a conversation":
         # Totals are observed: they were counted before anybody listened, too.
         closes = ONE.total("websocket.server.closes")
-        return {"spans": (told(ONE), spans), "closes": (closes, 4)}
+        return {"spans": (recorded(ONE), spans), "closes": (closes, 4)}
     found: dict[str, tuple[Any, Any]] = {
-        "spans": (told(ONE), spans),
+        "spans": (recorded(ONE), spans),
         "counts": (ONE.metrics(), counts),
     }
     if order == "replaced":
         set_providers(OTHER, make)
         await talk(view)
-        found["spans of the first"] = (told(ONE), spans)
+        found["spans of the first"] = (recorded(ONE), spans)
         found["counts of the first"] = (ONE.metrics(), counts)
-        found["spans of the other"] = (told(OTHER), spans)
+        found["spans of the other"] = (recorded(OTHER), spans)
         found["counts of the other"] = (OTHER.metrics(), counts)
     if order == "named and implied":
         await talk(view_of(trace.get_tracer_provider(), metrics.get_meter_provider()))

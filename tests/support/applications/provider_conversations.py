@@ -6,7 +6,7 @@ from opentelemetry import metrics, trace
 from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
-from tests.support.expected import told
+from tests.support.expected import recorded
 from tests.support.hosting import hosting
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import TRANSPORT, subscribe
@@ -61,9 +61,9 @@ async def talk(view: GraphQLView[Any, Any], *middlewares: Any) -> list[Any]:
 
 
 async def usual(**options: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What is told of it, spans and counts, where providers do what is expected of them."""
+    """What is recorded of it, spans and counts, where providers do what is expected of them."""
     telemetry = Telemetry()
     await talk(recording(telemetry, **options))
-    expected = told(telemetry), telemetry.metrics()
+    expected = recorded(telemetry), telemetry.metrics()
     telemetry.shutdown()
     return expected

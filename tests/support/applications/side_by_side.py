@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 import strawberry
 from strawberry.extensions import SchemaExtension
 
-from tests.conftest import LogKeeper
 from tests.support.assertions import assert_closes, assert_log, assert_whole
 from tests.support.frames import RAW, Frame
 from tests.support.hosting import Host, hosting
+from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import Verdict
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 HANDLER: Any = View.graphql_transport_ws_handler_class  # type: ignore[misc]  # it is generic
 HANDLER_LEGACY: Any = View.graphql_ws_handler_class  # type: ignore[misc]  # it is generic
@@ -91,7 +91,7 @@ async def alike(  # noqa: PLR0913  # all that an application is made of
     """
     views = (
         above(base)(schema=schema(), keep_alive=False, **options),
-        above(recorded(telemetry, base))(
+        above(instrumented(telemetry, base))(
             schema=schema(extension(telemetry)), keep_alive=False, **options
         ),
     )

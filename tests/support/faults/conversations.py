@@ -25,8 +25,13 @@ NAMES: Final = frozenset(
     }
 )
 TALKS: Final = [
+    case for case in CASES if case.scenario.name.removeprefix("legacy: ") in NAMES and case.is_first
+]
+OTHER_TALKS: Final = [
     case
     for case in CASES
-    if case.scenario.name.removeprefix("legacy: ") in NAMES and not case.handler_cancellation
+    if case.scenario.name.removeprefix("legacy: ") in NAMES
+    and not case.handler_cancellation
+    and not case.is_first
 ]
-"""Both subprotocols, wherever a conversation has both."""
+"""The same over the other subprotocol, where a conversation has both."""

@@ -23,11 +23,11 @@ from strawberry.aiohttp.views import GraphQLView
 import strawberry_ws_otel
 from strawberry_ws_otel import OTelViewMixin
 from strawberry_ws_otel import _semconv as name
-from tests.conftest import LogKeeper, is_internal
-from tests.contract.test_transcripts import mask
+from tests.support.log import LogKeeper, is_internal
 from tests.support.raw_client import Client
 from tests.support.scenarios.steps import subscribe
 from tests.support.telemetry import Telemetry, attributes_of
+from tests.support.transcripts import mask
 from tests.support.views import config, extension
 
 STATUS = 3

@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 
 from tests.support.broken_api import broken_propagator
 from tests.support.cases import Arm, traced
+from tests.support.log import RaisingHandler, handling
 from tests.support.telemetry import Telemetry
-from tests.unit.test_fuse import RaisingHandler, handling
 
 
 class FaultError(Exception):

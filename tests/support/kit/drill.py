@@ -47,7 +47,7 @@ FRESH, ORDINARY_TIME, DEPLOY, NEXT_FRESH, TROUBLE, HOARDER, GONE, PEACE = range(
 
 @dataclass
 class Record:
-    """What the webhook was told in each phase."""
+    """What the webhook received in each phase."""
 
     phases: list[list[Notice]] = field(default_factory=list)
 
@@ -63,16 +63,16 @@ class Record:
         return [notice for phase in self.phases for notice in phase]
 
     async def until_firing(self, *alerts: str) -> None:
-        """Wait until each of these alerts has been told of in this phase."""
-        await self._until_none(lambda: set(alerts) - told("firing", self.phases[-1]))
+        """Wait until each of these alerts has reached the webhook in this phase."""
+        await self._until_none(lambda: set(alerts) - recorded("firing", self.phases[-1]))
 
     async def until_over(self) -> None:
-        """Wait until every alert that there is was told of, and then that it is over."""
-        await self._until_none(lambda: set(rules.alerts()) - told("resolved", self.last))
+        """Wait until the webhook has received every alert, and its end."""
+        await self._until_none(lambda: set(rules.alerts()) - recorded("resolved", self.last))
 
     @property
     def last(self) -> list[Notice]:
-        """What was told last of each alert."""
+        """The last notification of each alert."""
         last = {notice.alert: notice for notice in self.notices}
         return list(last.values())
 
@@ -83,7 +83,7 @@ class Record:
             await asyncio.sleep(0.2)
 
 
-def told(status: str, notices: list[Notice]) -> set[str]:
+def recorded(status: str, notices: list[Notice]) -> set[str]:
     return {notice.alert for notice in notices if notice.status == status}
 
 

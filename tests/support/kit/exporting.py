@@ -26,7 +26,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Ticker:
-    """A server with its clients, and the spans that it recorded, which are the truth."""
+    """A server with its clients, and the spans that it recorded."""
 
     traffic: Traffic
     troubles: list[str]

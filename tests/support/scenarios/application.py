@@ -73,7 +73,7 @@ async def cancels(_client: Client, server: Server) -> None:
 
 
 async def say_goodbye(server: Server) -> None:
-    """What aiohttp's documentation tells an application to do on shutdown."""
+    """What aiohttp's documentation recommends on shutdown."""
     for socket in server.sockets:
         await socket.close(code=1001, message=b"Server shutdown")
 

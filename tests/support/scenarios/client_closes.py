@@ -51,6 +51,7 @@ CLIENT_CLOSES = (
             verdict=by_client(outcome, code),
             operations=LIVE,
             representative=code in REPRESENTATIVE,
+            read_by_aiohttp=True,
         )
         for code, outcome in OUTCOMES.items()
     ),

@@ -39,7 +39,9 @@ REPRESENTATIVE = {"bad UTF-8", "more than 4 MiB"}
 def breaks(name: str, talk: Step, code: int, error: str = WEBSOCKET_ERROR, **more: Any) -> Scenario:
     """An ERROR frame: aiohttp closes and drops the transport without reading an answer."""
     verdict = by_server("invalid_frame", code, error=error)
-    return Scenario(name=name, talk=talk, verdict=verdict, operations=LIVE, **more)
+    return Scenario(
+        name=name, talk=talk, verdict=verdict, operations=LIVE, read_by_aiohttp=True, **more
+    )
 
 
 FRAMES = (

@@ -32,12 +32,12 @@ def left(error: str) -> Verdict:
     return without_frames("invalid_message", error)
 
 
-def told(reason: str) -> Verdict:
+def recorded(reason: str) -> Verdict:
     return by_server("invalid_message", 4400, reason, echo=4400)
 
 
 def asking(**fields: object) -> dict[str, Any]:
-    """What asks for an operation, but for its type."""
+    """What asks for an operation, except for its type."""
     return {"id": "bad", "payload": HELLO} | fields
 
 
@@ -46,12 +46,12 @@ def without(key: str) -> dict[str, Any]:
 
 
 TYPE_ERROR = (left("TypeError"), left("TypeError"))
-KEY_ERROR = (told(PARSE), left("KeyError"))
+KEY_ERROR = (recorded(PARSE), left("KeyError"))
 
 # message, what graphql-transport-ws makes of it, what graphql-ws makes of it
 ANYTHING: dict[str, tuple[object, Verdict, Verdict]] = {
-    "an empty message": ("", told("WebSocket message must be valid JSON"), IGNORED),
-    "text": ("Hello?", told("WebSocket message must be valid JSON"), IGNORED),
+    "an empty message": ("", recorded("WebSocket message must be valid JSON"), IGNORED),
+    "text": ("Hello?", recorded("WebSocket message must be valid JSON"), IGNORED),
     "a list": ("[]", *TYPE_ERROR),
     "a string": ('"ping"', *TYPE_ERROR),
     "a number": ("5", *TYPE_ERROR),
@@ -59,14 +59,14 @@ ANYTHING: dict[str, tuple[object, Verdict, Verdict]] = {
     "100,000 brackets": ("[" * 100_000, left("RecursionError"), left("RecursionError")),
     "an int of 5,000 digits": ("1" * 5_000, left("ValueError"), left("ValueError")),
     "no type": ({"id": "a"}, *KEY_ERROR),
-    "a number for a type": ({"type": 5}, told("Unknown message type: 5"), IGNORED),
-    "null for a type": ({"type": None}, told("Unknown message type: None"), IGNORED),
-    "a list for a type": ({"type": ["x"]}, told("Unknown message type: ['x']"), IGNORED),
-    "an unknown type": ({"type": "hack"}, told("Unknown message type: hack"), IGNORED),
+    "a number for a type": ({"type": 5}, recorded("Unknown message type: 5"), IGNORED),
+    "null for a type": ({"type": None}, recorded("Unknown message type: None"), IGNORED),
+    "a list for a type": ({"type": ["x"]}, recorded("Unknown message type: ['x']"), IGNORED),
+    "an unknown type": ({"type": "hack"}, recorded("Unknown message type: hack"), IGNORED),
     "a lone surrogate for a type": ({"type": LONE}, left("UnicodeEncodeError"), IGNORED),
     "a type of 1 MB": (
         {"type": "é" * 500_000},
-        told("Unknown message type: " + "é" * 50),
+        recorded("Unknown message type: " + "é" * 50),
         IGNORED,
     ),
 }

@@ -1,4 +1,4 @@
-"""What a scenario is: a conversation, and the truth about how it closed."""
+"""What a scenario is: a conversation, and how it closes."""
 
 import asyncio
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ FAULTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The truth about one close; `error` is the class of the exception, where there was one."""
+    """How a connection really closed; `error` is the class of the exception, if any."""
 
     outcome: str
     code: int | None
@@ -102,7 +102,7 @@ def refused(outcome: str, status: int | None, error: str | None = None) -> Verdi
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """The truth about the end of a connection.
+    """How a connection really ended.
 
     `operations` are the end reasons of its operations in the order in which they began, and
     `redundant` is how often somebody closed it again.
@@ -124,7 +124,8 @@ class Scenario(Ending):
     `cancellations` are the settings of aiohttp's `handler_cancellation` under which it holds, and
     `since` is the Strawberry from which on it does: an older host behaves in another way. A
     scenario that `floods` leaves open how many frames arrive, and one that is `representative`
-    also runs on uvloop.
+    also runs on uvloop. One that is `read_by_aiohttp` ends with a frame that aiohttp reads and
+    answers before it asks the host: it does the same for both subprotocols.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Scenario(Ending):
     setup: Setup = Setup()  # noqa: RUF009  # frozen
     headers: Mapping[str, str] = field(default_factory=dict)
     floods: bool = False
+    read_by_aiohttp: bool = False
     representative: bool = False
 
 

@@ -81,7 +81,7 @@ def once(query: object, **payload: object) -> Step:
 
 
 def encode_json(self: PlainView, data: object) -> str | bytes:
-    """Tell the scenario of a failure, of which the legacy host tells nobody."""
+    """The scenario of a failure, which the legacy host reports to nobody."""
     try:
         return GraphQLView.encode_json(self, data)
     except TypeError:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final
@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from tests.support.cases import Arm, Case
+from tests.support.loopback import on_loopback
 from tests.support.server import PATH, PlainView, Server, Setup, make_view
 
 HEARTBEAT: Final = 6.0
@@ -122,19 +123,20 @@ class Venue:
 async def opened(views: Views) -> AsyncIterator[Venue]:
     """A server until the end of the block, where it stops under whoever is still there."""
     venue = Venue(views)
-    runners = {cancelling: _runner(venue, cancelling=cancelling) for cancelling in (False, True)}
     try:
-        for cancelling, runner in runners.items():
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0, backlog=BACKLOG).start()
-            venue.ports[cancelling] = runner.addresses[0][1]
-        yield venue
+        async with AsyncExitStack() as stack:
+            for cancelling in (False, True):
+                app = _application(venue, cancelling=cancelling)
+                runner = await stack.enter_async_context(
+                    on_loopback(app, backlog=BACKLOG, handler_cancellation=cancelling)
+                )
+                venue.ports[cancelling] = runner.addresses[0][1]
+            yield venue
     finally:
-        await asyncio.gather(*(runner.cleanup() for runner in runners.values()))
         await venue.leave()
 
 
-def _runner(venue: Venue, *, cancelling: bool) -> web.AppRunner:
+def _application(venue: Venue, *, cancelling: bool) -> web.Application:
     app = web.Application()
     app.router.add_route("*", PATH + "/{name}", venue.handle)
 
@@ -142,6 +144,4 @@ def _runner(venue: Venue, *, cancelling: bool) -> web.AppRunner:
         await venue.say_goodbye(handler_cancellation=cancelling)
 
     app.on_shutdown.append(say_goodbye)
-    return web.AppRunner(
-        app, access_log=None, shutdown_timeout=0.05, handler_cancellation=cancelling
-    )
+    return app

@@ -4,19 +4,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from strawberry_ws_otel import _semconv as name
-from tests.attacks.soak.judge import Conversation
-from tests.attacks.soak.lie import Lie
+from tests.attacks.soak.byte_counts import Volume
+from tests.attacks.soak.connection_checks import Conversation
+from tests.attacks.soak.mismatch import Mismatch
 from tests.attacks.soak.rounds import Visit
-from tests.attacks.soak.spoken import spoken_types
-from tests.attacks.soak.volume import Volume
+from tests.attacks.soak.sent_messages import spoken_types
 from tests.support.assertions import (
     RECEIVE,
     TRANSMIT,
     error_types,
+    expected_duration_attributes,
     known,
+    recorded_traffic,
     saw_everything,
-    told_traffic,
-    true_life,
 )
 from tests.support.scenarios.model import FAULTS
 from tests.support.telemetry import Attributes, Telemetry, labels
@@ -37,27 +37,27 @@ class Account:
         )
         self.lives: Counts = Counter()
         self.heard: Counts = Counter()
-        """Messages that the server read, whose number a span tells and whose types the client."""
+        """Messages that the server read, whose number a span reports and whose types the client."""
         self.said: Counts = Counter()
         """Messages of the server that a client read."""
         self.unread: Counts = Counter()
-        """Messages of the server that a client did not read, by subprotocol; the spans tell."""
+        """Messages that a client did not read, by subprotocol, according to the spans."""
         self.volume = Volume()
         self.operations: Counts = Counter()
         self.inits = 0
         self.requests = 0
         self.errors: Counts = Counter()
 
-    def add(self, visit: Visit, told: Conversation) -> None:
-        """Add a connection of which nothing untrue is told."""
-        [span] = told.connections
+    def add(self, visit: Visit, recorded: Conversation) -> None:
+        """Add a connection that was recorded as it happened."""
+        [span] = recorded.connections
         case, client, verdict = visit.case, visit.client, visit.case.scenario.verdict
         assert client is not None
         self.closes[labels(known(CLOSE_OUTCOME=verdict.outcome, CLOSE_FAULT=verdict.fault))] += 1
-        self.lives[labels(true_life(case))] += 1
+        self.lives[labels(expected_duration_attributes(case))] += 1
         for reason in case.scenario.operations:
             self.operations[labels(known(END_REASON=reason))] += 1
-        traffic, protocol = told_traffic(span), known(SUBPROTOCOL=case.protocol)
+        traffic, protocol = recorded_traffic(span), known(SUBPROTOCOL=case.protocol)
         for type_ in spoken_types(client)[: traffic["received"]]:
             self.heard[labels(protocol | RECEIVE | known(MESSAGE_TYPE=type_))] += 1
         for frame in client.data_frames:
@@ -66,19 +66,19 @@ class Account:
             unread = traffic["sent"] - len(client.data_frames)
             self.unread[labels(protocol | TRANSMIT)] += unread
         self.volume.add(case, client, traffic)
-        self.inits += len(told.inits)
-        self.requests += sum(one.name in ("query", "mutation") for one in told.operations)
+        self.inits += len(recorded.inits)
+        self.requests += sum(one.name in ("query", "mutation") for one in recorded.operations)
         for error in error_types(span):
             self.errors[labels(known(ERROR_TYPE=error))] += 1
 
-    def lies(self, telemetry: Telemetry) -> Iterator[Lie]:
-        """Everything in which the metrics are not the truth."""
+    def mismatches(self, telemetry: Telemetry) -> Iterator[Mismatch]:
+        """Everything in which the metrics differ from what happened."""
         metrics: defaultdict[str, Points] = defaultdict(dict, telemetry.metrics())
         messages = metrics[name.METRIC_MESSAGES]
         received = {key: count for key, count in messages.items() if RECEIVE.items() <= key}
         sent = {key: count for key, count in messages.items() if TRANSMIT.items() <= key}
         ends = _summed(metrics[name.METRIC_OPERATION_DURATION], name.OPERATION_TYPE)
-        for what, points, truth in (
+        for what, points, expected in (
             (name.METRIC_CLOSES, metrics[name.METRIC_CLOSES], self.closes),
             (name.METRIC_CONNECTION_DURATION, metrics[name.METRIC_CONNECTION_DURATION], self.lives),
             (name.METRIC_ERRORS, metrics[name.METRIC_ERRORS], self.errors),
@@ -90,26 +90,26 @@ class Account:
                 _summed(self.said, name.MESSAGE_TYPE) + self.unread,
             ),
         ):
-            yield from _differences(what, points, truth)
-        yield from self.volume.lies(metrics[name.METRIC_IO])
+            yield from _differences(what, points, expected)
+        yield from self.volume.mismatches(metrics[name.METRIC_IO])
         for key, count in self.said.items():
             if sent.get(key, 0) < count:
-                yield Lie(f"messages that clients read, {dict(key)}", sent.get(key, 0), count)
+                yield Mismatch(f"messages that clients read, {dict(key)}", sent.get(key, 0), count)
         for what, true in (
             (name.METRIC_ACTIVE_CONNECTIONS, 0),
             (name.METRIC_SUBSCRIPTIONS_ACTIVE, 0),
             (name.METRIC_INIT_DURATION, self.inits),
             (name.METRIC_REQUEST_DURATION, self.requests),
         ):
-            told = sum(metrics[what].values())
-            if told != true:
-                yield Lie(what, told, true)
+            recorded = sum(metrics[what].values())
+            if recorded != true:
+                yield Mismatch(what, recorded, true)
 
 
-def _differences(what: str, told: Points, true: Points) -> Iterator[Lie]:
-    for key in sorted(told.keys() | true.keys(), key=repr):
-        if told.get(key, 0) != true.get(key, 0):
-            yield Lie(f"{what}, {dict(key)}", told.get(key, 0), true.get(key, 0))
+def _differences(what: str, recorded: Points, true: Points) -> Iterator[Mismatch]:
+    for key in sorted(recorded.keys() | true.keys(), key=repr):
+        if recorded.get(key, 0) != true.get(key, 0):
+            yield Mismatch(f"{what}, {dict(key)}", recorded.get(key, 0), true.get(key, 0))
 
 
 def _summed(points: Points, over: str) -> Counts:

@@ -13,7 +13,6 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.extensions import MaskErrors, SchemaExtension
 
 from strawberry_ws_otel import OTelConfig, OTelViewMixin
-from tests.conftest import LogKeeper
 from tests.support.applications.side_by_side import HANDLER, HANDLER_LEGACY, alike, assert_ended
 from tests.support.clock import Clock
 from tests.support.expected import (
@@ -22,10 +21,11 @@ from tests.support.expected import (
     connection,
     init,
     operation,
+    recorded,
     sent,
-    told,
 )
 from tests.support.hosting import Host, hosting, part
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import by_server
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import (
@@ -43,7 +43,7 @@ from tests.support.schema import (
     make_schema,
 )
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, config, extension, recorded
+from tests.support.views import View, config, extension, instrumented
 
 APP_ERROR = "tests.support.schema.AppError"
 
@@ -119,7 +119,7 @@ async def test_an_operation_whose_task_died_says_of_what(  # noqa: PLR0913, PLR0
 
     await alike(telemetry, view, talk, schema=schema)
     name = "subscription" if parsed else "GraphQL Operation"
-    [whole, _, one] = told(telemetry)[:3]
+    [whole, _, one] = recorded(telemetry)[:3]
     assert whole["attributes"]["graphql.ws.operation.interrupted_count"] == 0
     assert [one] == [
         operation(
@@ -227,14 +227,16 @@ ASKED: list[tuple[Ask, str]] = [
 
 
 async def asked(other: Any, ask: Ask, document: str, *, first: bool) -> list[Any]:
-    """What is told, and counted, with ours listed first or last."""
+    """What is recorded, and counted, with ours listed first or last."""
     telemetry = Telemetry()
     ours = extension(telemetry)
     order = [ours, other] if first else [other, ours]
-    async with hosting(recorded(telemetry)(schema=schema_with(*order), keep_alive=False)) as host:
+    async with hosting(
+        instrumented(telemetry)(schema=schema_with(*order), keep_alive=False)
+    ) as host:
         await ask(host, document)
         await host.served()
-    spans = [each for each in told(telemetry) if each["kind"] == "SERVER"]
+    spans = [each for each in recorded(telemetry) if each["kind"] == "SERVER"]
     metrics = telemetry.metrics()
     telemetry.shutdown()
     return [spans, metrics]
@@ -242,7 +244,7 @@ async def asked(other: Any, ask: Ask, document: str, *, first: bool) -> list[Any
 
 @pytest.mark.parametrize(("ask", "document"), ASKED)
 @pytest.mark.parametrize("other", [MaskErrors, Raising])
-async def test_what_is_told_of_errors_does_not_depend_on_the_order_of_extensions(
+async def test_what_is_recorded_of_errors_does_not_depend_on_the_order_of_extensions(
     other: Any, ask: Ask, document: str, clock: Clock
 ) -> None:
     source = DOCUMENTS[document]
@@ -314,7 +316,7 @@ async def terminated(host: Host, times: int) -> None:
 async def test_the_log_is_bounded_for_views_that_serve_one_request_each(
     clock: Clock, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    async with hosting(a_view_each(recorded(telemetry))) as host:
+    async with hosting(a_view_each(instrumented(telemetry))) as host:
         await terminated(host, 15)
         assert len(library_log.closes) == 10
         clock.passes(60.0)
@@ -323,7 +325,7 @@ async def test_the_log_is_bounded_for_views_that_serve_one_request_each(
     assert left_out == [None] * 10 + [5]
     assert telemetry.total("websocket.server.closes") == 16
     assert telemetry.total("websocket.server.active_connections") == 0
-    assert len(told(telemetry)) == 16
+    assert len(recorded(telemetry)) == 16
 
 
 async def test_views_of_one_class_share_their_instruments(telemetry: Telemetry) -> None:
@@ -345,13 +347,13 @@ async def test_a_view_that_is_given_a_configuration_of_its_own_records_by_that(
     clock: Clock, telemetry: Telemetry
 ) -> None:
     elsewhere = Telemetry()
-    view: Any = recorded(telemetry)(schema=make_schema(), keep_alive=False)
-    other: Any = recorded(telemetry)(schema=make_schema(), keep_alive=False)
+    view: Any = instrumented(telemetry)(schema=make_schema(), keep_alive=False)
+    other: Any = instrumented(telemetry)(schema=make_schema(), keep_alive=False)
     other.otel_config = config(elsewhere)
     for each in (view, other):
         async with hosting(each) as host:
             await terminated(host, 1)
-    assert [len(told(each)) for each in (telemetry, elsewhere)] == [1, 1]
+    assert [len(recorded(each)) for each in (telemetry, elsewhere)] == [1, 1]
     elsewhere.shutdown()
 
 
@@ -364,7 +366,7 @@ async def test_a_close_frame_that_nobody_read_did_not_come_first(
     class Deciding(View):
         async def on_ws_connect(self, context: Any) -> Any:
             reader = context["response"]._reader
-            while not reader._buffer:  # noqa: ASYNC110  # nothing tells
+            while not reader._buffer:  # noqa: ASYNC110  # there is no event
                 await asyncio.sleep(0)
             raise ConnectionRejectionError
 
@@ -375,7 +377,7 @@ async def test_a_close_frame_that_nobody_read_did_not_come_first(
 
     await alike(telemetry, Deciding, talk)
     verdict = by_server("forbidden", 4403, "Forbidden", echo=4499)
-    assert told(telemetry) == [
+    assert recorded(telemetry) == [
         connection(verdict=verdict, messages=(1, 0), acknowledged=False, events=GREETING[:1]),
         init(error="forbidden"),
     ]
@@ -393,5 +395,5 @@ async def test_a_handshake_that_a_middleware_refused_never_reached_the_view(
         await host.connect()
 
     await alike(telemetry, View, talk, middleware)
-    assert told(telemetry) == []
+    assert recorded(telemetry) == []
     assert_ended(telemetry, library_log)

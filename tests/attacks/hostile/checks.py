@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from strawberry_ws_otel import _semconv as name
 from tests.attacks.hostile.bounds import unbounded_labels, unbounded_record, unbounded_span
-from tests.conftest import is_internal
+from tests.support.log import is_internal
 from tests.support.telemetry import read
 
 COMPLAINTS: Final = 20

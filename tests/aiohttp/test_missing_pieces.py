@@ -16,12 +16,12 @@ from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
 from strawberry_ws_otel._strawberry.layers import Layers
 from tests.support.expected import PARSING, VALIDATION
-from tests.support.fake_connection import BOTH, RESULT, START, Talk
+from tests.support.fake_connection import BOTH, RESULT, START, FakeConnection
 from tests.support.hosting import hosting
 from tests.support.scenarios.steps import TRANSPORT
 from tests.support.schema import TICKS, Query, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import config, extension, recorded
+from tests.support.views import config, extension, instrumented
 
 
 @pytest.mark.parametrize("protocol", BOTH)
@@ -49,7 +49,7 @@ async def test_a_layer_outside_a_connection_does_its_work_and_records_nothing(
 
 
 class Registered:
-    """A base class that is told of every class below it."""
+    """A base class that keeps every class derived from it."""
 
     names: ClassVar[list[str]] = []
 
@@ -61,7 +61,7 @@ class Registered:
 @pytest.mark.parametrize(
     "layers", [ADAPTER_LAYER, *HANDLER_LAYERS], ids=lambda each: each.attribute
 )
-def test_an_application_is_told_of_its_own_classes_and_of_none_of_ours(layers: Layers) -> None:
+def test_an_application_sees_its_own_classes_and_none_of_ours(layers: Layers) -> None:
     host = getattr_static(GraphQLView, layers.attribute)
     own = type("Own", (Registered, get_origin(host) or host), {})
     layered = layers.over(own)
@@ -74,7 +74,7 @@ def test_an_application_is_told_of_its_own_classes_and_of_none_of_ours(layers: L
 
 async def shake(header: str, telemetry: Telemetry) -> Mapping[str, Any]:
     """The attributes of a connection that came with this Host header."""
-    view = recorded(telemetry)(schema=strawberry.Schema(query=Query), keep_alive=False)
+    view = instrumented(telemetry)(schema=strawberry.Schema(query=Query), keep_alive=False)
     async with (
         hosting(view) as host,
         aiohttp.ClientSession() as session,
@@ -98,7 +98,7 @@ async def shake(header: str, telemetry: Telemetry) -> Mapping[str, Any]:
         "[FE80::1%25eth0]:81": ("fe80::1%25eth0", 81),
     }.items(),
 )
-async def test_the_host_that_the_client_asks_for_is_told(
+async def test_the_host_that_the_client_asks_for_is_recorded(
     header: str, server: tuple[str, int], telemetry: Telemetry
 ) -> None:
     attributes = await shake(header, telemetry)
@@ -111,7 +111,7 @@ async def test_a_host_that_cannot_be_read_is_left_out(header: str, telemetry: Te
 
 
 async def test_a_view_that_encodes_into_bytes_is_recorded(telemetry: Telemetry) -> None:
-    class Binary(recorded(telemetry)):  # type: ignore[misc]  # whichever it is
+    class Binary(instrumented(telemetry)):  # type: ignore[misc]  # whichever it is
         def encode_json(self, data: object) -> bytes:
             return json.dumps(data).encode()
 
@@ -156,7 +156,7 @@ async def outside_a_task(function: Callable[[], object]) -> object:
 
 
 async def test_an_operation_that_no_task_executes_is_described(telemetry: Telemetry) -> None:
-    talk = Talk(config(telemetry))
+    talk = FakeConnection(config(telemetry))
     talk.opens(TRANSPORT)
     task = talk.starts("a", query="{ answer }")
     schema = strawberry.Schema(query=Plain, extensions=[extension(telemetry)])

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from strawberry_ws_otel import _semconv as name
-from tests.attacks.soak.lie import Lie
-from tests.attacks.soak.spoken import spoken_sizes
+from tests.attacks.soak.mismatch import Mismatch
+from tests.attacks.soak.sent_messages import spoken_sizes
 from tests.support.assertions import RECEIVE, TRANSMIT, known, saw_everything
 from tests.support.cases import Case
 from tests.support.raw_client import Client
@@ -21,7 +21,7 @@ class Volume:
 
     They are one wherever the client saw everything, and in a flood, of which each message is as
     long as the one before. Of what another client did not read, because it went away before, only
-    the number of messages is known, which a span tells.
+    the number of messages is known, which a span reports.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Volume:
         self._most: Counter[Attributes] = Counter()
 
     def add(self, case: Case, client: Client, traffic: dict[str, Any]) -> None:
-        """Add a connection, whose span tells of this traffic."""
+        """Add a connection, whose span reports this traffic."""
         heard = sum(spoken_sizes(client)[: traffic["received"]])
         self._count(case, RECEIVE, heard, heard)
         read, unread = sum(len(frame.text) for frame in client.data_frames), 0
@@ -45,10 +45,10 @@ class Volume:
         self._least[key] += least
         self._most[key] += most
 
-    def lies(self, points: Mapping[Attributes, float]) -> Iterator[Lie]:
+    def mismatches(self, points: Mapping[Attributes, float]) -> Iterator[Mismatch]:
         """Every sum that is not between its bounds."""
         for key in sorted(points.keys() | self._most.keys(), key=repr):
-            told, least, most = points.get(key, 0), self._least[key], self._most[key]
-            if not least <= told <= most:
+            recorded, least, most = points.get(key, 0), self._least[key], self._most[key]
+            if not least <= recorded <= most:
                 true = least if least == most else f"from {least} to {most}"
-                yield Lie(f"{name.METRIC_IO}, {dict(key)}", told, true)
+                yield Mismatch(f"{name.METRIC_IO}, {dict(key)}", recorded, true)

@@ -9,22 +9,22 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 
 from strawberry_ws_otel import _semconv as name
-from tests.attacks.soak.lie import Lie
-from tests.attacks.soak.logged import told_record, true_records
+from tests.attacks.soak.log_checks import expected_logs, recorded_log
+from tests.attacks.soak.mismatch import Mismatch
 from tests.attacks.soak.rounds import Visit
-from tests.attacks.soak.spoken import spoken_types
+from tests.attacks.soak.sent_messages import spoken_types
 from tests.support.assertions import (
     OPERATIONS,
+    client_traffic,
     error_types,
     excesses,
-    seen_traffic,
+    expected_connection,
+    expected_operations,
+    possible_error_types,
+    recorded_connection,
+    recorded_operation,
+    recorded_traffic,
     subprotocol,
-    told_connection,
-    told_operation,
-    told_traffic,
-    true_connection,
-    true_error_types,
-    true_operations,
 )
 from tests.support.telemetry import attributes_of
 
@@ -65,33 +65,33 @@ def _path(conversation: Conversation) -> str:
     return " and ".join(sorted(paths))
 
 
-def lies(visit: Visit, told: Conversation) -> Iterator[Lie]:
-    """Everything in which what is said of a connection is not the truth about it."""
-    if len(told.connections) != 1:
-        yield Lie("spans of the connection", len(told.connections), 1)
+def mismatches(visit: Visit, recorded: Conversation) -> Iterator[Mismatch]:
+    """Everything that was recorded of a connection and did not happen so."""
+    if len(recorded.connections) != 1:
+        yield Mismatch("spans of the connection", len(recorded.connections), 1)
         return
-    for what, says, truth in _statements(visit, told):
-        if says != truth:
-            yield Lie(what, says, truth)
+    for what, says, expected in _statements(visit, recorded):
+        if says != expected:
+            yield Mismatch(what, says, expected)
 
 
-def _statements(visit: Visit, told: Conversation) -> Iterator[tuple[str, object, object]]:
-    """What of which is told, what is told, and what is true."""
-    [span] = told.connections
+def _statements(visit: Visit, recorded: Conversation) -> Iterator[tuple[str, object, object]]:
+    """What it is about, what was recorded, and what was expected."""
+    [span] = recorded.connections
     case, client, scenario = visit.case, visit.client, visit.case.scenario
     assert client is not None
-    yield "the connection", told_connection(span), true_connection(scenario)
-    operations = [told_operation(one) for one in told.operations]
-    yield "its operations", operations, true_operations(scenario, told.operations)
+    yield "the connection", recorded_connection(span), expected_connection(scenario)
+    operations = [recorded_operation(one) for one in recorded.operations]
+    yield "its operations", operations, expected_operations(scenario, recorded.operations)
     yield "its subprotocol", attributes_of(span).get(name.SUBPROTOCOL), subprotocol(case)
-    traffic, seen = told_traffic(span), seen_traffic(client, scenario)
+    traffic, seen = recorded_traffic(span), client_traffic(client, scenario)
     yield "its messages", {key: traffic[key] for key in seen}, seen
     heard = spoken_types(client)[: traffic["received"]]
     yield "messages received", traffic["received"], len(heard)
-    yield "inits", len(told.inits), int("connection_init" in heard)
-    errors, possible = error_types(span), true_error_types(scenario.verdict)
+    yield "inits", len(recorded.inits), int("connection_init" in heard)
+    errors, possible = error_types(span), possible_error_types(scenario.verdict)
     yield "ERROR frames", errors, errors if errors in possible else possible
-    records = [told_record(record) for record in told.records]
-    yield "its log records", records, true_records(scenario.verdict, len(records))
-    for one in (span, *told.inits, *told.operations):
+    records = [recorded_log(record) for record in recorded.records]
+    yield "its log records", records, expected_logs(scenario.verdict, len(records))
+    for one in (span, *recorded.inits, *recorded.operations):
         yield f"what is too long in {one.name}", excesses(one), []

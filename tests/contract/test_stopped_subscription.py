@@ -18,7 +18,7 @@ from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import COMPLETE, subscribe
 from tests.support.schema import FOREVER, TICKS, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, recorded
+from tests.support.views import View, instrumented
 
 CHILDREN = ["GraphQL Parsing", "GraphQL Validation"]
 
@@ -49,7 +49,7 @@ def their_view(telemetry: Telemetry) -> View:
 
 
 def our_view(telemetry: Telemetry) -> View:
-    return recorded(telemetry)(schema=make_schema(OTelExtension), keep_alive=False)
+    return instrumented(telemetry)(schema=make_schema(OTelExtension), keep_alive=False)
 
 
 async def abandon(host: Host, protocol: str, ending: str) -> None:
@@ -69,7 +69,7 @@ async def exhaust(host: Host, protocol: str) -> None:
 
 
 def exported(telemetry: Telemetry) -> list[ReadableSpan]:
-    """The exported spans but for those of fields, which not every supported host makes."""
+    """The exported spans except for those of fields, which not every supported host makes."""
     return [span for span in telemetry.spans() if not span.name.startswith("GraphQL Resolving")]
 
 
@@ -93,7 +93,7 @@ def lost(telemetry: Telemetry) -> int:
 
 
 @pytest.mark.parametrize("protocol", BOTH)
-async def test_the_host_s_extension_tells_a_subscription_that_ends_by_itself(
+async def test_the_host_s_extension_records_a_subscription_that_ends_by_itself(
     protocol: str, telemetry: Telemetry
 ) -> None:
     async with hosting(their_view(telemetry)) as host:
@@ -117,7 +117,7 @@ async def test_the_host_s_extension_loses_the_span_of_a_subscription_when_the_cl
 
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize("ending", ENDINGS)
-async def test_ours_tells_it_whole_when_the_client(
+async def test_our_extension_records_it_completely_when_the_client(
     ending: str, protocol: str, telemetry: Telemetry
 ) -> None:
     async with hosting(our_view(telemetry)) as host:

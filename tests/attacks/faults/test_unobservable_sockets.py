@@ -1,7 +1,6 @@
-"""A socket that cannot be observed is served as ever, and nothing that is said of it is a lie."""
+"""A socket that cannot be observed is served as always; its close is right or unknown."""
 
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +8,6 @@ import pytest
 from strawberry_ws_otel import _semconv as name
 from strawberry_ws_otel._aiohttp.view import Handshake
 from strawberry_ws_otel._semconv import SPAN_CONNECTION as CONNECTION
-from tests.attacks.faults.test_internal_failures import CASES as FAILING
-from tests.attacks.faults.test_internal_failures import Failures, names
-from tests.conftest import LogKeeper, Run, is_internal
-from tests.contract.test_transcripts import ONE_EACH, play
 from tests.support.assertions import (
     OPERATIONS,
     assert_identity,
@@ -20,71 +15,86 @@ from tests.support.assertions import (
     assert_wire,
     connection_span,
 )
-from tests.support.cases import BARE, CASES, Case, converse, traced
+from tests.support.cases import (
+    BARE,
+    CASES,
+    FEW,
+    Case,
+    converse,
+    few_or_one_each,
+    is_first,
+    on,
+    rows,
+    traced,
+)
+from tests.support.event_loop import Run
+from tests.support.faults.internal import Failures, names
 from tests.support.faults.unobservable_sockets import REFUSING, Childless, attributes_past
+from tests.support.log import LogKeeper, RaisingHandler, handling, is_internal
 from tests.support.scenarios.model import FAULTS, Scenario, Verdict, by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, ends, live, steps
 from tests.support.server import Server, Setup, Socket, serving
 from tests.support.telemetry import Telemetry, attributes_of, events_of, labels
-from tests.support.twins import Transcripts, Twins
-from tests.unit.test_fuse import handling
+from tests.support.transcripts import Transcripts, Twins, play
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
 
-def on(socket_class: type[Socket], case: Case) -> Case:
-    setup = replace(case.scenario.setup, socket_class=socket_class)
-    return replace(case, scenario=replace(case.scenario, setup=setup))
-
-
+@few_or_one_each
 @pytest.mark.parametrize("refusal", REFUSING)
-def test_nobody_can_tell_from_the_conversation(
-    refusal: str, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+def test_the_conversation_is_the_same_with_and_without_the_library(  # fixtures
+    refusal: str,
+    cases: list[Case],
+    run: Run[Any],
+    telemetry: Telemetry,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
-    cases = [on(REFUSING[refusal], case) for case in ONE_EACH]
-    told = {str(case): play(case, arm, run, caplog) for case in cases}
-    assert told == {str(case): play(case, BARE, run, caplog) for case in cases}
+    cases = [on(REFUSING[refusal], case) for case in cases]
+    recorded = {str(case): play(case, arm, run, caplog) for case in cases}
+    assert recorded == {str(case): play(case, BARE, run, caplog) for case in cases}
 
 
-def is_true(told: dict[str, Any], verdict: Verdict) -> bool:
-    """Whether what is said of the outcome is the truth."""
-    outcome: str = told[name.CLOSE_OUTCOME]
+def is_right(recorded: dict[str, Any], verdict: Verdict) -> bool:
+    """Whether the recorded outcome is the one that happened."""
+    outcome: str = recorded[name.CLOSE_OUTCOME]
     return outcome == verdict.outcome
 
 
-def is_unknown(told: dict[str, Any]) -> bool:
+def is_unknown(recorded: dict[str, Any]) -> bool:
     """Whether it is said that nobody knows."""
-    said = (told[name.CLOSE_OUTCOME], told[name.CLOSE_FAULT], told[name.CLOSE_INITIATOR])
+    said = (
+        recorded[name.CLOSE_OUTCOME],
+        recorded[name.CLOSE_FAULT],
+        recorded[name.CLOSE_INITIATOR],
+    )
     return said == ("other", "unknown", "unknown")
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_verdict_is_the_truth_or_unknown(
-    case: Case, run: Run[Any], telemetry: Telemetry
-) -> None:
+@rows(CASES, is_first)
+def test_the_verdict_is_right_or_unknown(case: Case, run: Run[Any], telemetry: Telemetry) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     client = run(converse(on(Childless, case), arm)).client
     verdict = case.scenario.verdict
     assert_wire(client, verdict)
     span = connection_span(telemetry)
-    told = attributes_of(span)
+    recorded = attributes_of(span)
     redundant = len(events_of(span, name.EVENT_WEBSOCKET_REDUNDANT_CLOSE))
     assert redundant in {case.scenario.redundant, 0}
-    assert is_true(told, verdict) or is_unknown(told)
+    assert is_right(recorded, verdict) or is_unknown(recorded)
     for attribute, true in (
         (name.CLOSE_CODE, verdict.code),
         (name.CLOSE_SENT_CODE, verdict.sent),
         (name.CLOSE_RECEIVED_CODE, verdict.received),
     ):
-        assert told.get(attribute) in {true, None}
-    assert told[name.CLOSE_INITIATOR] in {verdict.initiator, "unknown"}
-    assert verdict.clean or not told[name.CLOSE_CLEAN]
+        assert recorded.get(attribute) in {true, None}
+    assert recorded[name.CLOSE_INITIATOR] in {verdict.initiator, "unknown"}
+    assert verdict.clean or not recorded[name.CLOSE_CLEAN]
     assert_identity(telemetry, case)
     assert_whole(telemetry)
     assert telemetry.total(name.METRIC_ACTIVE_CONNECTIONS) == 0
     assert telemetry.total(name.METRIC_SUBSCRIPTIONS_ACTIVE) == 0
-    outcome = told[name.CLOSE_OUTCOME]
+    outcome = recorded[name.CLOSE_OUTCOME]
     assert telemetry.metrics()[name.METRIC_CLOSES] == {
         labels({name.CLOSE_OUTCOME: each, name.CLOSE_FAULT: fault}): each == outcome
         for each, fault in FAULTS.items()
@@ -114,18 +124,11 @@ async def three_conversations(socket_class: type[Socket], telemetry: Telemetry) 
             await steps(live, closes(1000), ends)(client, server)
 
 
-class FullDisk(logging.Handler):
-    """A handler that cannot write."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        raise OSError("no space left on device")
-
-
 @pytest.mark.internal_error
 def test_a_log_that_raises_as_it_is_said_costs_no_telemetry(
     telemetry: Telemetry, run: Run[Any]
 ) -> None:
-    with handling(FullDisk()):
+    with handling(RaisingHandler()):
         run(three_conversations(Childless, telemetry))
     outcomes = [attributes_of(span)[name.CLOSE_OUTCOME] for span in telemetry.spans(CONNECTION)]
     assert outcomes == ["other"] * 3
@@ -178,7 +181,7 @@ def test_a_failure_of_our_own_changes_nothing_either(  # noqa: PLR0913, PLR0917 
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cases = [on(Childless, case) for case in (*FAILING, ANSWERED)]
+    cases = [on(Childless, case) for case in (*FEW, ANSWERED)]
     twins = Twins(cases, bare, run, caplog)
     failures = Failures()
     failures.replace(owner, place, monkeypatch)

@@ -14,7 +14,6 @@ from opentelemetry.context import attach
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan
 
 from strawberry_ws_otel import OTelConfig, OTelExtension
-from tests.conftest import LogKeeper
 from tests.support.applications.conversations import ACTIVE, EVENTS, one_subscription, play
 from tests.support.applications.failing_providers import (
     BridgeTracerProvider,
@@ -33,11 +32,12 @@ from tests.support.applications.provider_conversations import (
 )
 from tests.support.broken_api import PipeError
 from tests.support.clock import stop_clock
-from tests.support.expected import CONNECTION, INIT, Told, told
+from tests.support.expected import CONNECTION, INIT, SpanDict, recorded
 from tests.support.hosting import hosting
+from tests.support.log import LogKeeper
 from tests.support.schema import HELLO, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.views import View, extension, recorded
+from tests.support.views import View, extension, instrumented
 
 pytestmark = pytest.mark.internal_error
 
@@ -71,24 +71,24 @@ def assert_closes_are_logged(log: LogKeeper) -> None:
 # --- Calls that a span refuses ---------------------------------------------------------------
 
 
-def but_links(span: Told) -> Told:
+def but_links(span: SpanDict) -> SpanDict:
     """What there is without the links that are added later."""
     return {**span, "links": None if span["name"] == CONNECTION else span["links"]}
 
 
-def but_events(span: Told) -> Told:
+def but_events(span: SpanDict) -> SpanDict:
     return {**span, "events": None}
 
 
-def but_status(span: Told) -> Told:
+def but_status(span: SpanDict) -> SpanDict:
     return {**span, "status": None, "description": None}
 
 
-def but_names(span: Told) -> Told:
+def but_names(span: SpanDict) -> SpanDict:
     return {**span, "name": None, "parent": span["parent"] is None, "links": len(span["links"])}
 
 
-REFUSED: dict[str, Callable[[Told], Told]] = {
+REFUSED: dict[str, Callable[[SpanDict], SpanDict]] = {
     "add_link": but_links,
     "add_event": but_events,
     "set_status": but_status,
@@ -110,7 +110,7 @@ async def test_a_call_that_a_span_refuses_is_lost_and_no_other(
 
     spans, counts = await usual()
     without = REFUSED[call]
-    assert list(map(without, told(telemetry))) == list(map(without, spans))
+    assert list(map(without, recorded(telemetry))) == list(map(without, spans))
     assert telemetry.metrics() == counts
 
 
@@ -119,7 +119,7 @@ async def test_what_is_refused_leaves_nothing_of_it_on_the_span(
     call: str, telemetry: Telemetry
 ) -> None:
     await talk(view_of(bridge(telemetry, call), telemetry.meter_provider))
-    spans = told(telemetry)
+    spans = recorded(telemetry)
     found = {
         "add_link": [each["links"] for each in spans if each["name"] == CONNECTION],
         "add_event": [each["events"] for each in spans],
@@ -129,7 +129,7 @@ async def test_what_is_refused_leaves_nothing_of_it_on_the_span(
         ],
     }[call]
     assert [each for each in found if each not in ([], "UNSET")] == []
-    failed = [each["attributes"].get("error.type") for each in told(telemetry, CONNECTION)]
+    failed = [each["attributes"].get("error.type") for each in recorded(telemetry, CONNECTION)]
     assert failed == ["application_code"] * 2
 
 
@@ -137,14 +137,14 @@ async def test_what_is_refused_leaves_nothing_of_it_on_the_span(
 async def test_attributes_that_are_refused_take_nothing_else_with_them(
     calls: list[str], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    def without(span: Told) -> Told:
+    def without(span: SpanDict) -> SpanDict:
         return {**span, "attributes": span["attributes"].get("websocket.connection.id")}
 
     view = view_of(bridge(telemetry, *calls), telemetry.meter_provider)
     assert await talk(view) == await talk(bare())
     assert_closes_are_logged(library_log)
     spans, counts = await usual()
-    assert list(map(without, told(telemetry))) == list(map(without, spans))
+    assert list(map(without, recorded(telemetry))) == list(map(without, spans))
     assert telemetry.metrics() == counts
 
 
@@ -199,7 +199,7 @@ async def test_an_extension_without_a_view_warns_of_a_call_once(
 async def test_a_span_that_cannot_be_ended_is_lost_and_counted(telemetry: Telemetry) -> None:
     view = view_of(bridge(telemetry, "end"), telemetry.meter_provider)
     assert await talk(view) == await talk(bare())
-    assert told(telemetry) == []
+    assert recorded(telemetry) == []
     assert telemetry.metrics() == (await usual())[1]
 
 
@@ -224,7 +224,7 @@ async def test_without_spans_the_metrics_and_the_log_go_on(
     provider = NO_SPANS[broken](telemetry)
     assert await talk(view_of(provider, telemetry.meter_provider)) == await talk(bare())
 
-    assert told(telemetry) == []
+    assert recorded(telemetry) == []
     assert_closes_are_logged(library_log)
     assert telemetry.metrics() == (await usual())[1]
     lines = [headline(record) for record in failures(library_log)]
@@ -243,7 +243,7 @@ async def test_a_span_that_does_not_start_leaves_no_other_open(
     assert await talk(view_of(provider, telemetry.meter_provider)) == await talk(bare())
 
     assert telemetry.ledger.started == telemetry.ledger.ended
-    assert len(told(telemetry, CONNECTION)) == 2
+    assert len(recorded(telemetry, CONNECTION)) == 2
     assert_closes_are_logged(library_log)
     assert telemetry.metrics() == (await usual())[1]
 
@@ -259,7 +259,7 @@ async def test_without_metrics_the_spans_and_the_log_go_on(
     assert await talk(view) == await talk(bare())
 
     assert_closes_are_logged(library_log)
-    assert told(telemetry) == (await usual())[0]
+    assert recorded(telemetry) == (await usual())[0]
     lines = [headline(record) for record in failures(library_log)]
     assert lines
     for line in lines:
@@ -280,10 +280,10 @@ async def test_without_a_log_the_spans_and_the_metrics_go_on(
         assert await talk(recording(telemetry)) == await talk(bare())
 
     assert handler.asked
-    assert (told(telemetry), telemetry.metrics()) == await usual()
+    assert (recorded(telemetry), telemetry.metrics()) == await usual()
 
 
-async def test_a_log_that_raises_is_told_of_where_it_can_be(
+async def test_a_log_that_raises_is_reported_where_it_can_be(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     with logging_to(RaisingHandler(logging.WARNING)):
@@ -304,7 +304,7 @@ async def test_metrics_and_log_may_both_be_broken_and_spans_go_on(telemetry: Tel
     with logging_to(RaisingHandler(logging.WARNING, logging.ERROR)):
         view = view_of(telemetry.tracer_provider, BrokenMeterProvider("meter"))
         assert await talk(view) == await talk(bare())
-    assert told(telemetry) == (await usual())[0]
+    assert recorded(telemetry) == (await usual())[0]
 
 
 # --- Whose fault it is -----------------------------------------------------------------------
@@ -342,10 +342,10 @@ async def test_a_faulty_span_of_the_application_costs_what_asks_it_and_no_count(
 
     bare = await play(Attaching, make_schema(), one_subscription)
     schema = make_schema(extension(telemetry))
-    assert await play(recorded(telemetry, Attaching), schema, one_subscription) == bare
+    assert await play(instrumented(telemetry, Attaching), schema, one_subscription) == bare
     assert telemetry.total(EVENTS) == 2
     assert telemetry.total(ACTIVE) == 0
-    [connected] = told(telemetry, CONNECTION)
+    [connected] = recorded(telemetry, CONNECTION)
     assert connected["attributes"]["websocket.close.outcome"] == "normal"
     assert closes(library_log) == []
     assert {record.exc_info[0] for record in failures(library_log) if record.exc_info} == {

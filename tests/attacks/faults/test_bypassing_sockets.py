@@ -1,47 +1,56 @@
-"""What goes past the observed methods is told all the same, and nobody notices."""
+"""A close that bypasses the observed methods is recorded, and the conversation is the same."""
 
 from typing import Any
 
 import pytest
 
-from tests.attacks.faults.test_unwatched import on
-from tests.conftest import LogKeeper, Run
-from tests.contract.test_transcripts import ONE_EACH, play
-from tests.support.assertions import assert_truth
-from tests.support.cases import BARE, CASES, Case, converse, traced
+from tests.support.assertions import assert_case
+from tests.support.cases import (
+    BARE,
+    CASES,
+    Case,
+    converse,
+    few_or_one_each,
+    is_representative,
+    on,
+    rows,
+    traced,
+)
+from tests.support.event_loop import Run
 from tests.support.faults.bypassing_sockets import METHODS, PASSING, ByName, Wrapped
+from tests.support.log import LogKeeper
 from tests.support.scenarios.model import Scenario, by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, live, steps
 from tests.support.server import Server, Setup
 from tests.support.telemetry import Telemetry
+from tests.support.transcripts import play
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
 
-def is_first(case: Case) -> bool:
-    """Whether it is the scenario in the first of its subprotocols and settings."""
-    own = case.scenario
-    return (case.protocol, case.handler_cancellation) == (own.protocols[0], own.cancellations[0])
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if is_first(case)], ids=str)
+@rows([case for case in CASES if case.is_first], is_representative)
 @pytest.mark.parametrize("passing", PASSING)
-def test_what_is_told_is_the_truth(
+def test_every_close_is_recorded_as_it_happened(
     passing: str, case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     client = run(converse(on(PASSING[passing], case), arm)).client
-    assert_truth(case, client, telemetry, library_log)
+    assert_case(case, client, telemetry, library_log)
 
 
+@few_or_one_each
 @pytest.mark.parametrize("passing", PASSING)
-def test_nobody_can_tell_from_the_conversation(
-    passing: str, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+def test_the_conversation_is_the_same_with_and_without_the_library(  # fixtures
+    passing: str,
+    cases: list[Case],
+    run: Run[Any],
+    telemetry: Telemetry,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
-    cases = [on(PASSING[passing], case) for case in ONE_EACH]
-    told = {str(case): play(case, arm, run, caplog) for case in cases}
-    assert told == {str(case): play(case, BARE, run, caplog) for case in cases}
+    cases = [on(PASSING[passing], case) for case in cases]
+    recorded = {str(case): play(case, arm, run, caplog) for case in cases}
+    assert recorded == {str(case): play(case, BARE, run, caplog) for case in cases}
 
 
 def test_a_socket_has_the_attributes_of_the_application_back_in_the_end(

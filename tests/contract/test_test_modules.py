@@ -1,0 +1,66 @@
+"""Tests are found by their subject. What two test modules need is in `tests.support`."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+TESTS: Final = ROOT / "tests"
+MODULES: Final = {
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path
+    for path in sorted(TESTS.rglob("*.py"))
+}
+ONLY_TESTS: Final = ("unit", "contract", "aiohttp", "examples", "kit", "attacks/faults")
+"""Packages whose helpers are in `tests.support`. The others are programs with tests."""
+
+
+def imports_of(module: str) -> set[str]:
+    """The modules that a module imports from, wherever in it, and whole modules of packages."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(f"{node.module}")
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names & MODULES.keys()
+
+
+def is_test(module: str) -> bool:
+    return module.rpartition(".")[2].startswith(("test_", "conftest"))
+
+
+def test_no_module_imports_from_a_test_module() -> None:
+    imported = {module: sorted(filter(is_test, imports_of(module))) for module in MODULES}
+    assert {module: names for module, names in imported.items() if names} == {}
+
+
+def test_helpers_know_no_package_of_tests() -> None:
+    allowed = ("tests.support", "tests.tools")
+    imported = {
+        module: sorted(name for name in imports_of(module) if not name.startswith(allowed))
+        for module in MODULES
+        if module.startswith("tests.support")
+    }
+    assert {module: names for module, names in imported.items() if names} == {}
+
+
+@pytest.mark.parametrize("package", ONLY_TESTS)
+def test_a_package_of_tests_has_no_other_modules(package: str) -> None:
+    stems = {path.stem for path in (TESTS / package).glob("*.py")} - {"__init__", "conftest"}
+    assert sorted(stem for stem in stems if not stem.startswith("test_")) == []
+
+
+def test_contributing_says_where_each_behaviour_is_tested() -> None:
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    [section] = re.findall(
+        r"^### Where a behaviour is tested\n(.*?)^##", contributing, re.MULTILINE | re.DOTALL
+    )
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    paths = {path for row in rows for path in re.findall(r"`(tests/[\w/.]+)`", row)}
+    assert all((ROOT / path).exists() for path in paths), paths
+    packages = {path.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")}
+    assert packages <= {Path(path).parts[1] for path in paths}

@@ -1,0 +1,124 @@
+"""The modules of the library: what each may import, and what it imports."""
+
+import ast
+from pathlib import Path
+from typing import Final
+
+import strawberry_ws_otel
+
+PACKAGE: Final = "strawberry_ws_otel"
+
+ROOT: Final = Path(strawberry_ws_otel.__file__).parent
+
+OTEL: Final = frozenset({"opentelemetry"})
+
+STRAWBERRY: Final = frozenset({"strawberry"})
+
+AIOHTTP: Final = frozenset({"aiohttp"})
+
+GRAPHQL: Final = frozenset({"graphql"})
+
+NOTHING: Final = frozenset[str]()
+
+FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
+    # Each module: what of the library it may import, and which packages beside the standard
+    # library. A module stands above all that it imports.
+    {
+        "_aiohttp/__init__": ("", NOTHING),
+        "_limits": ("", NOTHING),
+        "_semconv": ("", NOTHING),
+        "_strawberry/__init__": ("", NOTHING),
+        "_version": ("", NOTHING),
+    },
+    {
+        "_close": ("_limits", NOTHING),
+        "_fuse": ("_limits _semconv", NOTHING),
+        "_protocol": ("_semconv", NOTHING),
+    },
+    {
+        "_config": ("_close", OTEL),
+        "_counts": ("_close _protocol _semconv", NOTHING),
+        "_log": ("_close _fuse _limits _semconv", OTEL),
+        "_spans": ("_fuse _limits _protocol _semconv _version", OTEL),
+        "_strawberry/layers": ("_fuse", NOTHING),
+    },
+    {
+        "_current": ("_fuse _spans", OTEL),
+        "_metrics": ("_counts _fuse _limits _semconv _version", OTEL),
+        "_strawberry/errors": ("_config _limits _semconv", GRAPHQL | OTEL),
+    },
+    {
+        "_propagation": ("_config _current _fuse _spans", OTEL),
+        "_recording": ("_config _fuse _log _metrics _spans", OTEL),
+    },
+    {
+        "_operation": (
+            (
+                "_close _counts _current _fuse _limits _propagation _protocol "
+                "_recording _semconv _spans"
+            ),
+            OTEL,
+        ),
+    },
+    {
+        "_operations": (
+            ("_close _counts _current _fuse _limits _operation _propagation _protocol _recording"),
+            NOTHING,
+        ),
+    },
+    {
+        "_connection": (
+            (
+                "_close _counts _current _fuse _limits _operation _operations "
+                "_propagation _protocol _recording _semconv _spans"
+            ),
+            OTEL,
+        ),
+    },
+    {
+        "_aiohttp/websocket": ("_close _connection _current _limits _strawberry/layers", AIOHTTP),
+        "_strawberry/adapter": ("_connection _fuse _strawberry/layers", STRAWBERRY),
+        "_strawberry/extension": (
+            (
+                "_config _connection _current _fuse _limits _operation _operations "
+                "_propagation _recording _semconv _spans _strawberry/errors"
+            ),
+            GRAPHQL | OTEL | STRAWBERRY,
+        ),
+        "_strawberry/handlers": ("_connection _current _strawberry/layers", STRAWBERRY),
+    },
+    {
+        "_aiohttp/view": (
+            (
+                "_aiohttp/websocket _close _config _connection _current _fuse _limits "
+                "_log _recording _semconv _strawberry/adapter _strawberry/handlers "
+                "_strawberry/layers"
+            ),
+            AIOHTTP | OTEL | STRAWBERRY,
+        ),
+    },
+    {
+        "__init__": (
+            ("_aiohttp/view _config _connection _strawberry/extension _version"),
+            NOTHING,
+        ),
+    },
+)
+
+MODULES: Final = {name: row for floor in FLOORS for name, row in floor.items()}
+
+
+def tree_of(module: str) -> ast.Module:
+    return ast.parse((ROOT / f"{module}.py").read_text(encoding="utf-8"))
+
+
+def imports_of(module: str) -> set[str]:
+    """The dotted names of all that a module imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
