@@ -24,7 +24,7 @@ from tests.support.raw_client import Client
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import FOREVER, make_schema
 from tests.support.telemetry import Telemetry, attributes_of
-from tests.support.views import View
+from tests.support.views import View, instrumented
 
 DURATION = "graphql.ws.operation.duration"
 RESULT = {TRANSPORT: "next", LEGACY: "data"}
@@ -36,7 +36,7 @@ class OwnError(Exception):
 
 
 class Puppet:
-    """A handler that reads ahead, and does nothing unless it is told to."""
+    """A handler that reads ahead, and does nothing unless a test asks it to."""
 
     websocket: Any
     schema: Any
