@@ -1,4 +1,4 @@
-"""What has to hold before a change lands, a session each: `nox --list`.
+"""The checks that have to pass before a change lands, a session each: `nox --list`.
 
 The tests run on the built wheel and away from the checkout: what is tested is what is published.
 """
