@@ -1,4 +1,4 @@
-"""The quickstart's schema as an application that is stopped, and stands behind a proxy."""
+"""The quickstart's schema as an application that can be stopped and runs behind a proxy."""
 
 import asyncio
 from typing import Any, Final
@@ -17,7 +17,7 @@ HEARTBEAT: Final = 20
 
 
 class View(OTelViewMixin, GraphQLView[Any, Any]):
-    """Strawberry's view, observed, with sockets that the shutdown knows."""
+    """Strawberry's view, observed, which remembers its sockets for the shutdown."""
 
     async def create_websocket_response(
         self, request: web.Request, subprotocol: str | None
@@ -32,7 +32,7 @@ class View(OTelViewMixin, GraphQLView[Any, Any]):
 
 
 async def say_goodbye(app: web.Application) -> None:
-    """Send every client away with 1001: without it, aiohttp waits for them to go by themselves."""
+    """Close every socket with 1001; otherwise aiohttp waits until the clients leave."""
     closes = [
         ws.close(code=WSCloseCode.GOING_AWAY, message=b"Server shutdown") for ws in app[SOCKETS]
     ]

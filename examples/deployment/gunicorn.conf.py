@@ -11,7 +11,7 @@ bind = "127.0.0.1:8000"
 
 # Seconds for a worker that has to stop: for its clients and for its last export.
 graceful_timeout = 40
-# A worker that does not report for so long is killed. One that closes its connections does not report.
+# A worker is killed if it does not report for so long. While it closes, it does not report.
 timeout = 60
 
 
