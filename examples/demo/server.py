@@ -70,7 +70,7 @@ class TickerView(OTelViewMixin, GraphQLView[Context, None]):
         return socket
 
 
-async def say_goodbye(app: web.Application) -> None:
+async def close_websockets(app: web.Application) -> None:
     """Close every open socket with 1001: the server is going away."""
     sockets = app[SOCKETS]
     for socket in list(sockets):
@@ -82,7 +82,7 @@ def create_app(view_class: type[TickerView] = TickerView) -> web.Application:
     app = web.Application()
     sockets: WeakSet[web.WebSocketResponse] = WeakSet()
     app[SOCKETS] = sockets
-    app.on_shutdown.append(say_goodbye)
+    app.on_shutdown.append(close_websockets)
     view = view_class(schema=schema, connection_init_wait_timeout=timedelta(seconds=INIT_TIMEOUT))
     app.router.add_route("*", PATH, view)
     return app

@@ -31,7 +31,7 @@ class View(OTelViewMixin, GraphQLView[Any, Any]):
         return ws
 
 
-async def say_goodbye(app: web.Application) -> None:
+async def close_websockets(app: web.Application) -> None:
     """Close every socket with 1001; otherwise aiohttp waits until the clients leave."""
     closes = [
         ws.close(code=WSCloseCode.GOING_AWAY, message=b"Server shutdown") for ws in app[SOCKETS]
@@ -43,6 +43,6 @@ async def create_app() -> web.Application:
     """Serve the schema at /graphql, over HTTP and WebSockets."""
     app = web.Application(middlewares=[forwarded])
     app[SOCKETS] = WeakSet()
-    app.on_shutdown.append(say_goodbye)
+    app.on_shutdown.append(close_websockets)
     app.router.add_route("*", "/graphql", View(schema=schema))
     return app
