@@ -1,6 +1,6 @@
-"""The checks that have to pass before a change lands, a session each: `nox --list`.
+"""The checks that a change has to pass, each as a session: `nox --list`.
 
-The tests run on the built wheel and away from the checkout: what is tested is what is published.
+The tests run on the built wheel, outside of the checkout: what is published is what is tested.
 """
 
 import shutil
@@ -33,7 +33,7 @@ assert (package / "py.typed").is_file()
 names = "strawberry-graphql", "graphql-core", "aiohttp", "opentelemetry-api"
 print("Python", platform.python_version(), *(f"· {name} {version(name)}" for name in names))
 """
-"""Asserts that the wheel is what is imported, and prints what it is tested with."""
+"""Asserts that the wheel is imported, and prints the versions that it is tested with."""
 
 
 def build_wheel(session: nox.Session, folder: str) -> str:
@@ -45,13 +45,13 @@ def build_wheel(session: nox.Session, folder: str) -> str:
 
 @contextmanager
 def installed_wheel(session: nox.Session, *pip_options: str) -> Iterator[None]:
-    """Install the wheel, and work in a folder that has the tests but not the package."""
+    """Install the wheel, and change to a folder that has the tests but not the package."""
     with TemporaryDirectory() as folder:
         wheel = build_wheel(session, folder)
         session.install(wheel, "--group", "test", *pip_options)
         for name in READ_BY_TESTS:
             if (source := Path(name)).is_dir():
-                # Node's packages may be being installed meanwhile.
+                # npm may be installing them at the same time.
                 ignored = shutil.ignore_patterns("__pycache__", "node_modules")
                 shutil.copytree(source, Path(folder, name), ignore=ignored)
             else:
@@ -62,7 +62,7 @@ def installed_wheel(session: nox.Session, *pip_options: str) -> Iterator[None]:
 
 
 def install_checkout(session: nox.Session, group: str) -> None:
-    """Install the package as a link to the checkout, with a group of dependencies."""
+    """Install the checkout in editable mode, with a group of dependencies."""
     session.install("--editable", ".", "--group", group)
 
 
@@ -76,7 +76,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types, those of the tests and examples as well."""
+    """Check types, including those of the tests and examples."""
     install_checkout(session, "dev")
     session.run("mypy")
 
@@ -97,7 +97,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Test the wheel, and that the tests cover all of it."""
+    """Test the wheel, and check that the tests cover all of it."""
     with installed_wheel(session):
         session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
         session.run("coverage", "report")
@@ -120,7 +120,7 @@ def vendors(session: nox.Session) -> None:
 
 @nox.session
 def tools(session: nox.Session) -> None:
-    """Converse with clients on Node and in Chromium, and through nginx."""
+    """Test with clients on Node and in Chromium, and behind nginx."""
     session.run("tests/tools/install", external=True)
     install_checkout(session, "test")
     session.run("python", "-m", "pytest", "-q", "-m", "tools", env={"REQUIRE_TOOLS": "1"})
@@ -128,7 +128,7 @@ def tools(session: nox.Session) -> None:
 
 @nox.session
 def operations(session: nox.Session) -> None:
-    """Try the operator's kit on Jaeger, Prometheus and Alertmanager."""
+    """Test the operator's kit with Jaeger, Prometheus and Alertmanager."""
     session.run("examples/operations/tools/install", external=True)
     install_checkout(session, "test")
     required = {"REQUIRE_OPERATIONS": "1"}

@@ -1,1 +1,1 @@
-"""Programs to run and to copy from: `quickstart.py` is the shortest, `demo` shows everything."""
+"""Programs to run and to copy: `quickstart.py` is the shortest, `demo` shows everything."""

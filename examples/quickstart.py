@@ -1,7 +1,7 @@
 """A whole application: `python -m examples.quickstart`, then open http://127.0.0.1:8000/graphql.
 
 Spans and metrics are printed, or sent to a collector if OTEL_EXPORTER_OTLP_ENDPOINT names one.
-Ctrl-C ends it when the clients have left, or after twice aiohttp's `shutdown_timeout`.
+After Ctrl-C it ends when the clients have left, or after twice aiohttp's `shutdown_timeout`.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from strawberry_ws_otel import OTelExtension, OTelViewMixin
 
 @strawberry.type
 class Query:
-    """What can be asked for."""
+    """The queries."""
 
     @strawberry.field
     def hello(self, name: str = "world") -> str:
@@ -34,11 +34,11 @@ class Query:
 
 @strawberry.type
 class Subscription:
-    """What can be followed."""
+    """The subscriptions."""
 
     @strawberry.subscription
     async def count(self, to: int = 5) -> AsyncGenerator[int, None]:
-        """Count, two numbers a second."""
+        """Count up, two numbers a second."""
         for number in range(1, to + 1):
             yield number
             await asyncio.sleep(0.5)
@@ -59,7 +59,7 @@ def create_app() -> web.Application:
 
 
 def set_up_telemetry() -> None:
-    """Choose where spans and metrics go; OTEL_SERVICE_NAME names the service."""
+    """Set where spans and metrics go; OTEL_SERVICE_NAME names the service."""
     collector = "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ
     tracer_provider = TracerProvider()
     tracer_provider.add_span_processor(

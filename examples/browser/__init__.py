@@ -1,1 +1,1 @@
-"""A page that talks graphql-ws to the quickstart's server, and shows all that it sees."""
+"""A page that speaks graphql-ws to the quickstart's server, and shows what it receives."""

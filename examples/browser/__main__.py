@@ -1,7 +1,7 @@
 """The quickstart with a page: `python -m examples.browser`, then open http://127.0.0.1:8000.
 
-It needs graphql-ws once: `npm ci --prefix examples/browser --ignore-scripts`. Close the tab, reload
-it or cut the network, and see among the printed spans how each connection ended.
+Install graphql-ws once: `npm ci --prefix examples/browser --ignore-scripts`. Then close the tab,
+reload it or cut the network. The printed spans show how each connection ended.
 """
 
 import os

@@ -1,4 +1,4 @@
-/* Asks for operations over graphql-ws, and tells of their results, their ends, and of closes. */
+/* Runs operations over graphql-ws, and shows their results, their ends, and closes. */
 import { createClient } from "./graphql-ws/client.js";
 
 const form = document.querySelector("form");

@@ -12,14 +12,14 @@ INSTALL: Final = "npm ci --prefix examples/browser --ignore-scripts"
 
 
 class MissingError(Exception):
-    """npm has not installed graphql-ws; the message says how it does."""
+    """npm has not installed graphql-ws; the message says how to do that."""
 
 
 def add_page(app: web.Application) -> None:
-    """Serve the page at `/`, for a schema that is at `/graphql`.
+    """Serve the page at `/`, for a schema at `/graphql`.
 
     Raises:
-        MissingError: There is no graphql-ws to serve.
+        MissingError: graphql-ws is not installed.
 
     """
     if not GRAPHQL_WS.is_dir():

@@ -1,1 +1,1 @@
-"""A price ticker, the clients that visit it, and what the telemetry says about each of them."""
+"""A price ticker, the clients that visit it, and the telemetry of each of them."""

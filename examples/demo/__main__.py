@@ -13,18 +13,18 @@ from examples.demo.tour import tour
 SERVE_PORT: Final = 8000
 HIGHEST_PORT: Final = 65535
 INTERRUPTED: Final = 130
-"""What a shell expects of a program that Ctrl-C ended."""
+"""The exit status that a shell expects of a program that Ctrl-C ended."""
 
 
 def port_number(text: str) -> int:
-    """Read a port; 0 stands for any that is free."""
+    """Read a port; 0 stands for any free port."""
     if not text.isdecimal() or int(text) > HIGHEST_PORT:
         raise argparse.ArgumentTypeError(f"{text} is no number from 0 to {HIGHEST_PORT}")
     return int(text)
 
 
 def picture_file(text: str) -> Path:
-    """Read the name of a file to be written, in a folder that exists."""
+    """Read the name of an output file, in a folder that exists."""
     file = Path(text)
     if not file.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {file.parent}")
@@ -35,7 +35,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m examples.demo",
-        description="A price ticker, its clients, and what the telemetry says about each of them.",
+        description="A price ticker, its clients, and the telemetry of each of them.",
     )
     parser.add_argument(
         "--port",
@@ -43,7 +43,7 @@ def parse() -> argparse.Namespace:
         help=f"port on 127.0.0.1 (default: any free one; {SERVE_PORT} with --serve)",
     )
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--serve", action="store_true", help="keep serving, for trying by hand")
+    mode.add_argument("--serve", action="store_true", help="keep serving, to try it by hand")
     mode.add_argument(
         "--svg", type=picture_file, metavar="FILE", help="write one conversation as a picture"
     )

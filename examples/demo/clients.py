@@ -1,4 +1,4 @@
-"""Clients that behave: what a server sees most of the day, errors of the application included."""
+"""Clients that behave, as a server usually sees them; errors of the application included."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ INVALID: Final = 'subscription Volumes { prices(symbol: "ROSE") { volume } }'
 
 
 async def subscription(visitor: Visitor) -> None:
-    """Follow a price until the source has no more of it."""
+    """Follow a price until its source ends."""
     async with visitor.logged_in() as socket:
         await socket.send_json({"type": "ping"})
         await socket.send_json(subscribe("1", PRICES))
@@ -26,7 +26,7 @@ async def subscription(visitor: Visitor) -> None:
 
 
 async def legacy_subscription(visitor: Visitor) -> None:
-    """Follow a price over the older subprotocol, stop, and take leave."""
+    """Follow a price over the older subprotocol, stop, and terminate the connection."""
     async with visitor.logged_in(LEGACY_WS) as socket:
         await socket.send_json({"id": "1", "type": "start", "payload": {"query": ENDLESS_PRICES}})
         await until(socket, "data", times=4)
@@ -37,7 +37,7 @@ async def legacy_subscription(visitor: Visitor) -> None:
 
 
 async def query_and_mutation(visitor: Visitor) -> None:
-    """Ask and change over the socket, one after the other."""
+    """Run a query and then a mutation over the socket."""
     async with visitor.logged_in() as socket:
         for id_, document in (("quote", QUOTE), ("order", ORDER)):
             await socket.send_json(subscribe(id_, document))
@@ -45,7 +45,7 @@ async def query_and_mutation(visitor: Visitor) -> None:
 
 
 async def validation_error(visitor: Visitor) -> None:
-    """Ask for a field that does not exist; the connection lives on."""
+    """Ask for a field that does not exist; the connection stays open."""
     async with visitor.logged_in() as socket:
         await socket.send_json(subscribe("typo", INVALID))
         await until(socket, "error")

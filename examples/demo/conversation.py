@@ -1,4 +1,4 @@
-"""Puts spans together again: a connection and, found by its id, the traces that belong to it."""
+"""Collects the spans of a conversation: a connection and, by its id, the traces linked to it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from examples.demo import names
 
 
 def printable(value: object) -> object:
-    """Make text fit for a terminal: some of it was sent by strangers."""
+    """Make text safe for a terminal: some of it is from untrusted clients."""
     if isinstance(value, str):
         return "".join(letter if letter.isprintable() else "?" for letter in value)
     return value
@@ -32,7 +32,7 @@ def end_of(span: ReadableSpan) -> int:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said of one connection: how it closed, and how its operations ended."""
+    """How one connection closed, and how its operations ended."""
 
     outcome: str
     code: int | None
@@ -51,7 +51,7 @@ class LinkedTrace:
 
 @dataclass(frozen=True)
 class Conversation:
-    """All that is known about one connection."""
+    """Everything recorded about one connection."""
 
     connection: ReadableSpan
     traces: tuple[LinkedTrace, ...]
@@ -68,7 +68,7 @@ class Conversation:
 
     @property
     def verdict(self) -> Verdict:
-        """What the telemetry says of it."""
+        """What the telemetry says about it."""
         code = self.get(names.CLOSE_CODE)
         return Verdict(
             outcome=str(self.get(names.CLOSE_OUTCOME)),
@@ -89,7 +89,7 @@ def inside(
 
 
 def conversation_of(connection: ReadableSpan, spans: Iterable[ReadableSpan]) -> Conversation:
-    """Find what belongs to a connection, as one searches in a tracing backend."""
+    """Find what belongs to a connection, by a search as in a tracing backend."""
     ordered = sorted(spans, key=start_of)
     id_ = attributes_of(connection).get(names.CONNECTION_ID)
     roots = [
@@ -103,12 +103,12 @@ def conversation_of(connection: ReadableSpan, spans: Iterable[ReadableSpan]) -> 
 
 
 def is_connection(span: ReadableSpan) -> bool:
-    """Tell a connection's span from all others."""
+    """Return whether a span is that of a connection."""
     return span.name == names.SPAN_CONNECTION
 
 
 def by_user_agent(spans: Sequence[ReadableSpan]) -> dict[str, Conversation]:
-    """Find every conversation, under the name that its client gave itself."""
+    """Find every conversation, by the name that its client sent."""
     return {
         str(attributes_of(span).get(names.USER_AGENT)): conversation_of(span, spans)
         for span in spans

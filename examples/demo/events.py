@@ -1,4 +1,4 @@
-"""Puts the events of a span into words: when, which way, what."""
+"""Describes the events of a span: when, in which direction, what."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ FEW: Final = 10
 
 
 def duration(nanoseconds: int) -> str:
-    """Say how long, with two or three digits that matter."""
+    """Write a duration with two or three significant digits."""
     if nanoseconds < SECOND:
         milliseconds = nanoseconds / MILLISECOND
         return f"{milliseconds:.{1 if milliseconds < FEW else 0}f} ms"
@@ -28,7 +28,7 @@ def duration(nanoseconds: int) -> str:
 
 
 def symbol(event: Event) -> str:
-    """Choose the sign that stands for an event, here and on the timeline."""
+    """Return the symbol for an event, here and on the timeline."""
     if event.name in {names.EVENT_WEBSOCKET_ERROR, names.EVENT_GRAPHQL_ERROR}:
         return TROUBLE
     if event.name == names.EVENT_CLOSE:
@@ -59,12 +59,12 @@ class Step:
     events: tuple[Event, ...]
 
     def continues_with(self, event: Event) -> bool:
-        """Tell whether an event is one more message of the same run."""
+        """Return whether an event is one more message of the same run."""
         last = self.events[-1]
         return event.name == last.name and names.SEQUENCE in attributes_of(event)
 
     def text(self, origin: int) -> Text:
-        """Write the step, its time counted from the origin."""
+        """Write the step, with its time since the origin."""
         first, last = self.events[0], self.events[-1]
         sign, what = symbol(first), words(first)
         if first is not last:
@@ -91,7 +91,7 @@ def steps(events: Sequence[Event]) -> Iterator[Step]:
 
 
 def lay_out(parts: Iterable[Text], width: int) -> Iterator[Text]:
-    """Lay parts out in lines, each as full as the width allows."""
+    """Join parts to lines, each as long as the width allows."""
     line = Text()
     for part in parts:
         if line and line.cell_len + len(GAP) + part.cell_len > width:

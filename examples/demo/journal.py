@@ -1,4 +1,4 @@
-"""Keeps off the terminal what clients provoke in the log, and passes on what nobody provoked."""
+"""Hides log records that clients cause on purpose, and passes on all others."""
 
 import logging
 from collections.abc import Callable
@@ -23,12 +23,12 @@ PROVOKED_ERRORS: Final = (
 PROVOKED_MESSAGES: Final = (
     ("strawberry.execution", "Cannot query field 'volume'"),
     ("strawberry.ws", f"Rejected WebSocket connection from origin '{FOREIGN_ORIGIN}'"),
-    ("opentelemetry.exporter", ""),  # the demo says in its own words if a collector is away
+    ("opentelemetry.exporter", ""),  # the demo itself reports if a collector is away
 )
 
 
 def is_provoked(record: logging.LogRecord) -> bool:
-    """Tell whether a client wanted just this to happen."""
+    """Return whether a client caused this record on purpose."""
     if record.exc_info and isinstance(record.exc_info[1], PROVOKED_ERRORS):
         return True
     return any(
@@ -38,13 +38,13 @@ def is_provoked(record: logging.LogRecord) -> bool:
 
 
 class Journal(logging.Handler):
-    """Sorts the log: a line per conversation from the library, and everything unexpected."""
+    """Sorts the log into the library's line for each conversation, and everything unexpected."""
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
-        """Take part in the logging of the whole process, and tell what is unexpected."""
+    def __init__(self, report: Callable[[str], object]) -> None:
+        """Handle the log of the whole process, and collect what is unexpected."""
         super().__init__(logging.WARNING)
         self.closes: dict[int, str] = {}
-        self._tell = tell
+        self._report = report
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self)
 
@@ -54,4 +54,4 @@ class Journal(logging.Handler):
         if record.name == SCOPE and span.is_valid and not record.exc_info:
             self.closes[span.trace_id] = self.format(record)
         elif not is_provoked(record):
-            self._tell(self.format(record))
+            self._report(self.format(record))

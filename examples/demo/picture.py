@@ -21,14 +21,14 @@ NORMAL, ABNORMAL, ALARMING = "green", "yellow", "red"
 
 
 def style_of_outcome(conversation: Conversation) -> str:
-    """Red for what is worth waking somebody, yellow for the rest of what went wrong."""
+    """Red for what is worth a page, yellow for every other abnormal close."""
     if conversation.get(names.CLOSE_FAULT) == "none":
         return NORMAL
     return ALARMING if conversation.get(names.CLOSE_FAULT) == "server" else ABNORMAL
 
 
 def rows(conversation: Conversation) -> Iterator[RenderableType]:
-    """Draw the connection, then each linked trace with what is inside it."""
+    """Draw the connection, then each linked trace with its spans."""
     connection = conversation.connection
     line = Timeline(start_of(connection), end_of(connection) - start_of(connection))
     yield line.row(connection.name, connection, "bold blue")
@@ -46,7 +46,7 @@ def rows(conversation: Conversation) -> Iterator[RenderableType]:
 
 
 def facts(conversation: Conversation) -> Text:
-    """Say who it was, and under which id the whole conversation is found."""
+    """Write who the client was, and the id that finds the whole conversation."""
     get = conversation.get
     parts = [
         str(get(names.SUBPROTOCOL) or f"HTTP {get(names.HTTP_STATUS)}, no upgrade"),
@@ -57,7 +57,7 @@ def facts(conversation: Conversation) -> Text:
 
 
 def counts(conversation: Conversation) -> Text:
-    """Say how much was said, and what was still going on at the end."""
+    """Write how many messages there were, and what was still live at the end."""
     get = conversation.get
     idle = get(names.RECEIVE_IDLE_TIME)
     parts = [
@@ -72,7 +72,7 @@ def counts(conversation: Conversation) -> Text:
 
 
 def verdict(conversation: Conversation) -> Iterator[Text]:
-    """Say how it closed, in the words of the span's attributes."""
+    """Write how it closed, with the values of the span's attributes."""
     get = conversation.get
     style = f"bold {style_of_outcome(conversation)}"
     outcome, error = get(names.CLOSE_OUTCOME), get(names.ERROR_TYPE)
@@ -95,7 +95,7 @@ def verdict(conversation: Conversation) -> Iterator[Text]:
 def picture(
     conversation: Conversation, title: str, log: Mapping[int, str] = MappingProxyType({})
 ) -> Panel:
-    """Draw the whole of it, with the log record of its trace, if there is one."""
+    """Draw the whole conversation, with the log record of its trace if there is one."""
     outcome, style = conversation.get(names.CLOSE_OUTCOME), style_of_outcome(conversation)
     parts: list[RenderableType] = [facts(conversation), Text(), *rows(conversation), Text()]
     parts += [counts(conversation), *verdict(conversation)]

@@ -1,4 +1,4 @@
-"""Sends every client to one server, and reports as each of them comes home."""
+"""Sends every client to one server, and reports each of them when it is done."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from examples.demo.server import Server, serving
 from examples.demo.visitor import Visitor
 
 PATIENCE: Final = 10.0
-"""Seconds after which a visit that hangs is given up."""
+"""Timeout of a visit, in seconds."""
 
 Report = Callable[[Scenario, str | None], None]
-"""Told once per visit, with what went wrong on the client's side, if anything did."""
+"""Called once for each visit, with the error on the client's side, if there was one."""
 
 
 async def make_visit(
     scenario: Scenario, server: Server, session: ClientSession, report: Report
 ) -> None:
-    """Make one visit; whatever happens to it, the others go on."""
+    """Make one visit. If it fails, the others continue."""
     visitor = Visitor(scenario.user_agent, server.port, server.url, session, server.stop)
     trouble = None
     try:
@@ -32,7 +32,7 @@ async def make_visit(
 
 
 async def visit_all(port: int, report: Report) -> None:
-    """Serve the ticker until its last visitor has gone."""
+    """Serve the ticker until its last client has left."""
     async with serving(port) as server, ClientSession() as session:
         await asyncio.gather(*(make_visit(one, server, session, report) for one in VISITS))
         await make_visit(LAST_VISIT, server, session, report)

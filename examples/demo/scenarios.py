@@ -1,4 +1,4 @@
-"""The table of all visits: who comes, and what the telemetry must say about it afterwards."""
+"""The table of all visits: which client comes, and what its telemetry has to be."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from examples.demo.visitor import Visitor
 
 @dataclass(frozen=True)
 class Scenario:
-    """One client and the verdict that its connection deserves."""
+    """One client, and the expected verdict over its connection."""
 
     key: str
     title: str
@@ -22,7 +22,7 @@ class Scenario:
 
     @property
     def user_agent(self) -> str:
-        """The name under which the client introduces itself."""
+        """The name that the client sends."""
         return f"demo/{self.key}"
 
 
@@ -117,7 +117,7 @@ VISITS: Final = (
         Verdict("invalid_frame", 1000, "server"),
     ),
 )
-"""All at the same time."""
+"""They run at the same time."""
 
 LAST_VISIT: Final = Scenario(
     "shutdown",
@@ -125,6 +125,6 @@ LAST_VISIT: Final = Scenario(
     trouble.server_shutdown,
     Verdict("server_shutdown", 1001, "server", ("connection_closed",)),
 )
-"""When the others have gone: this one sees the server stop."""
+"""It runs after the others: this client sees the server stop."""
 
 SCENARIOS: Final = (*VISITS, LAST_VISIT)

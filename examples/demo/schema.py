@@ -1,4 +1,4 @@
-"""What the ticker serves: quotes to ask for, orders to place, prices to subscribe to."""
+"""The ticker's schema: quotes to query, orders to place, prices to subscribe to."""
 
 import asyncio
 import math
@@ -26,11 +26,11 @@ class FeedError(Exception):
 
 
 class UnknownSymbolError(Exception):
-    """Somebody asked for what is not traded."""
+    """A client asked for a symbol that is not traded."""
 
 
 class NotLoggedInError(Exception):
-    """A guest asked for what only a user may do."""
+    """A guest asked for something that only a user may do."""
 
 
 def check(symbol: str) -> None:
@@ -70,11 +70,11 @@ class Order:
 
 @strawberry.type
 class Query:
-    """What can be asked for once."""
+    """The queries."""
 
     @strawberry.field
     async def quote(self, symbol: str) -> Quote:
-        """Read the newest quote; the span of the store nests under the operation's."""
+        """Read the newest quote; the span of the store is below the operation's."""
         check(symbol)
         with tracer.start_as_current_span("SELECT quotes"):
             await asyncio.sleep(0.03)
@@ -83,7 +83,7 @@ class Query:
 
 @strawberry.type
 class Mutation:
-    """What can be changed."""
+    """The mutations."""
 
     @strawberry.mutation
     async def place_order(self, info: Info, symbol: str, amount: int) -> Order:
@@ -99,13 +99,13 @@ class Mutation:
 
 @strawberry.type
 class Subscription:
-    """What can be followed."""
+    """The subscriptions."""
 
     @strawberry.subscription
     async def prices(
         self, symbol: str, ticks: int | None = None, every: float = 0.1
     ) -> AsyncGenerator[Quote, None]:
-        """Tick for as long as somebody listens, or so many times."""
+        """Tick as long as the client subscribes, or a given number of times."""
         check(symbol)
         for tick in islice(count(1), ticks):
             await asyncio.sleep(every)

@@ -1,4 +1,4 @@
-"""Everything that the demo says on the terminal, or to a file or a log in its stead."""
+"""Everything that the demo prints, to a terminal, a file or a log."""
 
 import sys
 import time
@@ -22,7 +22,7 @@ LEGEND: Final = "→ from the client   ← to the client   ✗ error   ■ close
 
 
 def open_console() -> Console:
-    """Write to the terminal, or plainly and as wide as ever to anything else."""
+    """Write to the terminal, or as plain text of fixed width to anything else."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -32,7 +32,7 @@ def open_console() -> Console:
 
 @dataclass(frozen=True)
 class Visits:
-    """The line for everyone who is back, and who of them had trouble of their own."""
+    """Prints a line for each client that is done, and remembers which of them failed."""
 
     console: Console
     bar: Progress
@@ -41,7 +41,7 @@ class Visits:
     troubled: list[str] = field(default_factory=list)
 
     def report(self, scenario: Scenario, trouble: str | None) -> None:
-        """Say that a client is back, and what went wrong on its side, if anything did."""
+        """Print that a client is done, and the error on its side, if there was one."""
         took = f"{time.monotonic() - self.started:5.2f} s  "
         sign = Text("✗ ", "bold red") if trouble else Text("✓ ", "green")
         line = Text.assemble((took, "dim"), sign, scenario.title, f"  {trouble or ''}")
@@ -53,7 +53,7 @@ class Visits:
 
 @contextmanager
 def progress(console: Console) -> Iterator[Visits]:
-    """Show how many clients are still out, where the terminal can."""
+    """Show how many clients are still running, if the terminal can."""
     columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(
         *columns, console=console, transient=True, disable=not sys.stdout.isatty()
@@ -73,7 +73,7 @@ def show_conversations(
 
 
 def show_log(console: Console, unexpected: Sequence[str]) -> None:
-    """Show what was logged although no client provoked it."""
+    """Show the log records that no client caused."""
     if unexpected:
         console.print(Text("Also logged, and not expected:", "bold red"))
         for line in unexpected:
@@ -81,9 +81,9 @@ def show_log(console: Console, unexpected: Sequence[str]) -> None:
 
 
 def show_collector(console: Console, collector: Collector | None, example: object) -> None:
-    """Say where else the traces are, and how to find them there."""
+    """Print where the traces were exported to, and how to find them there."""
     if collector is None:
-        console.print(f"With {ENDPOINT_VARIABLE} set, the traces go to a collector as well.")
+        console.print(f"With {ENDPOINT_VARIABLE} set, the traces also go to a collector.")
     elif collector.lost:
         console.print(
             f"The collector at {collector.endpoint} did not take {collector.lost} spans: it could"
@@ -99,7 +99,7 @@ def show_collector(console: Console, collector: Collector | None, example: objec
 
 
 def show_conclusion(console: Console, surprises: Sequence[str]) -> None:
-    """Say in one line how it went."""
+    """Print the result in one line."""
     if surprises:
         what = ", ".join(dict.fromkeys(surprises))
         console.print(Text(f"Not as expected: {what}.", "bold red"))

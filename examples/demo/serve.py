@@ -1,4 +1,4 @@
-"""Keeps the server up for trying by hand, and draws each conversation as it closes."""
+"""Keeps the server running, and draws each conversation when it closes."""
 
 import asyncio
 from collections import deque
@@ -32,14 +32,14 @@ class Narrator(SpanProcessor):
     """Draws a conversation when the span of its connection ends, which is the last of its spans."""
 
     def __init__(self, console: Console) -> None:
-        """Draw on the console, where the rest of the log goes too."""
+        """Draw on the console, where the rest of the log goes also."""
         self._console = console
         self._journal = Journal(console.print)
         self._spans: deque[ReadableSpan] = deque(maxlen=REMEMBERED_SPANS)
         self._conversations = 0
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Remember a span, for as long as there is room."""
+        """Keep a span, as long as there is room."""
         self._spans.append(span)
         if is_connection(span):
             self._conversations += 1
@@ -51,11 +51,11 @@ class Narrator(SpanProcessor):
 
 
 def welcome(console: Console, server: Server, collector: Collector | None) -> None:
-    """Say where the server is, and what to do with it."""
+    """Print where the server is, and how to use it."""
     console.print(WELCOME.format(http=server.url, ws=server.url.replace("http", "ws", 1)))
     if collector:
         console.print(
-            f"Traces go to {collector.endpoint} too: service {SERVICE}, tag {CONNECTION_ID}.\n"
+            f"Traces also go to {collector.endpoint}: service {SERVICE}, tag {CONNECTION_ID}.\n"
         )
 
 

@@ -19,7 +19,7 @@ from strawberry_ws_otel import OTelViewMixin, connection_span
 HOST: Final = "127.0.0.1"
 PATH: Final = "/graphql"
 HEARTBEAT: Final = 1.5
-"""Seconds between two PINGs; half of it is the time that a client has for its PONG."""
+"""Seconds between two PINGs. A client has half of it for its PONG."""
 
 INIT_TIMEOUT: Final = 1.0
 MAX_MESSAGE_SIZE: Final = 64 * 1024
@@ -31,11 +31,11 @@ SOCKETS: Final = web.AppKey("sockets", WeakSet[web.WebSocketResponse])
 
 
 class StoreDownError(Exception):
-    """The store that knows whose token it is did not answer."""
+    """The session store did not answer."""
 
 
 def user_of(token: object) -> str | None:
-    """Tell whose token it is: a user's, or nobody's when there is none and a guest is here."""
+    """Return the user that a token belongs to, or None for a guest without a token."""
     if token == LOST_TOKEN:
         raise StoreDownError("the session store did not answer")
     if token is None:
@@ -46,10 +46,10 @@ def user_of(token: object) -> str | None:
 
 
 class TickerView(OTelViewMixin, GraphQLView[Context, None]):
-    """A view with its own login and its own sockets; the mixin needs to know of neither."""
+    """A view with its own login and its own sockets; the mixin needs no option for that."""
 
     async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
-        """Log the client in, and say on the span of its connection who it is."""
+        """Log the client in, and record the user on the connection's span."""
         params = context.get("connection_params")
         user = user_of(params.get("token") if isinstance(params, dict) else None)
         context["user"] = user
@@ -59,7 +59,7 @@ class TickerView(OTelViewMixin, GraphQLView[Context, None]):
     async def create_websocket_response(
         self, request: web.Request, subprotocol: str | None
     ) -> web.WebSocketResponse:
-        """Give each client a heartbeat and a bound, and remember its socket for the shutdown."""
+        """Set a heartbeat and a maximal message size, and remember the socket for the shutdown."""
         socket = web.WebSocketResponse(
             protocols=[subprotocol] if subprotocol else [],
             heartbeat=HEARTBEAT,
@@ -70,8 +70,8 @@ class TickerView(OTelViewMixin, GraphQLView[Context, None]):
         return socket
 
 
-async def say_goodbye(app: web.Application) -> None:
-    """Tell every client that is still here that the server goes away."""
+async def close_websockets(app: web.Application) -> None:
+    """Close every open socket with 1001: the server is going away."""
     sockets = app[SOCKETS]
     for socket in list(sockets):
         await socket.close(code=WSCloseCode.GOING_AWAY, message=b"Server shutdown")
@@ -82,7 +82,7 @@ def create_app(view_class: type[TickerView] = TickerView) -> web.Application:
     app = web.Application()
     sockets: WeakSet[web.WebSocketResponse] = WeakSet()
     app[SOCKETS] = sockets
-    app.on_shutdown.append(say_goodbye)
+    app.on_shutdown.append(close_websockets)
     view = view_class(schema=schema, connection_init_wait_timeout=timedelta(seconds=INIT_TIMEOUT))
     app.router.add_route("*", PATH, view)
     return app
@@ -94,7 +94,7 @@ class PortError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that listens; `stop` ends it in an orderly way, also twice."""
+    """A server that listens; `stop` shuts it down in order, and may be called twice."""
 
     runner: web.AppRunner
     port: int
@@ -105,13 +105,13 @@ class Server:
         return f"http://{HOST}:{self.port}{PATH}"
 
     async def stop(self) -> None:
-        """Say goodbye to the clients and wait for their handlers."""
+        """Close the sockets and wait for their handlers."""
         await self.runner.cleanup()
 
 
 @asynccontextmanager
 async def serving(port: int, view_class: type[TickerView] = TickerView) -> AsyncIterator[Server]:
-    """Listen on a port, or on any free one for 0."""
+    """Listen on a port; 0 stands for any free port."""
     runner = web.AppRunner(create_app(view_class), access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
@@ -125,7 +125,7 @@ async def serving(port: int, view_class: type[TickerView] = TickerView) -> Async
 
 
 def reason_of(error: OSError) -> str:
-    """Say why a port cannot be had."""
+    """Say why a port cannot be used."""
     if error.errno == errno.EADDRINUSE:
         return "another program listens there, choose another one with --port"
     return error.strerror or str(error)

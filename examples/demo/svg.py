@@ -1,4 +1,4 @@
-"""Writes one conversation as an SVG picture that needs nothing from elsewhere."""
+"""Writes one conversation as an SVG picture that loads no other files."""
 
 import re
 from io import StringIO
@@ -19,7 +19,7 @@ ASPECT: Final = 0.602
 
 
 def write(file: Path, drawing: RenderableType) -> None:
-    """Draw on a terminal that nobody sees, and keep the picture."""
+    """Draw on an invisible terminal, and save the picture."""
     console = Console(
         record=True,
         file=StringIO(),

@@ -1,4 +1,4 @@
-"""Two tables: how every connection closed, and what the metrics counted meanwhile."""
+"""Two tables: how every connection closed, and what the metrics counted."""
 
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
@@ -43,12 +43,12 @@ def new_table(title: str, *columns: str) -> Table:
 
 
 def is_expected(scenario: Scenario, conversation: Conversation | None) -> bool:
-    """Tell whether the telemetry says of a visit what was to be said."""
+    """Return whether the telemetry of a visit is as expected."""
     return conversation is not None and conversation.verdict == scenario.expected
 
 
 def closes(conversations: Mapping[str, Conversation]) -> Table:
-    """Show how each connection ended, and whether that is the truth."""
+    """Show how each connection ended, and whether that is as expected."""
     columns = ("", "client", "outcome", "code", "initiator", "fault", "its operations", "")
     table = new_table("Closes", *columns)
     for number, scenario in enumerate(SCENARIOS, 1):
@@ -71,7 +71,7 @@ def closes(conversations: Mapping[str, Conversation]) -> Table:
 
 
 def value_of(point: Point) -> str:
-    """Write what one series holds; the histograms are all of durations in seconds."""
+    """Write the value of one series; all histograms are of durations in seconds."""
     if isinstance(point, NumberDataPoint):
         return f"{point.value:,}"
     mean, most = (int(seconds * SECOND) for seconds in (point.sum / point.count, point.max))

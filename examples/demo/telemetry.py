@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 SERVICE: Final = "price-ticker"
 ENDPOINT_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 EXPORT_TIMEOUT: Final = 3
-"""Seconds that a collector has for one batch: a demo must end, whether it answers or not."""
+"""Seconds that a collector has for one batch: the demo ends even if it does not answer."""
 
 
 class Collector(SpanExporter):
-    """An OTLP exporter that can tell afterwards how it went."""
+    """An OTLP exporter that counts what it delivered."""
 
     def __init__(self, endpoint: str) -> None:
         """Export to the endpoint, which the OTLP exporter reads from the environment itself."""
@@ -42,12 +42,12 @@ class Collector(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._exporter.shutdown()
 
 
 class Telemetry:
-    """The providers of this process, both global, as an application sets them up."""
+    """The providers of this process, set as the global ones, as an application does."""
 
     def __init__(self, processor: SpanProcessor, reader: MetricReader) -> None:
         """Send every span to the processor and every metric to the reader."""
@@ -63,6 +63,6 @@ class Telemetry:
         metrics.set_meter_provider(self._meters)
 
     def shut_down(self) -> None:
-        """Export what is left; nothing is recorded from here on."""
+        """Export what is left; afterwards nothing is recorded."""
         self._tracers.shutdown()
         self._meters.shutdown()

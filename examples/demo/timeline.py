@@ -1,4 +1,4 @@
-"""Draws spans as bars on one scale, with their events on them and in words below them."""
+"""Draws spans as bars on one scale, with their events on the bar and in words below."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LABEL_WIDTH, BAR_WIDTH, DURATION_WIDTH = 35, 32, 8
 EVENT_INDENT: Final = 4
 
 FINAL_SIGNS: Final = {TROUBLE, CLOSE}
-"""The signs that stay visible where several events fall on one place of a bar."""
+"""The symbols that stay visible if several events share one place on a bar."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Timeline:
     def row(
         self, label: str, span: ReadableSpan, style: str, note: str = "", depth: int = 0
     ) -> Text:
-        """Draw one line: what, when, how long, and how it ended."""
+        """Draw one line: name, position, duration, and how it ended."""
         indent = " " * 2 * depth
         name = Text(label, style)
         name.truncate(LABEL_WIDTH - len(indent), overflow="ellipsis")

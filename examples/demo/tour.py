@@ -1,4 +1,4 @@
-"""The demo itself: every client visits, then the telemetry tells what happened to them."""
+"""The demo itself: every client visits, then the telemetry shows what happened to each."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ from examples.demo.scenarios import HEARTBEAT, SCENARIOS
 from examples.demo.telemetry import Telemetry
 
 PICTURED: Final = HEARTBEAT
-"""The scenario of the SVG picture, and of the example of a search: it shows the most."""
+"""The scenario for the SVG picture and for the example of a search, because it shows the most."""
 
 
 def tour(console: Console, port: int, svg_file: Path | None) -> int:
-    """Run all of it; the exit status is 0 if everything went as it should, else 1."""
+    """Run the demo; return 0 if everything is as expected, else 1."""
     spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
     unexpected: list[str] = []
     journal = Journal(unexpected.append)
@@ -55,7 +55,7 @@ def tour(console: Console, port: int, svg_file: Path | None) -> int:
 
 
 def misjudged(conversations: Mapping[str, Conversation]) -> list[str]:
-    """Name the scenarios of which the telemetry does not say what it should."""
+    """Name the scenarios whose telemetry is not as expected."""
     return [
         scenario.title
         for scenario in SCENARIOS

@@ -1,4 +1,4 @@
-"""Clients in trouble, or making it: each ends its connection in another way."""
+"""Clients that have trouble or cause it: each ends its connection in another way."""
 
 import asyncio
 import json
@@ -22,13 +22,13 @@ async def rejected_login(visitor: Visitor) -> None:
 
 
 async def no_init(visitor: Visitor) -> None:
-    """Connect and never say hello."""
+    """Connect and never send `connection_init`."""
     async with visitor.socket() as socket:
         await until_closed(socket)
 
 
 async def foreign_origin(visitor: Visitor) -> None:
-    """Knock as a page of another site would; there is no upgrade."""
+    """Send the handshake of a page on another origin; there is no upgrade."""
     try:
         async with visitor.socket(origin=FOREIGN_ORIGIN):
             pass
@@ -37,7 +37,7 @@ async def foreign_origin(visitor: Visitor) -> None:
 
 
 async def vanished(visitor: Visitor) -> None:
-    """Follow a price, and be gone in the middle of it."""
+    """Follow a price, and disappear in the middle of it."""
     client = await visitor.raw()
     client.send(init())
     await client.receive("connection_ack")
@@ -48,7 +48,7 @@ async def vanished(visitor: Visitor) -> None:
 
 
 async def oversized_message(visitor: Visitor) -> None:
-    """Follow a price, then send more than the server will take."""
+    """Follow a price, then send a message that is too big for the server."""
     async with visitor.logged_in() as socket:
         await socket.send_json(subscribe("1", ENDLESS_PRICES))
         await until(socket, "next", times=2)
@@ -57,7 +57,7 @@ async def oversized_message(visitor: Visitor) -> None:
 
 
 async def missed_heartbeat(visitor: Visitor) -> None:
-    """Ask and follow like anybody else, then answer no PING, as behind a dead link."""
+    """Run operations like any client, then answer no PING, as if the network was lost."""
     client = await visitor.raw()
     client.send(init())
     await client.receive("connection_ack")
@@ -68,14 +68,14 @@ async def missed_heartbeat(visitor: Visitor) -> None:
 
 
 async def handler_exception(visitor: Visitor) -> None:
-    """Log in while the server cannot tell whose token it is, and fails."""
+    """Log in while the session store does not answer, so that the server fails."""
     async with visitor.socket() as socket:
         await socket.send_json(init(token=LOST_TOKEN))
         await until_closed(socket)
 
 
 async def undecodable_data(visitor: Visitor) -> None:
-    """Agree on compression, then send what no decompressor can read."""
+    """Negotiate compression, then send data that cannot be decompressed."""
     client = await visitor.raw(COMPRESSION)
     client.send(init())
     await client.receive_text()
@@ -84,7 +84,7 @@ async def undecodable_data(visitor: Visitor) -> None:
 
 
 async def server_shutdown(visitor: Visitor) -> None:
-    """Follow a price until the server itself takes leave."""
+    """Follow a price until the server shuts down."""
     async with visitor.logged_in() as socket:
         await socket.send_json(subscribe("1", ENDLESS_PRICES))
         await until(socket, "next", times=3)

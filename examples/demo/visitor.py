@@ -1,4 +1,4 @@
-"""What every scenario is given: where the server is, and the words of both subprotocols."""
+"""What every scenario gets: the server's address, and the messages of both subprotocols."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,17 +17,17 @@ Message = dict[str, object]
 
 
 def init(token: str = TOKEN) -> Message:
-    """Log in, in the words of either subprotocol."""
+    """Log in; the message is the same in both subprotocols."""
     return {"type": "connection_init", "payload": {"token": token}}
 
 
 def subscribe(id_: str, query: str) -> Message:
-    """Ask for an operation in the words of graphql-transport-ws."""
+    """Start an operation over graphql-transport-ws."""
     return {"id": id_, "type": "subscribe", "payload": {"query": query}}
 
 
 async def until(socket: ClientWebSocketResponse, kind: str, times: int = 1) -> None:
-    """Read until so many messages of that type have come."""
+    """Read until a number of messages of one type have arrived."""
     while times:
         message = await socket.receive_json()
         times -= message["type"] == kind
@@ -43,7 +43,7 @@ async def until_closed(socket: ClientWebSocketResponse) -> int | None:
 
 @dataclass(frozen=True)
 class Visitor:
-    """One client: its name is its user agent, by which its conversation is found again."""
+    """One client. Its name is its user agent, which identifies its conversation afterwards."""
 
     name: str
     port: int
@@ -55,7 +55,7 @@ class Visitor:
     async def socket(
         self, protocol: str = TRANSPORT_WS, origin: str | None = None
     ) -> AsyncIterator[ClientWebSocketResponse]:
-        """Open a WebSocket and say nothing yet; close it with 1000 at the end."""
+        """Open a WebSocket without sending anything; close it with 1000 at the end."""
         async with self.session.ws_connect(
             self.url, protocols=[protocol], origin=origin, headers={"User-Agent": self.name}
         ) as socket:
@@ -72,5 +72,5 @@ class Visitor:
             yield socket
 
     async def raw(self, extensions: str = "") -> RawClient:
-        """Open a WebSocket on a bare socket and say nothing yet."""
+        """Open a WebSocket on a bare socket, without sending anything."""
         return await RawClient.connect(self.port, self.name, extensions)

@@ -1,4 +1,4 @@
-"""A WebSocket client on a bare socket, for what a proper client would never do (RFC 6455)."""
+"""A WebSocket client on a bare socket, to break the rules of RFC 6455."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ TWO_MORE_BYTES, EIGHT_MORE_BYTES = 126, 127
 
 @dataclass(frozen=True)
 class RawClient:
-    """Speaks just enough of the protocol to be let in, then does what it likes."""
+    """Speaks just enough of the protocol to be accepted, then breaks its rules."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -50,7 +50,7 @@ class RawClient:
         return cls(reader, writer)
 
     def send_text(self, payload: bytes, flags: int = 0) -> None:
-        """Write one text frame, whatever is in it; a mask of zeros leaves the payload as it is."""
+        """Write one text frame with any payload; a mask of zeros leaves it unchanged."""
         head = bytes([FIN | flags | TEXT])
         if len(payload) < TWO_MORE_BYTES:
             length = bytes([MASKED | len(payload)])
@@ -80,7 +80,7 @@ class RawClient:
             pass
 
     async def read_to_end(self) -> None:
-        """Read, and answer nothing, until the server gives up."""
+        """Read without an answer until the server gives up."""
         while await self.reader.read(4096):
             pass
         self.writer.close()

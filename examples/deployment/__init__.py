@@ -1,1 +1,1 @@
-"""How to deploy: an application, its telemetry, and a process that ends without losing any."""
+"""How to deploy: an application, its telemetry, and a process that loses none when it ends."""

@@ -1,4 +1,4 @@
-"""The quickstart's schema as an application that is stopped, and stands behind a proxy."""
+"""The quickstart's schema as an application that can be stopped and runs behind a proxy."""
 
 import asyncio
 from typing import Any, Final
@@ -17,7 +17,7 @@ HEARTBEAT: Final = 20
 
 
 class View(OTelViewMixin, GraphQLView[Any, Any]):
-    """Strawberry's view, observed, with sockets that the shutdown knows."""
+    """Strawberry's view, observed, which remembers its sockets for the shutdown."""
 
     async def create_websocket_response(
         self, request: web.Request, subprotocol: str | None
@@ -31,8 +31,8 @@ class View(OTelViewMixin, GraphQLView[Any, Any]):
         return ws
 
 
-async def say_goodbye(app: web.Application) -> None:
-    """Send every client away with 1001: without it, aiohttp waits for them to go by themselves."""
+async def close_websockets(app: web.Application) -> None:
+    """Close every socket with 1001; otherwise aiohttp waits until the clients leave."""
     closes = [
         ws.close(code=WSCloseCode.GOING_AWAY, message=b"Server shutdown") for ws in app[SOCKETS]
     ]
@@ -43,6 +43,6 @@ async def create_app() -> web.Application:
     """Serve the schema at /graphql, over HTTP and WebSockets."""
     app = web.Application(middlewares=[forwarded])
     app[SOCKETS] = WeakSet()
-    app.on_shutdown.append(say_goodbye)
+    app.on_shutdown.append(close_websockets)
     app.router.add_route("*", "/graphql", View(schema=schema))
     return app

@@ -9,22 +9,22 @@ worker_class = "aiohttp.GunicornWebWorker"
 workers = 2
 bind = "127.0.0.1:8000"
 
-# A worker that is told to go has this long, in seconds, for its clients and for its last export.
+# Seconds for a worker that has to stop: for its clients and for its last export.
 graceful_timeout = 40
-# One that does not answer for so long is killed, and one that says goodbye does not answer.
+# A worker is killed if it does not report for so long. While it closes, it does not report.
 timeout = 60
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Make the providers here: the master's threads and ids would not be this worker's."""
+    """Make the providers here: the worker needs threads and an id of its own."""
     worker.telemetry = Telemetry()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Say that the worker listens to signals from here on: one that comes earlier is lost."""
+    """Log that the worker is ready: a signal that arrives earlier is lost."""
     worker.log.info("Worker ready (pid: %s)", worker.pid)
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Export what is left; by now every connection of the worker has ended."""
+    """Export what is left, after every connection of the worker has ended."""
     worker.telemetry.shut_down()

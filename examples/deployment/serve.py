@@ -1,7 +1,7 @@
 """One process: `python -m examples.deployment.serve`, until SIGTERM or Ctrl-C.
 
-PORT is where it listens. UVLOOP=1 runs it on uvloop. CERTIFICATE is a PEM file with a private key
-and its certificates, with which it speaks TLS.
+PORT is the port to listen on. UVLOOP=1 uses uvloop. CERTIFICATE is a PEM file with a private key
+and its certificates, and turns on TLS.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
     """Make the event loop."""
     if os.environ.get("UVLOOP") != "1":
         return asyncio.new_event_loop()
-    import uvloop  # noqa: PLC0415  # only who asks for it needs it
+    import uvloop  # noqa: PLC0415  # needed with UVLOOP=1 only
 
     return uvloop.new_event_loop()
 
@@ -34,7 +34,7 @@ def tls() -> ssl.SSLContext | None:
 
 
 def main() -> None:
-    """Serve, and export what is left when everybody has left."""
+    """Serve, and export what is left after all clients have left."""
     telemetry = Telemetry()
     try:
         web.run_app(

@@ -1,4 +1,4 @@
-"""The SDK of one process: made in the process that serves, and shut down at its end."""
+"""The SDK of one process: made in the serving process, and shut down at its end."""
 
 import os
 import socket
@@ -14,10 +14,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 
 class Telemetry:
-    """The providers of this process, both global; the environment says where they export to."""
+    """The providers of this process, set as the global ones; the environment names the endpoint."""
 
     def __init__(self) -> None:
-        """Start the SDK's threads. No fork takes them along: make it after a fork, not before."""
+        """Start the SDK's threads. They do not survive a fork: make this object after it."""
         instance = f"{socket.gethostname()}-{os.getpid()}"
         resource = Resource.create({"service.instance.id": instance})
         self._spans = TracerProvider(resource=resource)

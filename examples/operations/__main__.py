@@ -23,9 +23,9 @@ from examples.operations.traffic import traffic
 from examples.operations.webhook import Notice, receiving
 
 COMPLAINTS: Final = 3
-"""How many kinds of trouble are told; a busy machine makes some, such as a heartbeat too late."""
+"""How many kinds of trouble are printed. A busy machine causes some, such as late heartbeats."""
 
-AGAIN: Final = "What the last day has seen before (24 minutes here) is less unusual."
+AGAIN: Final = "What happened within the last day (24 minutes here) is less unusual."
 """Why an alert may stay silent when a drill is repeated."""
 
 WELCOME: Final = """
@@ -43,7 +43,7 @@ def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
 
 
-def tell(notice: Notice) -> None:
+def report(notice: Notice) -> None:
     """Print an alert as it reaches the webhook."""
     severity, summary = notice.labels.get("severity", ""), notice.annotations.get("summary", "")
     say(f"{notice.status.upper():8}  {severity} {notice.alert}: {summary}")
@@ -54,13 +54,13 @@ def tell(notice: Notice) -> None:
 
 
 async def drills(ports: Ports, processes: Mapping[str, Process], *, check: bool) -> None:
-    """Go through one drill, or through one after the other.
+    """Run one drill, or one after the other.
 
     Raises:
         MissedError: In a check, something did not come in time.
 
     """
-    watch, complaints = Watch(tell), Counter[str]()
+    watch, complaints = Watch(report), Counter[str]()
 
     def complain(what: str) -> None:
         complaints[what] += 1
@@ -83,7 +83,7 @@ async def drills(ports: Ports, processes: Mapping[str, Process], *, check: bool)
                 say(f"{missed}. {AGAIN}")
             finally:
                 for what, times in complaints.most_common(COMPLAINTS):
-                    say(f"{times} clients had trouble of their own: {what}")
+                    say(f"{times} clients failed on their side: {what}")
             if check:
                 return
             complaints.clear()
@@ -91,7 +91,7 @@ async def drills(ports: Ports, processes: Mapping[str, Process], *, check: bool)
 
 
 def run(ports: Ports, folder: Path, *, check: bool) -> None:
-    """Run the kit until it is ended, or checked."""
+    """Run the kit until it is stopped or checked."""
     began = time.monotonic()
     rules.write(folder, ports, shorter=True)
     with kit(ports, folder, say) as processes, telemetry(ports):
@@ -119,7 +119,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m examples.operations",
         description="Jaeger, a Collector, Prometheus and Alertmanager around the demo's server.",
-        epilog="Ports are chosen in the environment, such as PROMETHEUS_PORT=9091.",
+        epilog="Choose ports in the environment, for example with PROMETHEUS_PORT=9091.",
     )
     parser.add_argument(
         "--check",
@@ -133,9 +133,9 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Run the command; return its exit status."""
     check = parse().check
-    # A shell has it ignored by what it starts in the background.
+    # A shell makes its background processes ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Whoever stops us by a signal wants what Ctrl-C wants.
+    # SIGTERM stops the kit like Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with tempfile.TemporaryDirectory(prefix="operations-") as name:

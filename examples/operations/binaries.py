@@ -14,11 +14,11 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "Jaeger": ("jaeger",),
     "Prometheus": ("prometheus",),
     "promtool": ("promtool",),
-    # Debian's name for it, then that of everybody else.
+    # Debian's name for it, then the usual one.
     "Alertmanager": ("prometheus-alertmanager", "alertmanager"),
     "amtool": ("amtool",),
 }
-"""What the file of each program may be called."""
+"""The possible file names of each program."""
 
 
 class MissingError(Exception):
@@ -26,7 +26,7 @@ class MissingError(Exception):
 
 
 def jaeger_version() -> str:
-    """Read which Jaeger the kit is made for."""
+    """Read the version of Jaeger that the kit is made for."""
     go_mod = (HERE / "tools" / "go.mod").read_text(encoding="utf-8")
     found = re.search(r"github\.com/jaegertracing/jaeger (v\S+)", go_mod)
     if not found:
@@ -35,7 +35,7 @@ def jaeger_version() -> str:
 
 
 def installed_jaeger() -> Path:
-    """Say where `tools/install` puts Jaeger."""
+    """Return the path at which `tools/install` puts Jaeger."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "strawberry-ws-otel" / f"jaeger-{jaeger_version()}"
 
@@ -44,7 +44,7 @@ def find(program: str) -> str:
     """Return the path of a program of `NAMES`.
 
     Raises:
-        MissingError: It is not there.
+        MissingError: It is not installed.
 
     """
     if program == "Jaeger" and (installed := installed_jaeger()).is_file():

@@ -1,8 +1,8 @@
 """Loses thousands of clients at once, and counts whose spans arrive at the collector.
 
 `python -m examples.operations.burst` needs OTEL_EXPORTER_OTLP_ENDPOINT, and reads the settings of
-the batch queue (OTEL_BSP_*) as every program does: try there what your server shall run with. Each
-client has one live subscription: the moment at which all of them are lost ends two spans for each.
+the batch queue (OTEL_BSP_*) as every program does. Try the settings of your server with it. Each
+client has one live subscription, so that the loss of a client ends two spans.
 """
 
 import argparse
@@ -34,10 +34,10 @@ QUIET: Final = 'subscription { prices(symbol: "LILY", every: 3600) { tick } }'
 
 
 class Counter(SpanProcessor):
-    """Counts spans as they end, and tells when those of all connections have."""
+    """Counts spans as they end, and sets an event when those of all connections have ended."""
 
     def __init__(self, connections: int) -> None:
-        """Expect so many connections."""
+        """Expect a number of connections."""
         self.ended = 0
         self.all_lost = asyncio.Event()
         self._alive = connections
@@ -54,14 +54,14 @@ async def follow(session: ClientSession, url: str) -> ClientWebSocketResponse:
     """Open a connection with one live subscription."""
     socket = await join(session, url)
     await socket.send_json(subscribe("1", QUIET))
-    # The answer to the ping comes after the subscription was taken.
+    # The pong arrives after the subscription was accepted.
     await socket.send_json({"type": "ping"})
     await until(socket, "pong")
     return socket
 
 
 async def follow_all(url: str, connections: int, ready: Event) -> None:
-    """Open so many connections, say so, and keep them."""
+    """Open a number of connections, report that, and keep them open."""
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def one(session: ClientSession) -> ClientWebSocketResponse:
@@ -76,12 +76,12 @@ async def follow_all(url: str, connections: int, ready: Event) -> None:
 
 
 def run_clients(url: str, connections: int, ready: Event) -> None:
-    """Be the process of all clients: when it is killed, the server loses all of them at once."""
+    """Run all clients in one process. If it is killed, the server loses all of them at once."""
     asyncio.run(follow_all(url, connections, ready))
 
 
 async def lose_all(url: str, connections: int, counter: Counter, settle: Callable[[], bool]) -> int:
-    """Have the clients come, and kill them; return how many spans the loss of them ended."""
+    """Connect the clients and kill them; return how many spans that ended."""
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     clients = context.Process(target=run_clients, args=(url, connections, ready))
@@ -126,7 +126,7 @@ def main() -> int:
     if not endpoint:
         print(f"{ENDPOINT_VARIABLE} has to name a collector.", file=sys.stderr)
         return 2
-    # A warning for each client that is lost: here that is what they are there for.
+    # One warning for each lost client would fill the terminal.
     logging.getLogger(SCOPE).setLevel(logging.ERROR)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

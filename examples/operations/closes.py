@@ -1,4 +1,4 @@
-"""A client for every kind of abnormal close: the demo's, and some that it has no room for."""
+"""A client for every kind of abnormal close: those of the demo, and some more."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -21,7 +21,7 @@ def leaves(code: int) -> Visit:
 
 
 def says(*messages: Message) -> Visit:
-    """Make a client that says just this, and waits for what the server makes of it."""
+    """Make a client that sends just this, and waits for the server's reaction."""
 
     async def visit(visitor: Visitor) -> None:
         async with visitor.socket() as socket:
@@ -58,4 +58,4 @@ ABNORMAL: Final[Mapping[str, Visit]] = {
     "application_code": leaves(4100),
     "other": leaves(1008),
 }
-"""The client that provokes each abnormal outcome."""
+"""The client that causes each abnormal outcome."""

@@ -1,6 +1,7 @@
 """Writes dashboard.json, a page for Grafana: `python -m examples.operations.dashboard`.
 
-An exemplar leads from a histogram to Jaeger if the data source says where: grafana-datasources.yml.
+An exemplar leads from a histogram to Jaeger, if the data source links them: see
+grafana-datasources.yml.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""A drill: an ordinary time, every trouble that has an alert, and the time until it is over."""
+"""A drill: an ordinary time, every trouble that has an alert, and the time until all resolve."""
 
 import asyncio
 import time
@@ -17,32 +17,32 @@ from examples.operations.webhook import Notice
 
 POLL: Final = 0.5
 ORDINARY_SECONDS: Final = 45.0
-"""How long nothing happens first: what is unusual is found by comparison."""
+"""Seconds of ordinary traffic at the beginning: alerts compare with it."""
 
 LIMIT: Final = 90.0
-"""Seconds within which each step must have had its effect."""
+"""Timeout of each step, in seconds."""
 
 
 class MissedError(Exception):
-    """What a step was for did not come in time; the message names it."""
+    """The effect of a step did not come in time; the message names it."""
 
 
 @dataclass
 class Watch:
-    """What the alerts have come to; `tell` is told of each change."""
+    """The state of the alerts; `report` is called for each change."""
 
-    tell: Callable[[Notice], object]
+    report: Callable[[Notice], object]
     fired: set[str] = field(default_factory=set)
     resolved: set[str] = field(default_factory=set)
     _now: dict[frozenset[tuple[str, str]], str] = field(default_factory=dict)
 
     def see(self, notice: Notice) -> None:
-        """Take note of an alert; a message repeats those of its group that have not changed."""
+        """Record an alert. A message repeats the unchanged alerts of its group."""
         one = frozenset(notice.labels.items())
         if self._now.get(one) != notice.status:
             self._now[one] = notice.status
             (self.fired if notice.status == "firing" else self.resolved).add(notice.alert)
-            self.tell(notice)
+            self.report(notice)
 
     @property
     def firing(self) -> set[str]:
@@ -50,14 +50,14 @@ class Watch:
         return {dict(one)["alertname"] for one, status in self._now.items() if status == "firing"}
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Forget all alerts."""
         self.fired.clear()
         self.resolved.clear()
 
 
 @dataclass(frozen=True)
 class Drill:
-    """Goes through the troubles one after the other; `say` is told what is waited for."""
+    """Causes one trouble after the other; `say` is called with what it waits for."""
 
     traffic: Traffic
     jaeger: Jaeger
@@ -67,14 +67,14 @@ class Drill:
     say: Callable[[str], object]
 
     async def run(self) -> None:
-        """Go through all of it, and wait until the last alert has resolved.
+        """Run the drill, and wait until the last alert has resolved.
 
         Raises:
             MissedError: Something did not come in time.
             ServerError: A server has ended.
 
         """
-        self.say(f"An ordinary time: nothing but good clients for {ORDINARY_SECONDS:.0f} s")
+        self.say(f"An ordinary time: only clients that behave for {ORDINARY_SECONDS:.0f} s")
         async with self.traffic.coming(ORDINARY):
             await asyncio.sleep(ORDINARY_SECONDS)
             self.say("One abnormal close of every kind")
@@ -112,7 +112,7 @@ class Drill:
         await self._until_nothing(missing)
 
     async def _until_resolved(self) -> None:
-        self.say("All is well again: every alert has to resolve")
+        self.say("The trouble is over: every alert has to resolve")
 
         async def missing() -> set[str]:
             left = set(alerts()) - self.watch.resolved | self.watch.firing

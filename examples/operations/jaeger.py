@@ -1,4 +1,4 @@
-"""Asks Jaeger for traces through its JSON API, with the searches of its UI."""
+"""Reads traces from Jaeger through its JSON API, with the searches of its UI."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Span:
-    """A span as Jaeger has it."""
+    """A span as Jaeger's API returns it."""
 
     trace_id: str
     span_id: str
@@ -58,7 +58,7 @@ def by_key(pairs: list[Mapping[str, Any]]) -> dict[str, object]:
 
 
 def event_of(fields: dict[str, object]) -> Event:
-    """Tell the name of an event from its attributes."""
+    """Separate the name of an event from its attributes."""
     return Event(str(fields.pop("event")), fields)
 
 
@@ -72,7 +72,7 @@ class Jaeger:
         """Do a search of the UI, such as `/search?service=...`; return the traces by their id.
 
         Raises:
-            aiohttp.ClientError: Jaeger did not answer, or refused the search.
+            aiohttp.ClientError: Jaeger does not answer, or refuses the search.
 
         """
         return await self._traces(search.replace("/search", "/api/traces", 1))

@@ -16,22 +16,22 @@ from examples.operations.ports import Ports, url
 from examples.operations.process import Process, check_port, running
 
 SAMPLING: Final = {"DECISION_WAIT": "2s", "KEPT_CONVERSATIONS": "."}
-"""Decide soon, and keep every conversation as a whole: there is room for all of them here."""
+"""Decide soon, and keep every conversation as a whole: there are few enough here."""
 
 EXPORT_INTERVAL: Final = 1000
-"""Milliseconds between two exports, and the life of an exemplar: Prometheus asks as often here."""
+"""Milliseconds between two exports, and the life of an exemplar. Prometheus scrapes as often."""
 
 QUEUE: Final = 32_768
-"""A burst of closes ends more spans than the 2048 for which the SDK has room by default."""
+"""The size of the queue: a burst of closes ends more spans than the SDK's default of 2048."""
 
 
 @contextmanager
 def kit(
     ports: Ports, folder: Path, say: Callable[[str], object]
 ) -> Iterator[Mapping[str, Process]]:
-    """Run all of it, and say what is waited for; give the processes by their names.
+    """Run all servers, and report what it waits for; yield the processes by their names.
 
-    `folder` holds `prometheus.yml`, what it refers to, and `alertmanager.yml`.
+    `folder` has `prometheus.yml`, the files that it names, and `alertmanager.yml`.
 
     Raises:
         MissingError: A program is not installed.

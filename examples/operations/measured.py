@@ -1,7 +1,7 @@
 """The server that is measured, and its clients: no login, no heartbeat, no time limit.
 
-What is counted must not depend on how fast the machine is; the demo's own server gives its clients
-a second to log in.
+The counts must not depend on the speed of the machine. The demo's own server gives its clients a
+second to log in.
 """
 
 from collections.abc import AsyncIterator
@@ -18,19 +18,19 @@ from examples.demo.visitor import TRANSPORT_WS, until
 from strawberry_ws_otel import OTelViewMixin
 
 PATIENCE: Final = 300
-"""Seconds after which nothing is waited for any more."""
+"""Timeout of every wait, in seconds."""
 
 AT_ONCE: Final = 20
 """How many clients connect at the same time."""
 
 
 class View(OTelViewMixin, GraphQLView[Context, None]):
-    """The ticker's schema, for everybody."""
+    """The ticker's schema, without a login."""
 
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[str]:
-    """Serve on a free port; give the address."""
+    """Serve on a free port; yield the address."""
     app = web.Application()
     view = View(schema=schema, connection_init_wait_timeout=timedelta(seconds=PATIENCE))
     app.router.add_route("*", PATH, view)
@@ -49,7 +49,7 @@ def open_session() -> ClientSession:
 
 
 async def join(session: ClientSession, url: str) -> ClientWebSocketResponse:
-    """Connect, and be let in."""
+    """Connect and log in."""
     socket = await session.ws_connect(url, protocols=[TRANSPORT_WS])
     await socket.send_json({"type": "connection_init"})
     await until(socket, "connection_ack")

@@ -19,12 +19,12 @@ QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 def now(gauge: str, *by: str) -> str:
-    """Write the value of a gauge, summed up by some of its labels."""
+    """Write the query for a gauge, summed by some of its labels."""
     return f"sum by ({', '.join(by)}) ({gauge}{{{JOB}}})"
 
 
 def rate(counter: str, *by: str, where: str = "") -> str:
-    """Write the rate of a counter per second, summed up by some of its labels."""
+    """Write the query for a counter's rate per second, summed by some of its labels."""
     selector = ", ".join(filter(None, (JOB, where)))
     return f"sum by ({', '.join(by)}) (rate({counter}{{{selector}}}[$__rate_interval]))"
 
@@ -44,7 +44,7 @@ def label(name: str) -> str:
 
 
 def search(attribute: str, name: str) -> str:
-    """Write a search in Jaeger for what a label says: the parameters after the service."""
+    """Write a search in Jaeger for a label's value: the parameters after the service."""
     return f"&tags=%7B%22{attribute}%22%3A%22${{__field.labels.{name}}}%22%7D"
 
 
@@ -56,11 +56,11 @@ class Panel:
     meaning: str
     unit: str
     queries: Mapping[str, str]
-    """Each of them under the legend of its lines."""
+    """The queries, by the legend of their lines."""
     stacked: bool = False
     exemplars: bool = False
     search: str = ""
-    """What a click on a line searches for in Jaeger."""
+    """The search in Jaeger that a click on a line opens."""
 
 
 ROWS: Final = {
@@ -78,7 +78,7 @@ ROWS: Final = {
         ),
         Panel(
             "Opens",
-            "Connections that said connection_init, per second.",
+            "Connections that sent connection_init, per second.",
             "cps",
             {
                 label("job"): rate(
@@ -110,7 +110,7 @@ ROWS: Final = {
         ),
         Panel(
             "Abnormal closes by fault",
-            "Their share of all closes, deploys left out.",
+            "Their share of all closes, without deployments.",
             "percentunit",
             {
                 label(FAULT): rate(CLOSES, FAULT, where=f'{FAULT}!="none"')
@@ -127,7 +127,7 @@ ROWS: Final = {
             exemplars=True,
         ),
         Panel(
-            "ERROR frames",
+            "ERROR messages",
             "Frames that aiohttp could not read, and heartbeats that it missed, per second.",
             "cps",
             {label("error_type"): rate("websocket_server_errors_total", "error_type")},
@@ -136,14 +136,14 @@ ROWS: Final = {
     "Connection init": (
         Panel(
             "Init latency",
-            "From connection_init to its answer: this is where on_ws_connect runs.",
+            "From connection_init to its answer. on_ws_connect runs in that time.",
             "s",
             quantiles(INITS),
             exemplars=True,
         ),
         Panel(
             "Inits by result",
-            "Per second; those with a name were refused.",
+            "Per second. Those with an error were refused.",
             "cps",
             {label("error_type"): rate(f"{INITS}_count", "error_type")},
         ),
@@ -180,7 +180,7 @@ ROWS: Final = {
         ),
         Panel(
             "Subscription events",
-            "Per second; those with a name had an error.",
+            "Per second. Those with a name had that error.",
             "cps",
             {
                 label("error_type"): rate(

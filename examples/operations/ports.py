@@ -1,4 +1,4 @@
-"""Where everything of the kit listens: one table of ports, all of 127.0.0.1."""
+"""The ports of the kit in one table, all on 127.0.0.1."""
 
 import os
 import re
@@ -20,7 +20,7 @@ class PortError(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """A port for each listener; the defaults are those that the configurations name.
+    """A port for each listener. The defaults are those in the configuration files.
 
     A field `jaeger_query` is the variable `JAEGER_QUERY_PORT` in the environment.
     """
@@ -41,7 +41,7 @@ class Ports:
 
     @classmethod
     def chosen(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Take the defaults, but for what the environment chooses otherwise."""
+        """Use the defaults, unless the environment sets another port."""
         variables = {field.name: variable_of(field.name) for field in fields(cls)}
         return cls(
             **{
@@ -53,7 +53,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        """Take ports on which nobody listens now."""
+        """Use ports that are free now."""
         with ExitStack() as stack:
             sockets = [stack.enter_context(socket.socket()) for _ in fields(cls)]
             for one in sockets:
@@ -67,11 +67,11 @@ class Ports:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which the YAML files of Jaeger and the Collector take their ports."""
+        """The variables that set the ports in the YAML files of Jaeger and the Collector."""
         return {variable_of(field.name): str(getattr(self, field.name)) for field in fields(self)}
 
     def applied_to(self, text: str) -> str:
-        """Rewrite the addresses in a file of Prometheus or Alertmanager: no variables there."""
+        """Rewrite the addresses in a file of Prometheus or Alertmanager, which has no variables."""
         ports = {
             str(field.default): str(getattr(self, field.name))  # every field has a default
             for field in fields(self)
@@ -80,7 +80,7 @@ class Ports:
 
 
 def variable_of(name: str) -> str:
-    """Name the variable that chooses a port."""
+    """Return the name of the variable that sets a port."""
     return f"{name.upper()}_PORT"
 
 

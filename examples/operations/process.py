@@ -1,4 +1,4 @@
-"""Runs a server program: from its free ports, over its readiness, to its end."""
+"""Runs a server program: checks its ports, waits until it is ready, and stops it."""
 
 import errno
 import os
@@ -19,25 +19,25 @@ from examples.operations.binaries import HERE
 from examples.operations.ports import PortError
 
 PATIENCE: Final = 30.0
-"""Seconds that a server has until it is ready."""
+"""Seconds until a server has to be ready."""
 
 GRACE: Final = 10.0
-"""Seconds that a server has to end when it is asked to."""
+"""Seconds until a server has to end after SIGTERM."""
 
 PAUSE: Final = 0.05
 SHOWN_LINES: Final = 20
 
 
 class ServerError(Exception):
-    """A server did not start, or did not last; the message ends with the end of its log."""
+    """A server did not start, or has ended; the message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A program that serves: how it is run, where it listens, and what says that it is ready.
+    """A program that serves: its command, its ports, and how to see that it is ready.
 
-    `ports` are named by their variables, such as `PROMETHEUS_PORT`; `ready` is the port and the
-    path that answer 200 once it is.
+    `ports` are named by their variables, such as `PROMETHEUS_PORT`. `ready` is the port and the
+    path that answer 200 as soon as the server is ready.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Process:
-    """A server that runs, and the file that it logs to."""
+    """A running server, and its log file."""
 
     server: Server
     child: subprocess.Popen[bytes]
@@ -68,7 +68,7 @@ class Process:
         return "\n".join([f"The end of {self.log}:", *lines[-SHOWN_LINES:]])
 
     def is_ready(self) -> bool:
-        """Ask it whether it is ready."""
+        """Return whether it is ready."""
         port, path = self.server.ready
         connection = HTTPConnection(HOST, port, timeout=1)
         try:
@@ -80,7 +80,7 @@ class Process:
             connection.close()
 
     def wait_until_ready(self) -> None:
-        """Wait for it to be ready; raise a ServerError if it never is."""
+        """Wait until it is ready; raise a ServerError if it never is."""
         deadline = time.monotonic() + PATIENCE
         while not self.is_ready():
             self.check()
@@ -91,7 +91,7 @@ class Process:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let it hang: it does nothing while the block runs."""
+        """Stop the process by a signal while the block runs, so that it hangs."""
         self.child.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -99,7 +99,7 @@ class Process:
             self.child.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Ask it to end; kill it if it does not."""
+        """Terminate it; kill it if it does not end."""
         self.child.terminate()
         try:
             self.child.wait(GRACE)
@@ -114,7 +114,7 @@ def running(server: Server, folder: Path) -> Iterator[Process]:
 
     Raises:
         PortError: One of its ports is taken.
-        ServerError: It was not ready in time.
+        ServerError: The server was not ready in time.
 
     """
     for variable, port in server.ports.items():
@@ -124,12 +124,12 @@ def running(server: Server, folder: Path) -> Iterator[Process]:
         child = subprocess.Popen(  # noqa: S603 - the kit's own programs
             [*tied_to_us(), *server.command],
             cwd=HERE,
-            # Nothing else of ours: a variable of another program's would change what it does.
+            # No other variables: one of another program could change what it does.
             env={"PATH": os.environ["PATH"], "TMPDIR": str(folder), **server.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C is for us: we stop the servers, in order.
+            # Ctrl-C reaches this process only, which stops the servers in order.
             process_group=0,
         )
     process = Process(server, child, log)
@@ -141,7 +141,7 @@ def running(server: Server, folder: Path) -> Iterator[Process]:
 
 
 def tied_to_us() -> list[str]:
-    """Return what makes a program die with us, also if we are killed: Linux can do that."""
+    """Return a function that ties a program to this process, even if this is killed: Linux only."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 

@@ -1,10 +1,10 @@
-"""Gives Prometheus and Alertmanager their files, if need be with shorter durations.
+"""Writes the files of Prometheus and Alertmanager, optionally with shorter durations.
 
 An alert looks at minutes, hours or days, and nobody waits that long to see it fire. So every
 duration in the files (`for`, ranges, offsets, the intervals of scraping, evaluating and notifying)
-can be divided by the same number. The expressions and their thresholds stay as they are: what is
-tried out at 60 times the speed is what runs in production. The texts of the alerts stay too, and go
-on to speak of minutes.
+can be divided by the same number. The expressions and their thresholds stay the same: what runs at
+60 times the speed here is what runs in production. The texts of the alerts also stay the same, and
+still name minutes.
 """
 
 import re
@@ -16,22 +16,22 @@ from examples.operations.binaries import HERE
 from examples.operations.ports import Ports
 
 SHORTER: Final[Mapping[str, int]] = {
-    # Once a second: a scrape that takes longer than its interval fails.
+    # Once a second: a scrape fails if it takes longer than its interval.
     "prometheus.yml": 15,
     "alertmanager.yml": 60,
     "rules/recording.yml": 60,
     "rules/alerts.yml": 60,
-    # A day in 40 seconds.
+    # A day takes 40 seconds.
     "rules/alerts-slow.yml": 2160,
 }
-"""Every file, and by what its durations are divided for trying out."""
+"""Every file, and the number that divides its durations in the kit."""
 
 MILLISECONDS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DURATION: Final = re.compile(
     r"(?P<before>\[|\boffset |\b(?:for|\w+_for|\w+_wait|\w+_interval): )"
     r"(?P<number>\d+)(?P<unit>[smhd])\b"
 )
-"""A duration where Prometheus or Alertmanager reads one: not in names, texts and addresses."""
+"""A duration that Prometheus or Alertmanager reads, not one in names, texts and addresses."""
 
 ALERT: Final = re.compile(r"^ +- alert: (\w+)$", re.MULTILINE)
 
@@ -47,7 +47,7 @@ def shortened(text: str, times: int) -> str:
 
 
 def write(folder: Path, ports: Ports, *, shorter: bool = False) -> None:
-    """Write all files to `folder`, with these ports, and for trying out with shorter durations.
+    """Write all files to `folder`, with these ports, and optionally with shorter durations.
 
     `prometheus.yml` finds the rules by itself.
     """
@@ -59,6 +59,6 @@ def write(folder: Path, ports: Ports, *, shorter: bool = False) -> None:
 
 
 def alerts() -> tuple[str, ...]:
-    """Name every alert there is."""
+    """Return the names of all alerts."""
     texts = ((HERE / name).read_text(encoding="utf-8") for name in SHORTER)
     return tuple(alert for text in texts for alert in ALERT.findall(text))

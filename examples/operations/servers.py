@@ -1,4 +1,4 @@
-"""The servers of the kit: what to run for each, with the files of this folder as they are."""
+"""The servers of the kit: the command of each, with the unchanged files of this folder."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from examples.operations.process import Server
 
 
 def ports_of(ports: Ports, *names: str) -> dict[str, int]:
-    """Pick the ports of one server, under their variables."""
+    """Return the ports of one server by their variables."""
     return {variable_of(name): getattr(ports, name) for name in names}
 
 
@@ -21,7 +21,7 @@ def jaeger(
     name: str = "Jaeger",
     environment: Mapping[str, str] | None = None,
 ) -> Server:
-    """Describe Jaeger: `jaeger.yaml`, with more files laid over it."""
+    """Describe Jaeger, with `jaeger.yaml` and additional files."""
     configs = (HERE / "jaeger.yaml", *overlays)
     return Server(
         name=name,
@@ -43,7 +43,7 @@ def collector(
     name: str = "Collector",
     environment: Mapping[str, str] | None = None,
 ) -> Server:
-    """Describe a Collector, which is Jaeger's binary too; by default it exports to our Jaeger."""
+    """Describe a Collector, run by Jaeger's binary; by default it exports to the kit's Jaeger."""
     text = config.read_text(encoding="utf-8")
     listeners = "collector_otlp", "collector_otlp_grpc", "collector_metrics", "collector_health"
     return Server(
@@ -85,7 +85,7 @@ def alertmanager(ports: Ports, config: Path, folder: Path) -> Server:
             f"--config.file={config}",
             f"--storage.path={folder / 'alertmanager'}",
             f"--web.listen-address={HOST}:{ports.alertmanager}",
-            # Alone: it would listen for others on every address.
+            # No cluster: otherwise it listens for peers on every address.
             "--cluster.listen-address=",
             "--log.level=warn",
         ),

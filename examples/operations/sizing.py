@@ -1,8 +1,8 @@
 """Counts what a thousand connections make: `python -m examples.operations.sizing`.
 
-Real clients talk to a server over loopback, one row for each kind of conversation. Counted
-are the library's own spans, their size as OTLP and as gzipped OTLP, and the series that Prometheus
-would keep for the process.
+Real clients converse with a server over loopback, one row for each kind of conversation. It counts
+the library's own spans, their size as OTLP and as gzipped OTLP, and the series that Prometheus
+keeps for the process.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from examples.demo.visitor import subscribe, until
 from examples.operations.measured import AT_ONCE, join, open_session, serving
 
 BATCH: Final = 512
-"""Spans in one request of the exporter, as the SDK has it by default."""
+"""Spans in one request of the exporter, the default of the SDK."""
 
 KILOBYTE: Final = 1000
 
 
 def prices(ticks: int) -> str:
-    """Write a subscription to so many results."""
+    """Write a subscription to a number of results."""
     return f'subscription Prices {{ prices(symbol: "ROSE", ticks: {ticks}, every: 0) {{ price }} }}'
 
 
@@ -46,11 +46,11 @@ CONVERSATIONS: Final = {
     "a subscription with 10 results": (prices(10),),
     "a subscription with 100 results": (prices(100),),
 }
-"""What a client asks for, one after the other, before it takes leave."""
+"""What a client asks for, one after the other, before it closes."""
 
 
 async def converse(session: ClientSession, url: str, documents: Sequence[str]) -> None:
-    """Log in, ask for each document to its end, and leave."""
+    """Log in, run each document to its end, and close."""
     socket = await join(session, url)
     for number, document in enumerate(documents):
         await socket.send_json(subscribe(str(number), document))
@@ -59,7 +59,7 @@ async def converse(session: ClientSession, url: str, documents: Sequence[str]) -
 
 
 async def talk(url: str, connections: int, documents: Sequence[str]) -> None:
-    """Have so many clients, a few at a time, talk to the server in the same way."""
+    """Have a number of clients, a few at a time, converse with the server in the same way."""
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def one(session: ClientSession) -> None:
@@ -72,7 +72,7 @@ async def talk(url: str, connections: int, documents: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Amount:
-    """What some spans come to."""
+    """The number and size of some spans."""
 
     spans: int
     otlp: int
@@ -89,7 +89,7 @@ class Amount:
         return cls(len(spans), sum(map(len, requests)), gzipped)
 
     def per_thousand(self, connections: int) -> str:
-        """Show it for a thousand connections: spans, and kilobytes before and after gzip."""
+        """Write it for a thousand connections: spans, and kilobytes before and after gzip."""
         scale = 1000 / connections
         otlp, gzipped = (size * scale / KILOBYTE for size in (self.otlp, self.gzipped))
         return f"{self.spans * scale:8,.0f} {otlp:10,.0f} kB {gzipped:10,.0f} kB"

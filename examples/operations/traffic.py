@@ -1,4 +1,4 @@
-"""The demo's clients in the numbers that an operator meets: an ordinary day, and its troubles."""
+"""The demo's clients in realistic numbers: an ordinary day, and its troubles."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,10 +16,10 @@ from examples.demo.visitor import TOKEN, Visitor, init, subscribe, until, until_
 from examples.operations.closes import ABNORMAL, Visit
 
 SENDING: Final = 2.0
-"""Seconds over which clients that are sent begin."""
+"""Seconds over which the clients start."""
 
 PATIENCE: Final = 15.0
-"""Seconds after which a visit that hangs is given up."""
+"""Timeout of a visit, in seconds."""
 
 QUIET_PRICES: Final = 'subscription Prices { prices(symbol: "LILY", every: 3600) { tick price } }'
 HOARD_PAUSE: Final = 0.2
@@ -28,10 +28,10 @@ SLOW_STORE: Final = "slow"
 
 
 class StoreView(TickerView):
-    """The ticker's view, whose session store is slow for clients that want it so."""
+    """The ticker's view, whose session store is slow for clients that ask for it."""
 
     async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
-        """Wait for the store, then log in as ever."""
+        """Wait for the store, then log in as usual."""
         params = context.get("connection_params")
         if isinstance(params, dict) and params.get("store") == SLOW_STORE:
             await asyncio.sleep(SLOW_LOGIN)
@@ -48,7 +48,7 @@ async def slow_login(visitor: Visitor) -> None:
 
 
 async def close_the_tab(visitor: Visitor) -> None:
-    """Follow a price, and leave in the middle of it, as one should: with a close."""
+    """Follow a price, and leave in the middle of it with a close frame."""
     async with visitor.logged_in() as socket:
         await socket.send_json(subscribe("1", clients.ENDLESS_PRICES))
         await until(socket, "next", times=3)
@@ -62,7 +62,7 @@ async def come_and_go(visitor: Visitor) -> None:
 
 
 async def hoard(visitor: Visitor) -> None:
-    """Begin one subscription after the other, and end none."""
+    """Start one subscription after the other, and end none."""
 
     async def subscribe_again_and_again() -> None:
         for number in count():
@@ -81,7 +81,7 @@ ORDINARY: Final[Mapping[Visit, float]] = {
     clients.validation_error: 0.5,
     clients.resolver_error: 0.5,
 }
-"""Who comes on an ordinary day, and how many of them each second."""
+"""The clients of an ordinary day, and how many start each second."""
 
 TROUBLES: Final[tuple[Mapping[str, tuple[Visit, float]], ...]] = (
     {
@@ -96,18 +96,18 @@ TROUBLES: Final[tuple[Mapping[str, tuple[Visit, float]], ...]] = (
         "WebSocketInitTimeouts": (trouble.no_init, 10),
     },
 )
-"""Who causes each alert that clients can cause, and how many of them each second.
+"""The clients that cause each alert, and how many start each second.
 
-About twice what it takes. In two groups: all at once are too many for a small machine.
+About twice what an alert needs. In two groups: all at once are too many for a small machine.
 """
 
 EVERY_CLOSE: Final[Mapping[Visit, int]] = dict.fromkeys(ABNORMAL.values(), 1)
-"""Who makes one abnormal close of every kind."""
+"""The clients that cause one abnormal close of every kind."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Sends clients to a server; `complain` is told what went wrong on the side of one of them."""
+    """Sends clients to a server; `complain` is called with the error of a client that fails."""
 
     server: Server
     session: ClientSession
@@ -116,7 +116,7 @@ class Traffic:
     async def visit(
         self, visit: Visit, *, delay: float = 0.0, patience: float | None = PATIENCE
     ) -> None:
-        """Make one visit after a while; whatever happens to it, the others go on."""
+        """Make one visit after a delay. If it fails, the others continue."""
         await asyncio.sleep(delay)
         visitor = Visitor(
             "operations", self.server.port, self.server.url, self.session, self.server.stop
@@ -128,7 +128,7 @@ class Traffic:
             self.complain(f"{type(error).__name__}: {error}")
 
     async def send(self, visits: Mapping[Visit, int]) -> None:
-        """Send so many clients of each kind, evenly over `SENDING`, and wait until all are gone."""
+        """Send clients of each kind, evenly over `SENDING`, and wait until all have left."""
         await asyncio.gather(
             *(
                 self.visit(visit, delay=SENDING * number / times)
@@ -139,9 +139,9 @@ class Traffic:
 
     @asynccontextmanager
     async def coming(self, visits: Mapping[Visit, float]) -> AsyncIterator[None]:
-        """Let so many clients of each kind come each second, while the block runs.
+        """Send clients of each kind every second, while the block runs.
 
-        Those who are here at its end are waited for, unless it failed.
+        At its end it waits for the clients that are still connected, unless the block failed.
         """
         over, tasks = asyncio.Event(), set[asyncio.Task[None]]()
 
@@ -166,7 +166,7 @@ class Traffic:
 
     @asynccontextmanager
     async def hoarding(self) -> AsyncIterator[None]:
-        """Let a client ask for more and more, while the block runs."""
+        """Let a client start more and more subscriptions, while the block runs."""
         client = asyncio.create_task(self.visit(hoard, patience=None))
         try:
             yield
@@ -179,7 +179,7 @@ class Traffic:
 async def traffic(
     port: int, complain: Callable[[str], object], view_class: type[StoreView] = StoreView
 ) -> AsyncIterator[Traffic]:
-    """Serve the ticker, and be ready to send clients to it."""
+    """Serve the ticker, and yield what sends clients to it."""
     async with (
         serving(port, view_class) as server,
         ClientSession(connector=TCPConnector(limit=0)) as session,

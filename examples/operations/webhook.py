@@ -12,7 +12,7 @@ from examples.demo.server import HOST
 
 @dataclass(frozen=True)
 class Notice:
-    """What one alert has come to, as it was sent to one receiver."""
+    """The state of one alert, as it was sent to one receiver."""
 
     receiver: str
     """The path of the webhook: `page` or `tickets`."""
@@ -32,17 +32,17 @@ class Notice:
         return cls(receiver, alert["status"], alert["labels"], alert["annotations"])
 
 
-Tell = Callable[[Notice], object]
+Report = Callable[[Notice], object]
 
 
 @asynccontextmanager
-async def receiving(port: int, tell: Tell) -> AsyncIterator[None]:
-    """Take messages on a port, and tell of each alert in them."""
+async def receiving(port: int, report: Report) -> AsyncIterator[None]:
+    """Receive messages on a port, and call back for each alert in them."""
 
     async def take(request: web.Request) -> web.Response:
         message = await request.json()
         for alert in message["alerts"]:
-            tell(Notice.of(request.match_info["receiver"], alert))
+            report(Notice.of(request.match_info["receiver"], alert))
         return web.Response()
 
     app = web.Application()

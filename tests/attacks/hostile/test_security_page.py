@@ -39,18 +39,19 @@ PROMISES: Final = {
         f"the first {CONFIG.message_events}, then powers of two"
     ),
     "results with errors of one operation that wait to be sent": f"{_operation._MAX_UNSENT}",
-    "operations of one connection that wait to be handled, of which more is kept than that they"
-    " are alive": f"{_operations._MAX_WAITING}",
+    "operations of one connection that wait to be handled and are kept with their first message": (
+        f"{_operations._MAX_WAITING}"
+    ),
     "messages without a document that wait to be handled": f"{_connection._MAX_UNDECIDED}",
-    "entries of a carrier of trace context that are looked at": f"{_propagation._MAX_ENTRIES}",
-    "an entry of it, key and value": f"{_propagation._MAX_ENTRY} characters",
+    "entries of a carrier of trace context that are read": f"{_propagation._MAX_ENTRIES}",
+    "an entry of a carrier, key and value": f"{_propagation._MAX_ENTRY} characters",
     "distinct values of `error.type` on metrics": (
         f"{_counts._MAX_ERROR_TYPES}, then `{_semconv.OTHER}`"
     ),
     "log records of one outcome, for each view class": f"{_fuse.RECORDS_PER_MINUTE} a minute",
-    "log records of our own failures with one class of exception, for each view class and"
+    "log records of failed telemetry with one class of exception, for each view class and"
     " extension class": f"{_fuse.RECORDS_PER_MINUTE} a minute",
-    "classes of exceptions among them that are told apart": f"{_fuse.MAX_KINDS}",
+    "classes of exceptions that have a limit of their own there": f"{_fuse.MAX_KINDS}",
 }
 
 
