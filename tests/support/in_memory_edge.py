@@ -9,7 +9,7 @@ import asyncio
 import struct
 from collections.abc import AsyncGenerator, Mapping
 from json import JSONDecodeError
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from cross_web import HTTPException
 from opentelemetry.context import get_current
@@ -22,13 +22,15 @@ from strawberry.http.exceptions import (
 
 from strawberry_ws_otel._close import CloseFrame, HandlerEnd
 from strawberry_ws_otel._connection import Connection, Request
-from strawberry_ws_otel._current import Current, Stay, current
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
 from tests.support.frames import Frame, Opcode, close_frame, text_frame
 
 UPGRADED: Final = 101
+MOST_FRAMES: Final = 1000
+"""As many as nobody here leaves unread."""
+
 PATH: Final = "/graphql"
 
 
@@ -47,7 +49,7 @@ class Wire:
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """That of the answer to the handshake."""
         self.to_server: asyncio.Queue[Frame | None] = asyncio.Queue()
-        self.to_client: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self.to_client: asyncio.Queue[Frame | None] = asyncio.Queue(MOST_FRAMES)
         self.is_up = True
         self.is_writable = True
         """Whether the server still writes: one that shuts down stops before it cancels handlers."""
@@ -60,6 +62,7 @@ class Wire:
         self.is_up = self.is_writable = False
         self.to_server.put_nowait(None)
         self.to_client.put_nowait(None)
+        self.flows.set()
 
 
 class Handshake(Request):
@@ -80,8 +83,19 @@ class Handshake(Request):
 class Socket:
     """The server's end of a WebSocket. It closes and fails as that of aiohttp does."""
 
-    def __init__(self, wire: Wire, connection: Connection, heartbeat: float | None) -> None:
+    def __init__(
+        self, wire: Wire, connection: Connection, *, heartbeat: float | None, knows_closes: bool
+    ) -> None:
+        """Take both ends.
+
+        Args:
+            wire: to the client.
+            connection: is told what happens.
+            heartbeat: seconds after which a silent client is lost.
+            knows_closes: whether it can tell how it was closed, which not every transport can.
+        """
         self.is_closed = False
+        self._knows_closes = knows_closes
         self._wire = wire
         self._connection = connection
         self._heartbeat = heartbeat
@@ -111,18 +125,22 @@ class Socket:
         if self.is_closed:
             # Somebody has closed it meanwhile, and waits for nothing.
             return None
-        if frame is None:
+        if frame is None or frame.opcode == Opcode.CLOSE:
             self.is_closed = True
-            self._connection.disconnected(None)
-            return None
-        if frame.opcode == Opcode.CLOSE:
-            self.is_closed = True
-            self._connection.close_received(close_of(frame))
-            self._write_close(CloseFrame(1000))
+            self._ended(frame)
             return None
         data = text_of(frame) if frame.opcode == Opcode.TEXT else frame.payload
         self._connection.data_received(len(frame.payload))
         return data
+
+    def _ended(self, frame: Frame | None) -> None:
+        if not self._knows_closes:
+            self._connection.close_unobserved()
+        elif frame is None:
+            self._connection.disconnected(None)
+        else:
+            self._connection.close_received(close_of(frame))
+            self._write_close(CloseFrame(1000))
 
     def _failed(self, error: Exception, answer: CloseFrame | None) -> None:
         self.is_closed = True
@@ -178,8 +196,7 @@ class Socket:
 
     def finish(self) -> None:
         """Close what the view has left open."""
-        if not self.is_closed:
-            self.is_closed = True
+        if not self.is_closed and self._wire.is_writable:
             self._write_close(CloseFrame(1000))
 
 
@@ -232,6 +249,7 @@ class View(AsyncBaseHTTPView[Any, Any, Any, Handshake, Socket, Any, Any]):
     keep_alive = True
     websocket_adapter_class: Any = Adapter
     heartbeat: float | None = None
+    knows_closes = True
 
     def __init_subclass__(cls) -> None:
         for layers in (ADAPTER_LAYER, *HANDLER_LAYERS):
@@ -241,7 +259,7 @@ class View(AsyncBaseHTTPView[Any, Any, Any, Handshake, Socket, Any, Any]):
         self.schema = schema
         vars(self).update(options)
 
-    def is_websocket_request(self, request: Any) -> Any:
+    def is_websocket_request(self, request: Any) -> TypeGuard[Handshake]:
         return True
 
     def get_websocket_headers(self, request: Handshake) -> Mapping[str, str]:
@@ -253,7 +271,12 @@ class View(AsyncBaseHTTPView[Any, Any, Any, Handshake, Socket, Any, Any]):
     async def create_websocket_response(
         self, request: Handshake, subprotocol: str | None
     ) -> Socket:
-        request.socket = Socket(request.wire, request.connection, self.heartbeat)
+        request.socket = Socket(
+            request.wire,
+            request.connection,
+            heartbeat=self.heartbeat,
+            knows_closes=self.knows_closes,
+        )
         request.wire.status.set_result(UPGRADED)
         request.connection.accepted(subprotocol)
         return request.socket
@@ -278,13 +301,15 @@ async def serve(
     headers: Mapping[str, str],
 ) -> None:
     """Serve a client that asks for a WebSocket, from the handshake to the end of its handler."""
-    fuses = telemetry.fuses()
     handshake = Handshake(telemetry, wire, protocol, headers)
     handshake.connection = connection = Connection(
-        telemetry, fuses, get_current(), headers, lambda: {"url.path": PATH, "http.route": PATH}
+        telemetry,
+        telemetry.fuses(),
+        get_current(),
+        headers,
+        lambda: {"url.path": PATH, "http.route": PATH},
     )
-    inside = Current(handshake, None, connection.placement or current().placement)
-    stay = Stay(inside, fuses.library)
+    stay = connection.serving(handshake)
     exception: BaseException | None = None
     try:
         await view.run(handshake)

@@ -113,5 +113,9 @@ class MemoryServer(Server):
 async def converse_in_memory(case: Case, recording: Recording) -> None:
     """Play a case over the edge in memory, and see its handler off."""
     server = MemoryServer(case.scenario.setup, recording)
-    await play(case.scenario, server, case.protocol)
+    try:
+        await play(case.scenario, server, case.protocol)
+    finally:
+        for client in server.clients:
+            await client.leave()
     await asyncio.gather(*server.handlers, return_exceptions=True)
