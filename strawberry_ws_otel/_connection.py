@@ -5,6 +5,7 @@ An edge reports what happens, in the order in which it happens, and writes nothi
 ======================================  ==========================================================
 it calls                                when
 ======================================  ==========================================================
+`serving`                               the host begins to serve the handshake
 `accepted`                              the upgrade was sent
 `data_received`, `message_received`     a data frame arrived, a message was made of it
 `message_unreadable`                    none could be made, or nothing more is to come
@@ -272,6 +273,17 @@ class Connection:
     def span(self) -> Span:
         """The span of the connection, as the application may use it."""
         return self._span.span
+
+    def serving(self, request: object) -> Stay:
+        """Enter the context in which the host serves the connection.
+
+        Args:
+            request: for whom the code runs from now on.
+
+        Returns:
+            What to leave after the connection has ended.
+        """
+        return Stay(Current(request, None, self.placement or current().placement), self.fuse)
 
     def accepted(self, subprotocol: str | None, *, is_observed: bool = True) -> None:
         """Begin the conversation: the upgrade was sent. Only the first call counts.

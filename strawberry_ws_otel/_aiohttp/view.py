@@ -289,7 +289,7 @@ async def serve(
             begun = Handshake(served, Transport(request))
             connection = begun.connection = _begin(served, fuse, request)
             handshake = begun
-            stay = Stay(Current(begun, None, connection.placement or current().placement), fuse)
+            stay = connection.serving(begun)
     try:
         # The one place that sees every ending.
         host = run()

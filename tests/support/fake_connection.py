@@ -9,7 +9,7 @@ from opentelemetry.context import Context, attach, get_current
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._close import CloseFrame, HandlerEnd
 from strawberry_ws_otel._connection import Connection, Handling, Request, Running
-from strawberry_ws_otel._current import Current, Stay, current
+from strawberry_ws_otel._current import Current, current
 from strawberry_ws_otel._operation import SocketOperation
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._recording import Telemetry as Recording
@@ -90,8 +90,7 @@ class FakeConnection:
         )
         self.request = Served(recording)
         self.request.connection = self.connection
-        inside = Current(self.request, None, self.connection.placement)
-        self._stay = self.reader.run(Stay, inside, self.fuse)
+        self._stay = self.reader.run(self.connection.serving, self.request)
         self._handling: Handling | None = None
 
     def opens(self, protocol: str | None) -> None:
