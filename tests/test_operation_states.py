@@ -26,6 +26,8 @@ from tests.schema import FOREVER, make_schema
 from tests.telemetry import Telemetry, attributes_of
 from tests.wire import Client
 
+TRANSPORT_HANDLER: Any = BaseGraphQLTransportWSHandler
+LEGACY_HANDLER: Any = BaseGraphQLWSHandler
 DURATION = "graphql.ws.operation.duration"
 RESULT = {TRANSPORT: "next", LEGACY: "data"}
 STOP = {TRANSPORT: "complete", LEGACY: "stop"}
@@ -85,7 +87,7 @@ PUPPETS: list[Any] = []
 """The handlers of the test, as each has acknowledged its connection."""
 
 
-class TransportPuppet(Puppet, BaseGraphQLTransportWSHandler[Any, Any]):
+class TransportPuppet(Puppet, TRANSPORT_HANDLER):  # type: ignore[misc]  # a class in a variable
     handle_subscribe = Puppet.hold
     run_operation = Puppet.serve
 
@@ -93,7 +95,7 @@ class TransportPuppet(Puppet, BaseGraphQLTransportWSHandler[Any, Any]):
         return self.run_operation(SimpleNamespace(id=id_, query=document, operation_name=None))
 
 
-class LegacyPuppet(Puppet, BaseGraphQLWSHandler[Any, Any]):
+class LegacyPuppet(Puppet, LEGACY_HANDLER):  # type: ignore[misc]  # a class in a variable
     handle_start = Puppet.hold
     handle_async_results = Puppet.serve
 
