@@ -22,7 +22,13 @@ from strawberry_ws_otel._current import (
 )
 from strawberry_ws_otel._failsafe import Fuses
 from strawberry_ws_otel._init import ConnectionInit
-from strawberry_ws_otel._operation import Attributes, Event, SocketOperation, State
+from strawberry_ws_otel._operation import (
+    HANDLE,
+    RESULT_SENT,
+    RUNNING,
+    Attributes,
+    SocketOperation,
+)
 from strawberry_ws_otel._operations import (
     Execution,
     Operations,
@@ -233,7 +239,7 @@ class Conversation:
             operation = self._decided(message, knows_documents=knows_documents)
         if operation is None or operation is outside.operation:
             return outside
-        is_first = operation.fire(Event.HANDLE)
+        is_first = operation.fire(HANDLE)
         unclaimed.add(operation, outside.request)
         if is_first:
             placement = operation.placement or outside.placement
@@ -331,7 +337,7 @@ class Conversation:
             or operation is None
             or operation.document is not document
             or operation.books is not self._operations
-            or operation.state is not State.RUNNING
+            or operation.state is not RUNNING
         ):
             return None
         if operation.placement is not None and _is_missing(operation.placement):
@@ -373,7 +379,7 @@ class Conversation:
         ):
             payload = message.get("payload")
             failed = isinstance(payload, Mapping) and bool(payload.get("errors"))
-            if operation.fire(Event.RESULT_SENT, failed):
+            if operation.fire(RESULT_SENT, failed):
                 return
         self.traffic.messages[message_type] += 1
         match message_type.meaning:

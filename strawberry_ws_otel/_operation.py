@@ -69,8 +69,8 @@ class EndReason(StrEnum):
 class State(IntEnum):
     """What is known of an operation.
 
-    In order: up to `HANDLED` nobody serves it yet, from `WINDING_DOWN` on it has ended. Integers
-    are hashed and compared without a call.
+    The order matters: nobody serves an operation before `SERVED`, and it has ended from
+    `WINDING_DOWN` on. Integers, because those are hashed and compared without a call.
     """
 
     RECEIVED = auto()
@@ -90,7 +90,7 @@ class State(IntEnum):
     WINDING_DOWN = auto()
     """It has ended, and the host's method still runs: what that sends is not another's."""
     ENDED = auto()
-    """It has ended, and may be handled or served all the same, by code that nobody sees end."""
+    """It has ended, and may still be handled, or served by code whose end nobody sees."""
     GONE = auto()
     """It has ended, and nobody acts in its name any more. Nothing of it is kept."""
 
@@ -209,7 +209,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
     # (Strawberry: `handle_start` calls `cleanup_operation`) and gives its id to the new one.
     Event.RESTART: {**_STOPPED, State.COMPLETING: Row(State.COMPLETING)},
     # transport-ws, "Subscribe": an id in use is refused with 4409. The host frees the id before it
-    # sends `complete` (Strawberry: `forget_id`), so a new operation gets it while the old task ends.
+    # sends `complete` (Strawberry: `forget_id`): a new operation gets it while the old task ends.
     Event.REUSE: {State.COMPLETING: Row(State.COMPLETING)},
     # transport-ws, "Subscribe": 4401 before the ack, 4409 for an id in use (Strawberry:
     # `handle_subscribe`; 4401 also from the legacy `handle_start`).
@@ -300,7 +300,7 @@ IGNORED: Final = (
     ),
     Ignored("An application's method may call the host's twice.", (Event.RUN,), _AT_WORK),
     Ignored(
-        "transport-ws, Complete: it is the last message, though the client may not know it yet. "
+        "transport-ws, Complete: it is the last message, though the client may not have it yet. "
         "The legacy host repeats it when the task is cancelled (Strawberry).",
         (Event.RESULT_SENT, Event.ERROR_SENT, Event.COMPLETE_SENT, Event.STOP),
         (State.COMPLETING,),
@@ -311,17 +311,17 @@ IGNORED: Final = (
         (*_NEW, *_IDLE, State.RUNNING),
     ),
     Ignored(
-        "A message of the client's: the handler has gone on, and the operation has failed by then.",
+        "The client's message is a sign that the handler goes on, and `GO_ON` comes first.",
         (Event.STOP, Event.RESTART),
         (State.CANCELLED,),
     ),
     Ignored(
-        "The host serves it, so that the close refuses another.",
+        "It has been accepted: the close refuses another one.",
         (Event.REFUSE,),
         (*_IDLE, *_AT_WORK),
     ),
     Ignored(
-        "No method of the host's serves it (any more).",
+        "The host's method does not run.",
         _METHOD_ENDS,
         (*_NEW, *_IDLE, State.ENDED, State.GONE),
     ),
@@ -331,24 +331,35 @@ IGNORED: Final = (
         (*_NEW, State.SERVED, *_AT_WORK, State.RETURNED),
     ),
     Ignored(
-        "It has ended: the first reason counts. Each side's `complete` may cross the other's "
-        "(transport-ws, Complete), and what a stopped task still sends may be on its way.",
+        "It has ended: the first reason counts. The `complete` of one side may cross that of the "
+        "other (transport-ws, Complete), and a stopped task may send once more (Strawberry).",
         tuple(event for event in Event if event not in {Event.RUN, *_METHOD_ENDS}),
         _OVER,
     ),
     Ignored(
-        "It has ended, and was begun before.",
+        "It has ended, and the host's method has been called for it.",
         (Event.RUN,),
         (State.WINDING_DOWN, State.GONE),
     ),
 )
-"""The pairs that `TRANSITIONS` has no row for: together they are all there are."""
+"""The pairs that `TRANSITIONS` has no row for. Together they are all pairs."""
 
 METHOD_RUNS: Final = frozenset({State.RUNNING, State.COMPLETING, State.WINDING_DOWN})
 """The states in which the host's method that serves an operation runs."""
 
 _FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
 """The reasons that give the span the status ERROR whatever else happened."""
+
+RECEIVED: Final = State.RECEIVED
+HANDLED: Final = State.HANDLED
+RUNNING: Final = State.RUNNING
+HANDLE: Final = Event.HANDLE
+RUN: Final = Event.RUN
+EXECUTE: Final = Event.EXECUTE
+RESULT_SENT: Final = Event.RESULT_SENT
+COMPLETE_SENT: Final = Event.COMPLETE_SENT
+RETURN: Final = Event.RETURN
+"""What every operation asks for, looked up once: in Python 3.11 an enumeration is slow to ask."""
 
 # --- Operations on any transport ---------------------------------------------------------------
 
@@ -694,7 +705,7 @@ class SocketOperation(Operation):
             message_type: as which messages its results are counted.
         """
         id_, payload = first.id, first.payload
-        self.state = State.RECEIVED
+        self.state = RECEIVED
         self.books = books
         self.id: Hashable = id_
         """The id as it came, a key of the host's; None when nobody asks for it any more."""
@@ -771,7 +782,7 @@ class SocketOperation(Operation):
     def claim(self) -> None:
         """Note that an execution is its; an application may try more than once."""
         self._executions += 1
-        self.fire(Event.EXECUTE)
+        self.fire(EXECUTE)
 
     def _described(self, operation_type: str) -> Attributes:
         if operation_type != SUBSCRIPTION:

@@ -40,6 +40,7 @@ class OwnError(Exception):
 class Puppet:
     """A handler that reads ahead, and does nothing unless it is told to."""
 
+    view: Any
     websocket: Any
     schema: Any
     handle_message: Any
@@ -66,7 +67,7 @@ class Puppet:
         async for message in self.websocket.iter_json():
             if message["type"] == "connection_init":
                 await self.handle_message(message)
-                PUPPETS.append(self)
+                self.view.puppets.append(self)
             else:
                 self.received.put_nowait(message)
         self.is_over.set()
@@ -81,10 +82,6 @@ class Puppet:
         await self.goes_on.wait()
         if self.error is not None:
             raise self.error
-
-
-PUPPETS: list[Any] = []
-"""The handlers of the test, as each has acknowledged its connection."""
 
 
 class TransportPuppet(Puppet, TRANSPORT_HANDLER):  # type: ignore[misc]  # a class in a variable
@@ -106,6 +103,11 @@ class LegacyPuppet(Puppet, LEGACY_HANDLER):  # type: ignore[misc]  # a class in 
 class PuppetView(View):
     graphql_transport_ws_handler_class = TransportPuppet
     graphql_ws_handler_class = LegacyPuppet
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.puppets: list[Any] = []
+        """The handlers, as each has acknowledged its connection."""
 
 
 class Play:
@@ -333,11 +335,10 @@ RESTARTED = (
 
 @asynccontextmanager
 async def playing(telemetry: Telemetry, protocol: str) -> AsyncIterator[Play]:
-    view = recorded(telemetry, PuppetView)
-    PUPPETS.clear()
-    async with hosting(view(schema=make_schema(OTelExtension), keep_alive=False)) as host:
+    view: Any = recorded(telemetry, PuppetView)(schema=make_schema(OTelExtension), keep_alive=False)
+    async with hosting(view) as host:
         client = await host.acknowledged(protocol)
-        play = Play(client, PUPPETS[0], protocol)
+        play = Play(client, view.puppets[0], protocol)
         try:
             yield play
         finally:
