@@ -19,6 +19,7 @@ from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWS
 
 from strawberry_ws_otel import OTelExtension
 from strawberry_ws_otel._connection import Connection, current_connection
+from tests.clock import stop_clock
 from tests.hosting import SINCE_STREAMS, hosting
 from tests.recorded import View, recorded
 from tests.scenarios.steps import LEGACY, TRANSPORT, subscribe
@@ -31,6 +32,12 @@ LEGACY_HANDLER: Any = BaseGraphQLWSHandler
 DURATION = "graphql.ws.operation.duration"
 RESULT = {TRANSPORT: "next", LEGACY: "data"}
 STOP = {TRANSPORT: "complete", LEGACY: "stop"}
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has waited, so that spans start in the order in which operations do."""
+    stop_clock(monkeypatch)
 
 
 class OwnError(Exception):
