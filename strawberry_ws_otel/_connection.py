@@ -58,7 +58,14 @@ from strawberry_ws_otel._current import (
     running_task,
 )
 from strawberry_ws_otel._fuse import Fuses
-from strawberry_ws_otel._operation import WAITED, Attributes, Event, SocketOperation, State
+from strawberry_ws_otel._operation import (
+    HANDLE,
+    RESULT_SENT,
+    RUNNING,
+    WAITED,
+    Attributes,
+    SocketOperation,
+)
 from strawberry_ws_otel._operations import Execution, Operations, unclaimed
 from strawberry_ws_otel._propagation import ConnectionTrace, of_request
 from strawberry_ws_otel._protocol import Meaning, Message, Vocabulary, vocabulary
@@ -405,7 +412,7 @@ class Connection:
             operation = self._begin_undecided(message, knows_documents=knows_documents)
         if operation is None or operation is outside.operation:
             return outside
-        is_first = operation.fire(Event.HANDLE)
+        is_first = operation.fire(HANDLE)
         unclaimed.add(operation, outside.request)
         if is_first:
             placement = operation.placement or outside.placement
@@ -505,7 +512,7 @@ class Connection:
             or operation is None
             or operation.document is not document
             or operation.books is not self._operations
-            or operation.state is not State.RUNNING
+            or operation.state is not RUNNING
         ):
             return None
         if operation.placement is not None and _is_missing(operation.placement):
@@ -547,7 +554,7 @@ class Connection:
         ):
             payload = message.get("payload")
             failed = isinstance(payload, Mapping) and bool(payload.get("errors"))
-            if operation.fire(Event.RESULT_SENT, failed):
+            if operation.fire(RESULT_SENT, failed):
                 return
         self.traffic.messages[message_type] += 1
         match message_type.meaning:

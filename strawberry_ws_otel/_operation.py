@@ -1,23 +1,25 @@
-"""One operation, on whatever transport, and the table of what may happen to one over a WebSocket.
+"""One operation on any transport, and the table of what can happen to one over a WebSocket.
 
-The rules:
+Rules:
 
-1. What becomes of an operation over a WebSocket stands in `TRANSITIONS` and nowhere else: for each
-   event and each state the next state and, where that ends it, the one reason why. What is done
-   besides depends on the event (`_ON_EVENT`) or on a state that is left or entered (`_ON_EXIT`,
-   `_ON_ENTRY`), never on flags.
-2. Every pair of an event and a state has a meaning. Where it changes nothing, the table says why.
-3. The table knows one operation. Which one an event is about is for `_operations` to find out.
+1. `TRANSITIONS` decides what becomes of an operation over a WebSocket. For each event and state it
+   gives the next state and, if the operation ends, its one end reason.
+2. What else is done depends on the event (`_ON_EVENT`), and on the state that is left or entered
+   (`_ON_EXIT`, `_ON_ENTRY`). No flag decides anything.
+3. Every pair of event and state has a meaning. `IGNORED` lists the pairs that change nothing, and
+   says why.
+4. The table knows one operation. `_operations` finds out which operation an event is about.
 
-Four clocks tick independently, and the races between them are what the table is about: the client
-sends, the host handles what was received (maybe much later), the task that the host has started
-serves, and the connection closes. Sources that are cited below:
+Four parties act on their own, and the table is about their races: the client sends messages, the
+host handles them (perhaps much later), the task that the host started serves the operation, and the
+connection closes. These sources are cited:
 
 * "transport-ws": PROTOCOL.md of graphql-ws, for the subprotocol `graphql-transport-ws`.
 * "legacy": PROTOCOL.md of subscriptions-transport-ws, for the subprotocol `graphql-ws`.
-* "Strawberry": its two handlers, as seen in 0.341.2 and, unless it says otherwise, in 0.319.
+* "Strawberry": its two handlers, as seen in 0.341.2 and 0.319 unless one version is named.
 """
 
+import asyncio
 import re
 import time
 from collections import deque
@@ -27,7 +29,7 @@ from functools import partial
 from hashlib import sha256
 from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
@@ -43,9 +45,6 @@ from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
 from strawberry_ws_otel._protocol import Message, MessageType
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder, span_id
-
-if TYPE_CHECKING:
-    import asyncio
 
 # --- States, events and transitions ------------------------------------------------------------
 
@@ -70,8 +69,8 @@ class EndReason(StrEnum):
 class State(IntEnum):
     """What is known of an operation.
 
-    In order: up to `HANDLED` nobody serves it yet, from `WINDING_DOWN` on it has ended. Integers
-    are hashed and compared without a call.
+    The order matters: nobody serves an operation before `SERVED`, and it has ended from
+    `WINDING_DOWN` on. Integers, because those are hashed and compared without a call.
     """
 
     RECEIVED = auto()
@@ -91,7 +90,7 @@ class State(IntEnum):
     WINDING_DOWN = auto()
     """It has ended, and the host's method still runs: what that sends is not another's."""
     ENDED = auto()
-    """It has ended, and may be handled or served all the same, by code that nobody sees end."""
+    """It has ended, and may still be handled, or served by code whose end nobody sees."""
     GONE = auto()
     """It has ended, and nobody acts in its name any more. Nothing of it is kept."""
 
@@ -161,15 +160,18 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.SERVED: Row(State.RUNNING),
         State.RETURNED: Row(State.RUNNING),
         State.CANCELLED: Row(State.RUNNING),
-        # An application that reads ahead had the client's `complete` before the host had either.
+        # An application that reads ahead may get the client's `complete` before the host handles
+        # the first message.
         State.ENDED: Row(State.WINDING_DOWN),
     },
-    # A handler of the application's that calls `Schema.stream` or `Schema.subscribe` by itself.
+    # The host executes in its method (Strawberry: `Schema.stream`, legacy `Schema.subscribe`). Only
+    # a handler of the application's executes before or without it.
     Event.EXECUTE: {
         State.RECEIVED: Row(State.SERVED),
         State.HANDLED: Row(State.SERVED),
     },
-    # transport-ws, "Next"; legacy, "GQL_DATA".
+    # transport-ws, "Next"; legacy, "GQL_DATA". An application may send from a task of its own, also
+    # when the host's method is done.
     Event.RESULT_SENT: {
         State.RECEIVED: Row(State.SERVED),
         State.HANDLED: Row(State.SERVED),
@@ -178,9 +180,9 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.RETURNED: Row(State.RETURNED),
         State.CANCELLED: Row(State.CANCELLED),
     },
-    # transport-ws, "Error"; legacy, "GQL_ERROR". Before anything serves the operation it is the
-    # limit of `max_subscriptions_per_connection` that speaks (Strawberry). The host's method goes
-    # on for a moment after its own.
+    # transport-ws, "Error"; legacy, "GQL_ERROR". Before anything serves the operation, the error is
+    # that of a limit: `max_subscriptions_per_connection` (Strawberry: `handle_subscribe`,
+    # `handle_start`). The host's method still runs when it has sent an error of its own.
     Event.ERROR_SENT: {
         State.RECEIVED: Row(State.ENDED, EndReason.REJECTED),
         State.HANDLED: Row(State.GONE, EndReason.REJECTED),
@@ -189,9 +191,9 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.RETURNED: Row(State.GONE, EndReason.ERROR),
         State.CANCELLED: Row(State.GONE, EndReason.ERROR),
     },
-    # transport-ws, "Complete"; legacy, "GQL_COMPLETE". The host's method sends it where it has
-    # completed, and also where an exception is about to leave it (Strawberry, transport-ws) or
-    # where its task was cancelled (Strawberry, legacy). So it says nothing while the method runs.
+    # transport-ws, "Complete"; legacy, "GQL_COMPLETE". While the host's method runs, a `complete`
+    # does not say that the operation completed. The method also sends one before it raises
+    # (Strawberry: `run_operation`) and when it is cancelled (`handle_async_results`).
     Event.COMPLETE_SENT: {
         State.RECEIVED: Row(State.ENDED, EndReason.COMPLETED),
         State.HANDLED: Row(State.GONE, EndReason.COMPLETED),
@@ -201,58 +203,61 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.CANCELLED: Row(State.GONE, EndReason.COMPLETED),
     },
     # transport-ws, "Complete" of the client; legacy, "GQL_STOP". The host cancels the task and does
-    # not wait for it (Strawberry 0.341.2, transport-ws), so that it may go on sending.
+    # not wait for it (Strawberry: `cleanup_operation`, transport-ws), so it may go on sending.
     Event.STOP: _STOPPED,
-    # legacy, "GQL_START" says nothing of an id that is live. The host ends the old operation
-    # (Strawberry: `handle_start` calls `cleanup_operation`), and its id is the new one's.
+    # legacy, "GQL_START", does not mention ids that are in use. The host ends the old operation
+    # (Strawberry: `handle_start` calls `cleanup_operation`) and gives its id to the new one.
     Event.RESTART: {**_STOPPED, State.COMPLETING: Row(State.COMPLETING)},
-    # transport-ws, "Subscribe": a live id is refused with 4409. The host lets go of the id before
-    # it sends `complete` (Strawberry: `forget_id`), so that by then it is the new one's.
+    # transport-ws, "Subscribe": an id in use is refused with 4409. The host frees the id before it
+    # sends `complete` (Strawberry: `forget_id`): a new operation gets it while the old task ends.
     Event.REUSE: {State.COMPLETING: Row(State.COMPLETING)},
-    # transport-ws, "Subscribe": 4401 before the ack, 4409 for a live id (Strawberry: both from
-    # `handle_subscribe`; legacy: 4401 from `handle_start`).
+    # transport-ws, "Subscribe": 4401 before the ack, 4409 for an id in use (Strawberry:
+    # `handle_subscribe`; 4401 also from the legacy `handle_start`).
     Event.REFUSE: {
         State.RECEIVED: Row(State.ENDED, EndReason.REJECTED),
         State.HANDLED: Row(State.GONE, EndReason.REJECTED),
     },
-    # A method that returns has said what there was to say, or leaves that to somebody else, or has
-    # closed the connection (Strawberry: 4400 for a document that cannot be parsed).
+    # A method that returns without a last message leaves that to another task of the application's,
+    # or has closed the connection (Strawberry: 4400 for a syntax error).
     Event.RETURN: {
         State.RUNNING: Row(State.RETURNED),
         State.COMPLETING: Row(State.GONE, EndReason.COMPLETED),
         State.WINDING_DOWN: Row(State.GONE),
     },
-    # Strawberry: `run_operation` sends `complete` and raises; `handle_async_results` only raises,
-    # into a task that nobody awaits.
+    # Strawberry: `run_operation` sends `complete` and raises. `handle_async_results` raises in a
+    # task that nobody awaits, and tells nobody.
     Event.RAISE: {
         State.RUNNING: Row(State.GONE, EndReason.FAILED),
         State.COMPLETING: Row(State.GONE, EndReason.FAILED),
         State.WINDING_DOWN: Row(State.GONE),
     },
-    # As a connection goes down, sends fail and sources are closed: what that raises says nothing.
+    # While a connection closes, sends fail and sources are closed (aiohttp 3.14.5: `send_str`
+    # raises ClientConnectionResetError). An exception then does not say that the operation failed.
     Event.RAISE_CLOSING: {
         State.RUNNING: Row(State.RETURNED),
         State.COMPLETING: Row(State.GONE, EndReason.COMPLETED),
         State.WINDING_DOWN: Row(State.GONE),
     },
-    # The application cancels a task, or aiohttp the connection's handler, which cancels all of them
-    # (Strawberry: `shutdown`, `cleanup`) before anybody says that the connection closes. The legacy
-    # method swallows the error and sends a `complete` (Strawberry), which did not complete it.
+    # Either the application cancels one task, or aiohttp cancels the connection's handler, which
+    # cancels all tasks (Strawberry: `shutdown`, legacy `cleanup`) before the connection is known to
+    # close. `GO_ON` or `CLOSE` tells which. The legacy method swallows the cancellation and sends a
+    # `complete` (Strawberry: `handle_async_results`), so that `complete` is taken back.
     Event.CANCEL: {
         State.RUNNING: Row(State.CANCELLED),
         State.COMPLETING: Row(State.CANCELLED),
         State.WINDING_DOWN: Row(State.GONE),
     },
-    # Strawberry: the handler leaves its loop at the close, and cancels what is alive.
+    # The handler leaves its loop when the connection closes, and cancels all tasks (Strawberry:
+    # `shutdown`, legacy `cleanup`). A `complete` of the legacy method is taken back here, too.
     Event.CANCEL_CLOSING: {
         State.RUNNING: Row(State.RETURNED),
         State.COMPLETING: Row(State.RETURNED),
         State.WINDING_DOWN: Row(State.GONE),
     },
-    # The handler has received or handled a message since. Nobody tells the client (Strawberry:
-    # a `CancelledError` is no `Exception`).
+    # The handler has received or handled a message after the cancellation: it was the application
+    # who cancelled. The client is not told (Strawberry: `run_operation` catches `Exception` only).
     Event.GO_ON: {State.CANCELLED: Row(State.GONE, EndReason.FAILED)},
-    # RFC 6455, section 7.1.4: the connection is closed. No message can follow.
+    # RFC 6455, section 7.1.4: the WebSocket connection is closed, and no message can follow.
     Event.CLOSE: {
         State.RECEIVED: Row(State.GONE, EndReason.CONNECTION_CLOSED),
         State.HANDLED: Row(State.GONE, EndReason.CONNECTION_CLOSED),
@@ -295,7 +300,7 @@ IGNORED: Final = (
     ),
     Ignored("An application's method may call the host's twice.", (Event.RUN,), _AT_WORK),
     Ignored(
-        "transport-ws, Complete: it is the last message, though the client may not know it yet. "
+        "transport-ws, Complete: it is the last message, though the client may not have it yet. "
         "The legacy host repeats it when the task is cancelled (Strawberry).",
         (Event.RESULT_SENT, Event.ERROR_SENT, Event.COMPLETE_SENT, Event.STOP),
         (State.COMPLETING,),
@@ -306,17 +311,17 @@ IGNORED: Final = (
         (*_NEW, *_IDLE, State.RUNNING),
     ),
     Ignored(
-        "A message of the client's: the handler has gone on, and the operation has failed by then.",
+        "The client's message is a sign that the handler goes on, and `GO_ON` comes first.",
         (Event.STOP, Event.RESTART),
         (State.CANCELLED,),
     ),
     Ignored(
-        "The host serves it, so that the close refuses another.",
+        "It has been accepted: the close refuses another one.",
         (Event.REFUSE,),
         (*_IDLE, *_AT_WORK),
     ),
     Ignored(
-        "No method of the host's serves it (any more).",
+        "The host's method does not run.",
         _METHOD_ENDS,
         (*_NEW, *_IDLE, State.ENDED, State.GONE),
     ),
@@ -326,24 +331,35 @@ IGNORED: Final = (
         (*_NEW, State.SERVED, *_AT_WORK, State.RETURNED),
     ),
     Ignored(
-        "It has ended: the first reason counts. Each side's `complete` may cross the other's "
-        "(transport-ws, Complete), and what a stopped task still sends may be on its way.",
+        "It has ended: the first reason counts. The `complete` of one side may cross that of the "
+        "other (transport-ws, Complete), and a stopped task may send once more (Strawberry).",
         tuple(event for event in Event if event not in {Event.RUN, *_METHOD_ENDS}),
         _OVER,
     ),
     Ignored(
-        "It has ended, and was begun before.",
+        "It has ended, and the host's method has been called for it.",
         (Event.RUN,),
         (State.WINDING_DOWN, State.GONE),
     ),
 )
-"""The pairs that `TRANSITIONS` has no row for: together they are all there are."""
+"""The pairs that `TRANSITIONS` has no row for. Together they are all pairs."""
 
 METHOD_RUNS: Final = frozenset({State.RUNNING, State.COMPLETING, State.WINDING_DOWN})
 """The states in which the host's method that serves an operation runs."""
 
 _FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
 """The reasons that give the span the status ERROR whatever else happened."""
+
+RECEIVED: Final = State.RECEIVED
+HANDLED: Final = State.HANDLED
+RUNNING: Final = State.RUNNING
+HANDLE: Final = Event.HANDLE
+RUN: Final = Event.RUN
+EXECUTE: Final = Event.EXECUTE
+RESULT_SENT: Final = Event.RESULT_SENT
+COMPLETE_SENT: Final = Event.COMPLETE_SENT
+RETURN: Final = Event.RETURN
+"""What every operation asks for, looked up once: in Python 3.11 an enumeration is slow to ask."""
 
 # --- Operations on any transport ---------------------------------------------------------------
 
@@ -689,7 +705,7 @@ class SocketOperation(Operation):
             message_type: as which messages its results are counted.
         """
         id_, payload = first.id, first.payload
-        self.state = State.RECEIVED
+        self.state = RECEIVED
         self.books = books
         self.id: Hashable = id_
         """The id as it came, a key of the host's; None when nobody asks for it any more."""
@@ -766,7 +782,7 @@ class SocketOperation(Operation):
     def claim(self) -> None:
         """Note that an execution is its; an application may try more than once."""
         self._executions += 1
-        self.fire(Event.EXECUTE)
+        self.fire(EXECUTE)
 
     def _described(self, operation_type: str) -> Attributes:
         if operation_type != SUBSCRIPTION:

@@ -15,7 +15,18 @@ from strawberry_ws_otel._close import REJECTING_CODES, Verdict
 from strawberry_ws_otel._counts import Results
 from strawberry_ws_otel._current import current, is_being_cancelled, running_task
 from strawberry_ws_otel._fuse import Fuses
-from strawberry_ws_otel._operation import METHOD_RUNS, EndReason, Event, SocketOperation, State
+from strawberry_ws_otel._operation import (
+    COMPLETE_SENT,
+    HANDLED,
+    METHOD_RUNS,
+    RETURN,
+    RUN,
+    RUNNING,
+    EndReason,
+    Event,
+    SocketOperation,
+    State,
+)
 from strawberry_ws_otel._propagation import ConnectionTrace
 from strawberry_ws_otel._protocol import Meaning, Message, MessageType, Vocabulary
 from strawberry_ws_otel._recording import Telemetry
@@ -81,7 +92,7 @@ class _Unclaimed:
 
     def add(self, operation: SocketOperation, request: object) -> None:
         """Add an operation, and the request over whose connection it came."""
-        if operation.state is State.HANDLED and operation.document is not None:
+        if operation.state is HANDLED and operation.document is not None:
             operation.unclaimed_key = id(operation.document)
             self._by_document[operation.unclaimed_key] = weakref.ref(request)
 
@@ -191,7 +202,7 @@ class Operations:
             document: the document that is served, where a persisted one was looked up.
             name: the name of the operation in it.
         """
-        if not operation.fire(Event.RUN):
+        if not operation.fire(RUN):
             return
         if document is not operation.document:
             # One that was looked up may be shared by many operations.
@@ -199,7 +210,7 @@ class Operations:
             operation.document_found(document)
         if document is not None:
             operation.name = name
-        if operation.state is State.RUNNING and self._by_id.get(operation.id) is not operation:
+        if operation.state is RUNNING and self._by_id.get(operation.id) is not operation:
             # We believed it in use: the last message of the one before is still on its way.
             self._by_id[operation.id] = operation
             self.results_by_unique_id.pop(operation.id, None)
@@ -215,7 +226,7 @@ class Operations:
         if isinstance(error, asyncio.CancelledError) or (error is None and is_being_cancelled()):
             event = Event.CANCEL_CLOSING if self.is_closing else Event.CANCEL
         elif error is None:
-            event = Event.RETURN
+            event = RETURN
         else:
             event = Event.RAISE_CLOSING if self.is_closing else Event.RAISE
         operation.fire(event, error)
@@ -236,7 +247,7 @@ class Operations:
         operation = self.sender(message)
         is_error = message_type.meaning is Meaning.ERROR
         return operation is not None and operation.fire(
-            Event.ERROR_SENT if is_error else Event.COMPLETE_SENT, message_type
+            Event.ERROR_SENT if is_error else COMPLETE_SENT, message_type
         )
 
     def fail_cancelled(self) -> None:

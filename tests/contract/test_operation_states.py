@@ -19,6 +19,7 @@ from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWS
 
 from strawberry_ws_otel import OTelExtension
 from strawberry_ws_otel._connection import Connection, current_connection
+from tests.support.clock import stop_clock
 from tests.support.hosting import SINCE_STREAMS, hosting
 from tests.support.raw_client import Client
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
@@ -26,9 +27,17 @@ from tests.support.schema import FOREVER, make_schema
 from tests.support.telemetry import Telemetry, attributes_of
 from tests.support.views import View, instrumented
 
+TRANSPORT_HANDLER: Any = BaseGraphQLTransportWSHandler
+LEGACY_HANDLER: Any = BaseGraphQLWSHandler
 DURATION = "graphql.ws.operation.duration"
 RESULT = {TRANSPORT: "next", LEGACY: "data"}
 STOP = {TRANSPORT: "complete", LEGACY: "stop"}
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has waited, so that spans start in the order in which operations do."""
+    stop_clock(monkeypatch)
 
 
 class OwnError(Exception):
@@ -38,6 +47,7 @@ class OwnError(Exception):
 class Puppet:
     """A handler that reads ahead, and does nothing unless a test asks it to."""
 
+    view: Any
     websocket: Any
     schema: Any
     handle_message: Any
@@ -64,7 +74,7 @@ class Puppet:
         async for message in self.websocket.iter_json():
             if message["type"] == "connection_init":
                 await self.handle_message(message)
-                PUPPETS.append(self)
+                self.view.puppets.append(self)
             else:
                 self.received.put_nowait(message)
         self.is_over.set()
@@ -81,21 +91,17 @@ class Puppet:
             raise self.error
 
 
-PUPPETS: list[Any] = []
-"""The handlers of the test, as each has acknowledged its connection."""
-
-
-class TransportPuppet(Puppet, BaseGraphQLTransportWSHandler[Any, Any]):
-    handle_subscribe = Puppet.hold  # type: ignore[assignment]  # any arguments
-    run_operation = Puppet.serve  # type: ignore[assignment]  # any arguments
+class TransportPuppet(Puppet, TRANSPORT_HANDLER):  # type: ignore[misc]  # a class in a variable
+    handle_subscribe = Puppet.hold
+    run_operation = Puppet.serve
 
     def run(self, id_: str, document: str) -> Any:
         return self.run_operation(SimpleNamespace(id=id_, query=document, operation_name=None))
 
 
-class LegacyPuppet(Puppet, BaseGraphQLWSHandler[Any, Any]):
-    handle_start = Puppet.hold  # type: ignore[assignment]  # any arguments
-    handle_async_results = Puppet.serve  # type: ignore[assignment]  # any arguments
+class LegacyPuppet(Puppet, LEGACY_HANDLER):  # type: ignore[misc]  # a class in a variable
+    handle_start = Puppet.hold
+    handle_async_results = Puppet.serve
 
     def run(self, id_: str, document: str) -> Any:
         return self.handle_async_results(id_, document, None, None)
@@ -104,6 +110,11 @@ class LegacyPuppet(Puppet, BaseGraphQLWSHandler[Any, Any]):
 class PuppetView(View):
     graphql_transport_ws_handler_class = TransportPuppet
     graphql_ws_handler_class = LegacyPuppet
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.puppets: list[Any] = []
+        """The handlers, as each has acknowledged its connection."""
 
 
 class Play:
@@ -331,11 +342,12 @@ RESTARTED = (
 
 @asynccontextmanager
 async def playing(telemetry: Telemetry, protocol: str) -> AsyncIterator[Play]:
-    view = instrumented(telemetry, PuppetView)
-    PUPPETS.clear()
-    async with hosting(view(schema=make_schema(OTelExtension), keep_alive=False)) as host:
+    view: Any = instrumented(telemetry, PuppetView)(
+        schema=make_schema(OTelExtension), keep_alive=False
+    )
+    async with hosting(view) as host:
         client = await host.acknowledged(protocol)
-        play = Play(client, PUPPETS[0], protocol)
+        play = Play(client, view.puppets[0], protocol)
         try:
             yield play
         finally:
