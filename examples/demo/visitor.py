@@ -17,12 +17,12 @@ Message = dict[str, object]
 
 
 def init(token: str = TOKEN) -> Message:
-    """Log in; the message is the same in both subprotocols."""
+    """Make the message that logs in; it is the same in both subprotocols."""
     return {"type": "connection_init", "payload": {"token": token}}
 
 
 def subscribe(id_: str, query: str) -> Message:
-    """Start an operation over graphql-transport-ws."""
+    """Make the message that starts an operation over graphql-transport-ws."""
     return {"id": id_, "type": "subscribe", "payload": {"query": query}}
 
 

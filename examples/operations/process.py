@@ -141,7 +141,7 @@ def running(server: Server, folder: Path) -> Iterator[Process]:
 
 
 def tied_to_us() -> list[str]:
-    """Return a function that ties a program to this process, even if this is killed: Linux only."""
+    """Return the command that kills a program when this process ends; nothing without `setpriv`."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
