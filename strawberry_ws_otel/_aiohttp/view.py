@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from inspect import getattr_static
@@ -194,37 +195,35 @@ class Handshake(Request):
     # --- The end -----------------------------------------------------------------------------
 
     def ended(
-        self, exception: BaseException | None, *, status: int | None, is_malformed: bool
+        self, exception: BaseException | None, response: object, *, is_malformed: bool
     ) -> None:
         """End the connection: its handler is done.
 
         Args:
-            exception: what left it.
-            status: of the response to a handshake that was refused.
+            exception: what left the handler.
+            response: what it returned.
             is_malformed: whether aiohttp trips over the handshake.
         """
-        connection, ws, observer = self.connection, self._ws, self._observer
+        connection = self.connection
         exception = self.abandonment or exception
-        transport_error: BaseException | None = None
+        end = HandlerEnd(exception=exception, is_malformed=is_malformed)
+        # One step may fail, and the others are still taken.
         with connection.fuse:
-            if observer is not None:
-                observer.remove()
+            if self._observer is not None:
+                self._observer.remove()
         with connection.fuse:
-            if ws is not None:
-                transport_error = ws.exception()
-                self._report_last(ws, observer, exception)
-            if observer is not None and observer.timed_out:
-                transport_error = exception
-        connection.ended(
-            HandlerEnd(
-                exception=exception,
-                transport_error=transport_error,
+            if self._ws is not None:
+                self._report_last(self._ws, self._observer, exception)
+        with connection.fuse:
+            end = replace(
+                end,
+                transport_error=self._transport_error(exception),
                 transport_alive=self._was_alive(exception),
                 is_cancelled=_is_cancelled(exception),
-                is_malformed=is_malformed,
-                status=status,
+                status=_refusal(response, exception),
             )
-        )
+        with connection.fuse:
+            connection.ended(end)
         # Timers that the host has cancelled keep the connection's context until they are due.
         self._ws = self._observer = None
         del self._transport
@@ -243,6 +242,12 @@ class Handshake(Request):
                 self.connection.close_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))
         elif observer is None or (not observer.knows_end and ws.exception() is None):
             self.connection.close_unobserved(ws.exception())
+
+    def _transport_error(self, exception: BaseException | None) -> BaseException | None:
+        """Return what the transport failed with, or the reader's own timeout."""
+        if isinstance(exception, TimeoutError) and self._observer and self._observer.timed_out:
+            return exception
+        return None if self._ws is None else self._ws.exception()
 
     def _was_alive(self, exception: BaseException | None) -> bool | None:
         """Whether the transport was, when the handler was cancelled or raised."""
@@ -302,11 +307,7 @@ async def serve(
     finally:
         if handshake is not None:
             with fuse:
-                handshake.ended(
-                    raised,
-                    status=_refusal(response, raised),
-                    is_malformed=kind is _Kind.MALFORMED,
-                )
+                handshake.ended(raised, response, is_malformed=kind is _Kind.MALFORMED)
         with fuse:
             if stay is not None:
                 stay.leave()
