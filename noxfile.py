@@ -76,9 +76,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types, including those of the tests and examples."""
+    """Check types, including those of the tests and examples and those that a user imports."""
     install_checkout(session, "dev")
     session.run("mypy")
+    session.run("python", "-m", "pytest", "-q", "-m", "types")
 
 
 @nox.session(python=PYTHONS)
@@ -93,6 +94,14 @@ def lowest(session: nox.Session) -> None:
     """Test the wheel with the lowest versions that it allows."""
     with installed_wheel(session, "--constraint", "tests/constraints-lowest.txt"):
         session.run("python", "-m", "pytest", "-q", *session.posargs)
+
+
+@nox.session
+def without_aiohttp(session: nox.Session) -> None:
+    """Test that the extension works on the wheel where aiohttp is not installed."""
+    with installed_wheel(session):
+        session.run("pip", "uninstall", "--quiet", "--yes", "aiohttp", silent=True)
+        session.run("python", "-m", "pytest", "-q", "tests/contract/test_without_aiohttp.py")
 
 
 @nox.session

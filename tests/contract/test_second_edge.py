@@ -28,9 +28,9 @@ from tests.support.fake_connection import FakeConnection
 from tests.support.in_memory_edge import FrameError
 from tests.support.in_memory_server import MemoryClient, converse_in_memory
 from tests.support.raw_client import Client
-from tests.support.scenarios.application import STOPPED, shuts_down
+from tests.support.scenarios.application import STOPPED, app_closes, shuts_down
 from tests.support.scenarios.frames import WEBSOCKET_ERROR
-from tests.support.scenarios.model import BOTH, Scenario, Verdict
+from tests.support.scenarios.model import BOTH, Scenario, Verdict, without_frames
 from tests.support.scenarios.steps import (
     TRANSPORT,
     Step,
@@ -40,6 +40,7 @@ from tests.support.scenarios.steps import (
     fin,
     hears,
     live,
+    silent,
     steps,
 )
 from tests.support.schema import FOREVER
@@ -97,8 +98,18 @@ CONVERSATIONS: Final = (
     "get_context raises",
     "on_ws_connect raises AppError()",
 )
+UNWRITABLE: Final = Scenario(
+    name="application closes with a code that no frame holds",
+    talk=steps(live, silent, app_closes(70_000)),
+    verdict=without_frames("server_error", "struct.error"),
+)
 PLAYED: Final = [
-    case for case in CASES if case.scenario.name in CONVERSATIONS and not case.handler_cancellation
+    *(
+        each
+        for each in CASES
+        if each.scenario.name in CONVERSATIONS and not each.handler_cancellation
+    ),
+    *(Case(UNWRITABLE, protocol, handler_cancellation=False) for protocol in BOTH),
 ]
 
 

@@ -1,5 +1,6 @@
 """A recording layer is laid over a class, or over whatever makes instances of one."""
 
+import asyncio
 import gc
 import types
 import weakref
@@ -18,7 +19,7 @@ from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWS
 from strawberry_ws_otel._fuse import FailureLog
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
-from strawberry_ws_otel._strawberry.layers import Layers, RecordedFactory, is_derived
+from strawberry_ws_otel._strawberry.layers import Layers, RecordedFactory, StandIn, is_derived
 from tests.support.log import LogKeeper
 
 T = TypeVar("T")
@@ -273,3 +274,72 @@ def test_every_adapter_of_the_host_s_may_have_the_layer() -> None:
     assert issubclass(AiohttpWebSocketAdapter, AsyncWebSocketAdapter)
     derived = ADAPTER_LAYER.over(AiohttpWebSocketAdapter)
     assert issubclass(derived, AiohttpWebSocketAdapter)
+
+
+# --- Over a coroutine ------------------------------------------------------------------------
+
+
+class Serving:
+    """A coroutine of the host's, and what runs instead of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.host: Any = self.serve("the host's")
+        self.shown = StandIn(lambda: self.serve("ours", self.host), self.host)
+
+    async def serve(self, whose: str, inner: Any = None) -> str:
+        self.calls.append(f"{whose} begins")
+        try:
+            return await inner if inner is not None else await self.result()
+        except ZeroDivisionError:
+            return "was told of the error"
+        finally:
+            self.calls.append(f"{whose} is over")
+
+    async def result(self) -> str:
+        await asyncio.sleep(0)
+        return "result"
+
+
+WHOLE = ["ours begins", "the host's begins", "the host's is over", "ours is over"]
+
+
+async def test_a_stand_in_runs_what_runs_instead_in_a_task_and_where_it_is_awaited() -> None:
+    for start in (asyncio.create_task, identity):
+        serving = Serving()
+        assert await start(serving.shown) == "result"
+        assert serving.calls == WHOLE
+
+
+def identity(shown: Any) -> Any:
+    return shown
+
+
+def test_a_stand_in_is_closed_wherever_it_stands() -> None:
+    begun, fresh = Serving(), Serving()
+    assert begun.shown.send(None) is None
+    for each in (begun, fresh):
+        each.shown.close()
+        assert each.host.cr_frame is None
+    assert begun.calls == WHOLE
+    assert fresh.calls == []
+
+
+def test_an_error_reaches_a_stand_in_wherever_it_stands() -> None:
+    begun, fresh = Serving(), Serving()
+    begun.shown.send(None)
+    with pytest.raises(StopIteration, match="was told of the error"):
+        begun.shown.throw(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        fresh.shown.throw(ZeroDivisionError())
+    assert begun.calls == WHOLE
+    assert fresh.calls == []
+
+
+def test_a_stand_in_looks_like_the_host_s() -> None:
+    serving = Serving()
+    names = ("__name__", "__qualname__", "cr_code", "cr_frame", "cr_running")
+    for step in (dict, partial(serving.shown.send, None), serving.shown.close):
+        step()
+        looks = [[getattr(each, name) for name in names] for each in (serving.shown, serving.host)]
+        assert looks[0] == looks[1]
