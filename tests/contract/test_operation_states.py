@@ -234,7 +234,7 @@ RETURNED = (*RUNNING, Play.return_)
 CANCELLED = (*RUNNING, Play.cancel)
 WINDING_DOWN = (*RUNNING, Play.stop)
 STOPPED_AHEAD = (*RECEIVED, Play.stop, Play.handle)
-"""Before the host has handled it."""
+"""The client stops it before the host handles it."""
 
 COURSES: dict[tuple[Happens, ...], dict[Happens, str]] = {
     RECEIVED: {
@@ -327,9 +327,10 @@ COURSES: dict[tuple[Happens, ...], dict[Happens, str]] = {
         Play.run: "client_completed",
     },
 }
-"""Why an operation has ended to which this has happened, and then that, and which is then left."""
+"""For each course of events, the end reason after one event more. The connection closes last."""
 
 RESTARTED = (
+    # A course of events, and the end reason after a `start` with the same id.
     (RECEIVED, "client_completed"),
     (HANDLED, "client_completed"),
     (SERVED, "client_completed"),

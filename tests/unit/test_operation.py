@@ -43,7 +43,7 @@ COURSES = (
     (Event.HANDLE, Event.RUN, Event.STOP),
     (Event.STOP, Event.HANDLE),
 )
-"""How operations begin: from each of these, something else may happen."""
+"""How an operation gets into each state but the last."""
 
 
 class Account:
