@@ -5,17 +5,17 @@ from collections.abc import Iterator
 import pytest
 
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
-from tests.recorded import config
-from tests.talk import QUERY, Place, Talk
-from tests.telemetry import Telemetry, attributes_of
+from tests.support.fake_connection import QUERY, FakeConnection, Place
+from tests.support.telemetry import Telemetry, attributes_of
+from tests.support.views import config
 
 
 @pytest.fixture
-def talk(telemetry: Telemetry) -> Iterator[Talk]:
-    talk = Talk(config(telemetry))
-    talk.opens(GRAPHQL_TRANSPORT_WS)
-    yield talk
-    assert not talk.fuse.blown
+def connection(telemetry: Telemetry) -> Iterator[FakeConnection]:
+    connection = FakeConnection(config(telemetry))
+    connection.opens(GRAPHQL_TRANSPORT_WS)
+    yield connection
+    assert not connection.fuse.blown
 
 
 def ends(telemetry: Telemetry) -> list[tuple[str, int]]:
@@ -29,22 +29,22 @@ def ends(telemetry: Telemetry) -> list[tuple[str, int]]:
 
 
 async def test_the_id_of_stopped_operations_is_shared_until_all_their_tasks_are_done(
-    talk: Talk, telemetry: Telemetry
+    connection: FakeConnection, telemetry: Telemetry
 ) -> None:
     stop = {"type": "complete", "id": "a"}
-    first = talk.starts()
-    talk.handles(stop)
-    second = talk.starts()
-    talk.handles(stop)
+    first = connection.starts()
+    connection.handles(stop)
+    second = connection.starts()
+    connection.handles(stop)
 
-    third = talk.begins()
-    talk.served(first)
-    talk.delivers(within=Place())
-    talk.handled()
-    talk.serves(third)
-    talk.served(second)
-    talk.delivers(within=third)
-    talk.is_closed()
+    third = connection.begins()
+    connection.served(first)
+    connection.delivers(within=Place())
+    connection.handled()
+    connection.serves(third)
+    connection.served(second)
+    connection.delivers(within=third)
+    connection.is_closed()
 
     assert ends(telemetry) == [
         ("client_completed", 0),
@@ -54,15 +54,15 @@ async def test_the_id_of_stopped_operations_is_shared_until_all_their_tasks_are_
 
 
 async def test_a_method_that_calls_the_hosts_again_serves_one_operation(
-    talk: Talk, telemetry: Telemetry
+    connection: FakeConnection, telemetry: Telemetry
 ) -> None:
-    conversation = talk.connection.conversation
-    task = talk.starts()
-    again = task.run(conversation.running, "a", QUERY, None, talk.request)
-    talk.delivers(within=task)
-    talk.says("complete", id="a", within=task)
+    conversation = connection.connection.conversation
+    task = connection.starts()
+    again = task.run(conversation.running, "a", QUERY, None, connection.request)
+    connection.delivers(within=task)
+    connection.says("complete", id="a", within=task)
     task.run(conversation.ran, again, None)
-    talk.served(task)
-    talk.is_closed()
+    connection.served(task)
+    connection.is_closed()
 
     assert ends(telemetry) == [("completed", 1)]
