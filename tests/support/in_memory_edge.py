@@ -22,6 +22,7 @@ from strawberry.http.exceptions import (
 
 from strawberry_ws_otel._close import CloseFrame, HandlerEnd
 from strawberry_ws_otel._connection import Connection, Request
+from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
@@ -247,6 +248,7 @@ class View(AsyncBaseHTTPView[Any, Any, Any, Handshake, Socket, Any, Any]):
 
     allow_queries_via_get = False
     keep_alive = True
+    protocols = (GRAPHQL_TRANSPORT_WS, GRAPHQL_WS)
     websocket_adapter_class: Any = Adapter
     heartbeat: float | None = None
     knows_closes = True

@@ -56,12 +56,12 @@ async def test_the_id_of_stopped_operations_is_shared_until_all_their_tasks_are_
 async def test_a_method_that_calls_the_hosts_again_serves_one_operation(
     connection: FakeConnection, telemetry: Telemetry
 ) -> None:
-    conversation = connection.connection.conversation
+    recorded = connection.connection
     task = connection.starts()
-    again = task.run(conversation.running, "a", QUERY, None, connection.request)
+    again = task.run(recorded.operation_running, "a", QUERY, None, connection.request)
     connection.delivers(within=task)
     connection.says("complete", id="a", within=task)
-    task.run(conversation.ran, again, None)
+    task.run(recorded.operation_ran, again, None)
     connection.served(task)
     connection.is_closed()
 
