@@ -225,7 +225,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.WINDING_DOWN: Row(State.GONE),
     },
     # Strawberry: `run_operation` sends `complete` and raises. `handle_async_results` raises in a
-    # task that nobody awaits, and tells nobody.
+    # task that nobody awaits.
     Event.RAISE: {
         State.RUNNING: Row(State.GONE, EndReason.FAILED),
         State.COMPLETING: Row(State.GONE, EndReason.FAILED),
@@ -240,7 +240,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
     },
     # Either the application cancels one task, or aiohttp cancels the connection's handler, which
     # cancels all tasks (Strawberry: `shutdown`, legacy `cleanup`) before the connection is known to
-    # close. `GO_ON` or `CLOSE` tells which. The legacy method swallows the cancellation and sends a
+    # close. `GO_ON` or `CLOSE` shows which. The legacy method swallows the cancellation and sends a
     # `complete` (Strawberry: `handle_async_results`), so that `complete` is taken back.
     Event.CANCEL: {
         State.RUNNING: Row(State.CANCELLED),
@@ -255,7 +255,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.WINDING_DOWN: Row(State.GONE),
     },
     # The handler has received or handled a message after the cancellation: it was the application
-    # who cancelled. The client is not told (Strawberry: `run_operation` catches `Exception` only).
+    # who cancelled. The client hears nothing of it (Strawberry: `run_operation` catches `Exception` only).
     Event.GO_ON: {State.CANCELLED: Row(State.GONE, EndReason.FAILED)},
     # RFC 6455, section 7.1.4: the WebSocket connection is closed, and no message can follow.
     Event.CLOSE: {
@@ -367,9 +367,9 @@ MAX_ERROR_EVENTS: Final = 10
 """Events `graphql.error` of one span."""
 
 WAITED: Final = 0.01
-"""Seconds after which a message is said to have waited before it was handled.
+"""Seconds from which on a message has waited before it was handled.
 
-Only then is a span given a time at which it started: Elastic's bridge and ddtrace's misread it.
+Only then does a span get a start time of its own, which the bridges of Elastic and ddtrace misread.
 """
 
 SUBSCRIPTION: Final = "subscription"
@@ -449,7 +449,7 @@ class Operation:
         self.is_subscription = False
         """Whether that is known to be `subscription`."""
         self._describe: Callable[[], None] | None = None
-        """What learns the type, if it has only been guessed yet."""
+        """What learns the type, as long as it is only expected."""
         self.results = Results(message_type)
         """The results that it has delivered."""
         self._error_type: str | None = None
@@ -483,7 +483,7 @@ class Operation:
         }
 
     def document_found(self, document: object) -> None:
-        """Note the document that is executed, where the application has looked it up."""
+        """Record the document that is executed, where the application has looked it up."""
         if document is None or document == self.document:
             return
         self.document = document
@@ -502,7 +502,7 @@ class Operation:
             self._telemetry.metrics.tally.subscribed(self.results)
 
     def describe(self, operation_type: str, name: str | None) -> None:
-        """Note what the document turned out to be."""
+        """Record what the document turned out to be."""
         if self._is_ended or self.type is not None:
             return
         self.type, self._describe = operation_type, None
@@ -537,7 +537,13 @@ class Operation:
         )
 
     def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
-        """Note the GraphQL errors of a result: the class of the first, how many, and the events."""
+        """Record the GraphQL errors of a result.
+
+        Args:
+            error_type: the class of the first one.
+            count: how many there are.
+            events: the attributes of their events.
+        """
         self._record_errors(error_type, count, events)
 
     def _record_errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
@@ -625,13 +631,13 @@ class Books(Protocol):
     """Whether some were cancelled since the handler went on."""
 
     def ended(self, operation: "SocketOperation") -> None:
-        """Note that an operation has ended."""
+        """Forget an operation that has ended."""
 
     def wind_down(self, operation: "SocketOperation") -> None:
-        """Note that an operation has ended whose id the host's method still sends with."""
+        """Keep the id of an operation that has ended: the host's method still sends with it."""
 
     def wound_down(self, operation: "SocketOperation") -> None:
-        """Note that this method is done."""
+        """Let go of that id: the method is done."""
 
 
 class _Errors(NamedTuple):
@@ -772,7 +778,7 @@ class SocketOperation(Operation):
         return self.state >= State.WINDING_DOWN
 
     def claim(self) -> None:
-        """Note that an execution is its; an application may try more than once."""
+        """Take an execution for its own; an application may try more than once."""
         self._executions += 1
         self.fire(EXECUTE)
 
@@ -828,7 +834,7 @@ class SocketOperation(Operation):
         self.books.waiting.pop(self, None)
 
     def count_result(self, failed: bool) -> None:  # noqa: FBT001  # all that is known of it
-        """Count a result, and note until when the next ones are only counted."""
+        """Count a result, and set up to which one the next ones are only counted."""
         results = self.results
         if failed and self._unsent:
             errors = self._unsent.popleft()
@@ -862,7 +868,7 @@ class SocketOperation(Operation):
         self.books.has_cancelled = True
 
     def stop_counting(self) -> None:
-        """Note that it sends nothing any more of its own accord."""
+        """Count no further result: it sends nothing any more of its own accord."""
         results = self.results
         results.is_over = True
         results.fast_path_limit = results.ok

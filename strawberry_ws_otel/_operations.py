@@ -195,7 +195,7 @@ class Operations:
         return operation
 
     def run(self, operation: SocketOperation, document: object, name: object) -> None:
-        """Note that the host begins to serve an operation: its id is the operation's now.
+        """Begin to serve an operation, as the host does: its id is the operation's now.
 
         Args:
             operation: that is served.
@@ -216,7 +216,7 @@ class Operations:
             self.results_by_unique_id.pop(operation.id, None)
 
     def ran(self, operation: SocketOperation, error: BaseException | None) -> None:
-        """Note that the host's method that serves an operation is done.
+        """Record how the host's method that serves an operation has ended.
 
         Args:
             operation: that was served.
@@ -232,7 +232,7 @@ class Operations:
         operation.fire(event, error)
 
     def claimed(self, operation: SocketOperation) -> None:
-        """Note that an execution of the schema serves an operation."""
+        """Take an execution of the schema for the operation's."""
         if operation.unclaimed_key is not None:
             unclaimed.remove(operation)
         operation.claim()
@@ -243,7 +243,7 @@ class Operations:
         return operation is not None and operation.fire(Event.STOP, message.type)
 
     def last_message_sent(self, message: Mapping[str, Any], message_type: MessageType) -> bool:
-        """Note an `error` or a `complete`; return whether it is that of an operation."""
+        """Record an `error` or a `complete`; return whether it is that of an operation."""
         operation = self.sender(message)
         is_error = message_type.meaning is Meaning.ERROR
         return operation is not None and operation.fire(
@@ -251,14 +251,14 @@ class Operations:
         )
 
     def fail_cancelled(self) -> None:
-        """Note that the handler goes on: what was cancelled, the application has cancelled."""
+        """Fail what was cancelled: the handler goes on, so that the application has done it."""
         self.has_cancelled = False
         error = asyncio.CancelledError()
         for operation in list(self._open):
             operation.fire(Event.GO_ON, error)
 
     def close_sent(self, code: int) -> None:
-        """Note a close of the server: some refuse the operation that is being handled."""
+        """Record a close of the server: some codes refuse the operation that is being handled."""
         if code not in REJECTING_CODES:
             return
         operation = current().operation
@@ -360,7 +360,7 @@ class Operations:
             own.document_found(execution.document)
         return own
 
-    # --- What an operation tells of itself -----------------------------------------------------
+    # --- What an operation reports -----------------------------------------------------
 
     def ended(self, operation: SocketOperation) -> None:
         """Let go of an operation that has ended: the client may use its id again."""

@@ -68,7 +68,7 @@ def test_a_module_stands_above_all_that_it_imports() -> None:
     assert floors == {module: floor_of(module) for module in MODULES}
 
 
-@pytest.mark.parametrize("module", STDLIB_ONLY)
+@pytest.mark.parametrize("module", sorted(STDLIB_ONLY))
 def test_the_tables_of_the_core_know_the_standard_library_and_each_other(module: str) -> None:
     assert packages_of(module) == set()
     assert own_imports_of(module) <= STDLIB_ONLY
