@@ -255,7 +255,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.WINDING_DOWN: Row(State.GONE),
     },
     # The handler has received or handled a message after the cancellation: it was the application
-    # who cancelled. The client hears nothing (Strawberry: `run_operation` catches `Exception` only).
+    # who cancelled. The client hears nothing: `run_operation` catches `Exception` only (Strawberry).
     Event.GO_ON: {State.CANCELLED: Row(State.GONE, EndReason.FAILED)},
     # RFC 6455, section 7.1.4: the WebSocket connection is closed, and no message can follow.
     Event.CLOSE: {
