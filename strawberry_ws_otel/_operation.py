@@ -583,8 +583,7 @@ class Operation:
         """
         if self._is_ended:
             return
-        if self._describe is not None:
-            self._learn_type()
+        self._learn_type()
         self._is_ended = True
         error_type = self._error_type or error_type
         self._telemetry.metrics.tally.ended(self.results)
@@ -898,8 +897,7 @@ class SocketOperation(Operation):
             reason: why it ended.
         """
         self.end_reason = reason
-        if self._describe is not None:
-            self._learn_type()
+        self._learn_type()
         if self._executions > 1 and reason is EndReason.COMPLETED:
             # Those of an execution that the application has given up, and tried again.
             self._unsent = None
