@@ -255,7 +255,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.WINDING_DOWN: Row(State.GONE),
     },
     # The handler has received or handled a message after the cancellation: it was the application
-    # who cancelled. The client hears nothing: `run_operation` catches `Exception` only (Strawberry).
+    # who cancelled. The client hears nothing (Strawberry: `run_operation` catches no cancellation).
     Event.GO_ON: {State.CANCELLED: Row(State.GONE, EndReason.FAILED)},
     # RFC 6455, section 7.1.4: the WebSocket connection is closed, and no message can follow.
     Event.CLOSE: {
@@ -521,6 +521,12 @@ class Operation:
                 }
             )
 
+    def _learn_type(self) -> None:
+        """Learn the type of an operation that had no result, before it ends."""
+        describe, self._describe = self._describe, None
+        if describe is not None:
+            describe()
+
     def _described(self, _operation_type: str) -> Attributes:
         """Return what else is known once the type is."""
         return {}
@@ -583,6 +589,7 @@ class Operation:
         """
         if self._is_ended:
             return
+        self._learn_type()
         self._is_ended = True
         error_type = self._error_type or error_type
         self._telemetry.metrics.tally.ended(self.results)
@@ -896,10 +903,7 @@ class SocketOperation(Operation):
             reason: why it ended.
         """
         self.end_reason = reason
-        describe, self._describe = self._describe, None
-        if describe is not None:
-            # It had no result, so that nobody has learned its type yet.
-            describe()
+        self._learn_type()
         if self._executions > 1 and reason is EndReason.COMPLETED:
             # Those of an execution that the application has given up, and tried again.
             self._unsent = None

@@ -652,3 +652,10 @@ def test_what_comes_after_the_first_frame_does_not_change_the_outcome(
     facts.frame_sent(frame)
     facts.frame_received(frame)
     assert verdict(facts) == before._replace(clean=True)
+
+
+def test_what_facts_keep_of_exceptions_is_let_go_and_the_rest_stays() -> None:
+    error = ValueError()
+    facts = upgraded(exception=error, frame_error=error, dropped=error, lost=True)
+    facts.forget()
+    assert facts == upgraded(lost=True)

@@ -8,6 +8,7 @@ from opentelemetry import metrics, trace
 
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._close import Outcome
+from strawberry_ws_otel._config import checked
 
 DEFAULTS: dict[str, object] = {
     "tracer_provider": None,
@@ -188,3 +189,18 @@ def test_an_unknown_outcome_is_refused_with_the_known_ones(item: object) -> None
     assert message.endswith(f"; {item!r} is neither")
     assert "1000 to 4999" in message
     assert all(outcome in message for outcome in Outcome)
+
+
+def test_the_configuration_of_a_class_is_checked_and_returned() -> None:
+    own = config()
+    assert checked(OTelConfig, own) is own
+
+
+@pytest.mark.parametrize("value", [None, {}, OTelConfig], ids=repr)
+def test_a_class_whose_configuration_is_none_is_named(value: object) -> None:
+    class View:
+        pass
+
+    with pytest.raises(TypeError) as raised:
+        checked(View, value)
+    assert str(raised.value).endswith(f"View.otel_config must be an OTelConfig, not {value!r}")

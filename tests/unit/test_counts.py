@@ -521,3 +521,13 @@ def test_an_operation_without_a_result_makes_no_series_while_it_lives_and_none_a
     assert tally.messages() == {}
     tally.ended(results)
     assert tally.messages() == {}
+
+
+def test_an_operation_that_was_never_counted_may_end_and_one_that_was_ends_once() -> None:
+    tally, stranger = Tally(), Results(NEXT)
+    stranger.ok = 5
+    tally.ended(stranger)
+    own = subscribed(tally, ok=2)
+    tally.ended(own)
+    tally.ended(own)
+    assert (tally.messages(), tally.events()) == ({}, {None: 2})

@@ -1,6 +1,8 @@
 """Whose code is running: kept apart from OpenTelemetry's context, which stays the application's."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import opentelemetry.context
@@ -16,9 +18,11 @@ from strawberry_ws_otel._current import (
     Stay,
     application_context,
     current,
+    is_being_cancelled,
     joined,
     placement_of,
     replace_current,
+    running_task,
 )
 from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._spans import SpanRecorder, span_id
@@ -508,3 +512,25 @@ def test_what_the_application_detaches_inside_is_not_there_outside() -> None:
     assert place.run(attach_and_detach) == (5, OURS)
     place.leaves()
     assert place.context == {}
+
+
+# --- The running task ------------------------------------------------------------------------
+
+
+async def test_the_running_task_is_known_and_whether_it_was_asked_to_stop() -> None:
+    async def is_asked() -> bool:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return is_being_cancelled()
+
+    task = asyncio.create_task(is_asked())
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task
+    assert running_task() is asyncio.current_task() is not None
+    assert not is_being_cancelled()
+
+
+def test_outside_of_a_task_none_runs_and_none_is_asked_to_stop() -> None:
+    assert running_task() is None
+    assert not is_being_cancelled()

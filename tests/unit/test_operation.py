@@ -1,23 +1,48 @@
-"""The table of what may happen to an operation, against a plain account of why one ends."""
+"""An operation: the table of what may happen to it, what is recorded of it, and its first words.
+
+The table is held against a plain account of why an operation ends.
+"""
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from hashlib import sha256
 from itertools import product
-from typing import Any
+from typing import Any, Final, NoReturn
 
-from hypothesis import settings
+import pytest
+from graphql import GraphQLSyntaxError, parse
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from strawberry.utils.operation import get_operation_type
 
-from strawberry_ws_otel._close import Facts, verdict
-from strawberry_ws_otel._operation import IGNORED, TRANSITIONS, Event, State
+from strawberry_ws_otel._close import CloseFrame, Facts, Initiator, verdict
+from strawberry_ws_otel._operation import (
+    IGNORED,
+    MAX_ERROR_EVENTS,
+    TRANSITIONS,
+    Event,
+    Operation,
+    SocketOperation,
+    State,
+    leading_operation_type,
+)
 from strawberry_ws_otel._operations import Operations
+from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
-from tests.support.fake_connection import FakeConnection
+from strawberry_ws_otel._recording import Telemetry as Recording
+from tests.support.clock import Clock
+from tests.support.fake_connection import QUERY, FakeConnection
+from tests.support.log import LogKeeper
 from tests.support.strategies import PROPERTY
-from tests.support.telemetry import Telemetry
+from tests.support.telemetry import Telemetry, attributes_of, events_of, labels
 from tests.support.views import config
+
+# --- The table -------------------------------------------------------------------------------
 
 WORDS = vocabulary(GRAPHQL_TRANSPORT_WS)
 DETAILS: dict[Event, Any] = {
@@ -270,3 +295,483 @@ def test_every_event_has_one_meaning_in_every_state() -> None:
     rows = [(event, state) for event, rows in TRANSITIONS.items() for state in rows]
     ignored = [pair for each in IGNORED for pair in product(each.events, each.states)]
     assert Counter(rows + ignored) == Counter(product(Event, State))
+
+
+@pytest.mark.internal_error
+def test_an_operation_changes_its_state_though_what_is_done_because_of_it_fails(
+    telemetry: Telemetry, library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> NoReturn:
+        raise ValueError
+
+    operations = operations_of(telemetry)
+    operation = operations.begin(WORDS.read({"type": "subscribe", "id": "a"}), WORDS)
+    monkeypatch.setattr(Operations, "ended", fail)
+    assert operation.fire(Event.STOP, WORDS.received["complete"])
+    assert (operation.state, operation.end_reason) == (State.ENDED, "client_completed")
+    [record] = library_log.records
+    assert record.getMessage().startswith("Telemetry failed in the library: ValueError: ;")
+
+
+# --- What is recorded of an operation on any transport -----------------------------------------
+
+HASH: Final = "graphql.document.hash"
+ACTIVE: Final = "graphql.server.subscription.active"
+REQUESTS: Final = "graphql.server.request.duration"
+
+
+def hash_of(document: str) -> str:
+    return f"sha256:{sha256(document.encode()).hexdigest()}"
+
+
+def begin(telemetry: Telemetry, name: object = "N", **options: Any) -> Operation:
+    """An operation whose span has started."""
+    recording = Recording(config(telemetry, **options))
+    operation = Operation(recording, recording.fuses(), name, QUERY)
+    operation.start(Parentage(Context()))
+    return operation
+
+
+def nothing() -> None:
+    """The document cannot be parsed: nobody learns the type."""
+
+
+GUESSES: dict[str, tuple[str, str | None, tuple[int, int]]] = {
+    # the guess, what the document turns out to be, and the live subscriptions before and after
+    "a subscription that is one": ("subscription", "subscription", (1, 1)),
+    "a subscription that is a query": ("subscription", "query", (1, 0)),
+    "a subscription of which nothing is learnt": ("subscription", None, (1, 1)),
+    "a query that is one": ("query", "query", (0, 0)),
+    "a query that is a subscription": ("query", "subscription", (0, 1)),
+    "a query of which nothing is learnt": ("query", None, (0, 0)),
+}
+
+
+@pytest.mark.parametrize("what", GUESSES)
+def test_live_subscriptions_follow_the_guess_until_the_document_is_parsed(
+    what: str, telemetry: Telemetry
+) -> None:
+    guess, parsed, (before, after) = GUESSES[what]
+    operation = begin(telemetry)
+    operation.expect(guess, nothing)
+    assert (operation.type, telemetry.total(ACTIVE)) == (None, before)
+    if parsed is not None:
+        operation.describe(parsed, "N")
+    assert (operation.type, telemetry.total(ACTIVE)) == (parsed, after)
+    operation.finish()
+    assert telemetry.total(ACTIVE) == 0
+    durations = telemetry.metrics().get(REQUESTS, {})
+    of_type = {} if parsed is None else {"graphql.operation.type": parsed}
+    assert durations == ({} if parsed == "subscription" else {labels(of_type): 1})
+    [span] = telemetry.spans()
+    assert attributes_of(span).get("graphql.operation.type") == parsed
+
+
+@pytest.mark.parametrize("is_described", [True, False])
+def test_what_was_expected_is_learnt_once_at_the_latest_at_the_end(
+    telemetry: Telemetry, *, is_described: bool
+) -> None:
+    operation, asked = begin(telemetry), []
+
+    def describe() -> None:
+        asked.append("asked")
+        operation.describe("mutation", None)
+
+    operation.expect("mutation", describe)
+    if is_described:
+        operation.describe("mutation", None)
+    operation.finish()
+    operation.finish()
+    assert asked == ([] if is_described else ["asked"])
+    assert telemetry.metrics()[REQUESTS] == {labels({"graphql.operation.type": "mutation"}): 1}
+
+
+def test_only_the_first_description_counts_and_none_after_the_end(telemetry: Telemetry) -> None:
+    first, late = begin(telemetry), begin(telemetry)
+    first.describe("query", "First")
+    first.describe("mutation", "Second")
+    late.finish()
+    late.describe("query", "Late")
+    first.finish()
+    types = [attributes_of(span).get("graphql.operation.type") for span in telemetry.spans()]
+    assert types == ["query", None]
+    assert [span.name for span in telemetry.spans()] == ["query", "GraphQL Operation"]
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "called"),
+    [
+        (False, "N", "query"),
+        (True, "N", "query N"),
+        (True, None, "query"),
+        (True, "N" * 1000, f"query {'N' * 256}"),
+    ],
+    ids=["by type", "by name", "without one", "by a long one"],
+)
+def test_a_span_is_called_by_the_type_and_where_configured_by_the_name(
+    name: str | None, called: str, telemetry: Telemetry, *, option: bool
+) -> None:
+    operation = begin(telemetry, None, name_spans_after_operation=option)
+    operation.describe("query", name)
+    operation.finish()
+    [span] = telemetry.spans()
+    assert span.name == called
+    assert attributes_of(span).get("graphql.operation.name") == (name and name[:256])
+
+
+@pytest.mark.parametrize("captured", [True, False])
+def test_the_document_that_is_executed_takes_the_place_of_the_one_that_was_sent(
+    telemetry: Telemetry, *, captured: bool
+) -> None:
+    operation = begin(telemetry, capture_document=captured)
+    for document in (None, QUERY, "{ found }"):
+        operation.document_found(document)
+    operation.finish()
+    [span] = telemetry.spans()
+    assert attributes_of(span) == {
+        "graphql.operation.name": "N",
+        HASH: hash_of("{ found }"),
+        **({"graphql.document": "{ found }"} if captured else {}),
+    }
+
+
+def test_a_name_and_a_document_of_other_types_are_left_out(telemetry: Telemetry) -> None:
+    recording = Recording(config(telemetry))
+    operation = Operation(recording, recording.fuses(), ["N"], {"query": QUERY})
+    operation.start(Parentage(Context()))
+    operation.finish()
+    [span] = telemetry.spans()
+    assert attributes_of(span) == {}
+
+
+@pytest.mark.parametrize("is_current", [True, False])
+def test_the_span_of_a_phase_is_below_that_of_the_operation(
+    numbered_telemetry: Telemetry, *, is_current: bool
+) -> None:
+    operation = begin(numbered_telemetry)
+    with trace.use_span(operation.span.span if is_current else trace.INVALID_SPAN):
+        phase = operation.phase("Parsing")
+    assert phase is not None
+    phase.end()
+    operation.finish()
+    spans = {span["name"]: span for span in numbered_telemetry.snapshots()}
+    assert spans["Parsing"]["parent"] == spans["GraphQL Operation"]["id"]
+    assert spans["Parsing"]["kind"] == "INTERNAL"
+
+
+@pytest.mark.parametrize(("is_sampled", "option"), [(False, True), (True, False)])
+def test_a_phase_has_no_span_where_nobody_sees_or_wants_it(
+    *, is_sampled: bool, option: bool
+) -> None:
+    telemetry = Telemetry() if is_sampled else Telemetry(sampler=ALWAYS_OFF)
+    assert begin(telemetry, phase_spans=option).phase("Parsing") is None
+    telemetry.shutdown()
+
+
+def test_the_first_errors_are_events_all_are_counted_and_the_first_says_what_failed(
+    telemetry: Telemetry,
+) -> None:
+    operation = begin(telemetry)
+    operation.describe("query", "N")
+    for error_type, count in (("FIRST", 7), ("SECOND", 7)):
+        operation.errors(error_type, count, [{"of": error_type}] * count)
+    operation.finish("ValueError", "it failed")
+    operation.errors("LATE", 1, [{"of": "LATE"}])
+    [span] = telemetry.spans()
+    events = ["FIRST"] * 7 + ["SECOND"] * (MAX_ERROR_EVENTS - 7)
+    assert [event["of"] for event in events_of(span, "graphql.error")] == events
+    attributes = attributes_of(span)
+    assert attributes["graphql.error.count"] == 14
+    assert attributes["error.type"] == "FIRST"
+    assert telemetry.total(REQUESTS, error__type="FIRST") == 1
+
+
+@pytest.mark.parametrize(("type_", "events"), [("subscription", 3), ("query", 0)])
+def test_the_results_of_a_subscription_are_events(
+    type_: str, events: int, telemetry: Telemetry
+) -> None:
+    operation = begin(telemetry)
+    operation.describe(type_, None)
+    for error_type in (None, "CODE", None):
+        operation.delivered(error_type)
+    operation.finish()
+    assert (operation.results.ok, operation.results.failed) == (2, 1)
+    name = "graphql.server.subscription.event_count"
+    assert telemetry.total(name) == events
+    assert telemetry.total(name, error__type="CODE") == (1 if events else 0)
+
+
+def test_an_operation_that_nobody_samples_is_measured_all_the_same(clock: Clock) -> None:
+    telemetry = Telemetry(sampler=ALWAYS_OFF)
+    operation = begin(telemetry)
+    operation.document_found("{ found }")
+    operation.describe("query", "N")
+    operation.errors("CODE", 1, [{"never": "made"}])
+    clock.passes(2.0)
+    operation.finish()
+    [point] = telemetry.points(REQUESTS)
+    assert (point.count, point.sum) == (1, 2.0)
+    assert dict(point.attributes) == {"graphql.operation.type": "query", "error.type": "CODE"}
+    assert telemetry.spans() == []
+    telemetry.shutdown()
+
+
+# --- What is recorded of one over a WebSocket ---------------------------------------------------
+
+ERRORS: Final = "graphql.error"
+
+
+def run(telemetry: Telemetry, id_: str = "a") -> SocketOperation:
+    """An operation that the host's method serves."""
+    message = WORDS.read({"type": "subscribe", "id": id_, "payload": {"query": QUERY}})
+    operation = operations_of(telemetry).begin(message, WORDS)
+    assert operation.fire(Event.HANDLE)
+    assert operation.fire(Event.RUN)
+    return operation
+
+
+def failed_with(*error_types: str, operation: SocketOperation) -> None:
+    """The host has made a result with errors for each of these classes, and sent none."""
+    for error_type in error_types:
+        operation.errors(error_type, 1, [{"of": error_type}])
+
+
+def completes(operation: SocketOperation) -> None:
+    operation.fire(Event.COMPLETE_SENT, WORDS.sent["complete"])
+    operation.fire(Event.RETURN)
+
+
+def test_errors_are_recorded_as_their_result_is_sent(telemetry: Telemetry) -> None:
+    operation = run(telemetry)
+    operation.describe("subscription", None)
+    failed_with("FIRST", "SECOND", operation=operation)
+    for has_errors in (True, False, True, True):
+        operation.fire(Event.RESULT_SENT, has_errors)
+    completes(operation)
+    # The last one has errors of which nobody has told: they were not made by the schema.
+    assert (operation.results.ok, operation.results.failed) == (2, 2)
+    [span] = telemetry.spans("subscription")
+    names = [event.name for event in span.events if event.name != "graphql.ws.next"]
+    assert names == ["graphql.ws.subscribe", ERRORS, ERRORS, "graphql.ws.complete"]
+    assert attributes_of(span)["graphql.ws.results"] == 4
+    assert attributes_of(span)["error.type"] == "FIRST"
+
+
+def is_refused_by_an_error(operation: SocketOperation) -> None:
+    operation.fire(Event.ERROR_SENT, WORDS.sent["error"])
+
+
+def completes_at_the_second_try(operation: SocketOperation) -> None:
+    for _ in range(2):
+        operation.claim()
+    completes(operation)
+
+
+def fails_at_the_second_try(operation: SocketOperation) -> None:
+    for _ in range(2):
+        operation.claim()
+    operation.fire(Event.RAISE, ValueError())
+
+
+UNSENT: dict[str, tuple[Callable[[SocketOperation], None], int, str | None]] = {
+    # how an operation ends whose errors were not sent with a result, the events, its `error.type`
+    "an error message": (is_refused_by_an_error, 1, "CODE"),
+    "complete": (completes, 1, "CODE"),
+    "complete at the second try": (completes_at_the_second_try, 0, None),
+    "failed at the second try": (fails_at_the_second_try, 1, "CODE"),
+}
+
+
+@pytest.mark.parametrize("how", UNSENT)
+def test_errors_that_no_result_was_sent_with_are_recorded_at_the_end_unless_given_up(
+    how: str, telemetry: Telemetry
+) -> None:
+    ends, events, error_type = UNSENT[how]
+    operation = run(telemetry)
+    failed_with("CODE", operation=operation)
+    ends(operation)
+    failed_with("LATE", operation=operation)
+    [span] = telemetry.spans("GraphQL Operation")
+    assert [event["of"] for event in events_of(span, ERRORS)] == ["CODE"] * events
+    assert attributes_of(span).get("error.type") == error_type
+
+
+def test_errors_are_counted_but_not_kept_where_nobody_samples() -> None:
+    telemetry = Telemetry(sampler=ALWAYS_OFF)
+    operation = run(telemetry)
+    operation.describe("subscription", None)
+    failed_with("CODE", operation=operation)
+    operation.fire(Event.RESULT_SENT, True)  # noqa: FBT003  # what the event brings
+    completes(operation)
+    assert telemetry.total("graphql.server.subscription.event_count", error__type="CODE") == 1
+    telemetry.shutdown()
+
+
+def test_an_operation_is_claimed_by_its_first_execution(telemetry: Telemetry) -> None:
+    message = WORDS.read({"type": "subscribe", "id": "a", "payload": {"query": QUERY}})
+    operation = operations_of(telemetry).begin(message, WORDS)
+    operation.fire(Event.HANDLE)
+    assert not operation.is_claimed
+    operation.claim()
+    assert (operation.is_claimed, operation.state) == (True, State.SERVED)
+    assert (operation.first, operation.payload) == (None, {})
+
+
+@pytest.mark.parametrize("type_", ["subscription", "query"])
+def test_a_subscription_has_an_id_that_no_other_connection_has(
+    type_: str, telemetry: Telemetry
+) -> None:
+    operation = run(telemetry, "s-1")
+    operation.describe(type_, None)
+    completes(operation)
+    [span] = telemetry.spans(type_)
+    id_ = f"{operation.connection_id}-s-1" if type_ == "subscription" else None
+    assert attributes_of(span).get("graphql.subscription.id") == id_
+
+
+CLOSES: dict[str, tuple[Facts, tuple[str, int], bool]] = {
+    # the facts, the outcome and the code, and whether the operation has failed
+    "a normal one": (
+        Facts(upgraded=True, received=CloseFrame(1000), initiator=Initiator.CLIENT),
+        ("normal", 1000),
+        False,
+    ),
+    "a lost connection": (Facts(upgraded=True, lost=True), ("connection_lost", 1006), True),
+}
+
+
+@pytest.mark.parametrize("what", CLOSES)
+def test_a_close_is_a_failure_of_the_operations_that_it_ends_if_it_is_abnormal(
+    what: str, telemetry: Telemetry
+) -> None:
+    facts, (outcome, code), failure = CLOSES[what]
+    run(telemetry).fire(Event.CLOSE, verdict(facts, frozenset()))
+    [span] = telemetry.spans("GraphQL Operation")
+    attributes = attributes_of(span)
+    assert attributes["graphql.ws.operation.end_reason"] == "connection_closed"
+    assert attributes["websocket.close.outcome"] == outcome
+    assert attributes["websocket.close.code"] == code
+    assert attributes.get("error.type") == (outcome if failure else None)
+    assert span.status.description == (
+        f"interrupted by an abnormal close: {outcome}" if failure else None
+    )
+
+
+def test_what_an_operation_learns_of_its_type_at_the_end_is_on_its_span(
+    telemetry: Telemetry,
+) -> None:
+    operation = run(telemetry)
+    operation.expect("query", lambda: operation.describe("query", None))
+    completes(operation)
+    assert [span.name for span in telemetry.spans()] == ["query"]
+
+
+def test_a_message_that_has_waited_tells_when_the_span_starts(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    message = WORDS.read({"type": "subscribe", "id": "a", "payload": {"query": QUERY}})
+    operations = operations_of(telemetry)
+    for waited in (0.0, 5.0):
+        operation = operations.begin(message, WORDS)
+        received_at = operation._received_at
+        clock.passes(waited)
+        operation.fire(Event.HANDLE)
+        operation.fire(Event.STOP, WORDS.received["complete"])
+        *_, span = telemetry.exporter.get_finished_spans()
+        assert (span.start_time == received_at) == bool(waited)
+
+
+# --- What a document begins with -----------------------------------------------------------------
+
+Case = tuple[object, object, str | None]
+
+LEADING: dict[str, Case] = {
+    # a document, the name that is asked for, and the type that it shows
+    "shorthand": ("{ n }", None, "query"),
+    "a query": ("query { n }", None, "query"),
+    "a query with variables": ("query($a: Int) { n }", None, "query"),
+    "a query with a name": ("query N { n }", None, "query"),
+    "a mutation": ("mutation { n }", None, "mutation"),
+    "a mutation with a name": ("mutation N($a: Int) { n }", "N", "mutation"),
+    "a subscription": ("subscription{n}", None, "subscription"),
+    "a subscription with a name": ("subscription N { n }", "N", "subscription"),
+    "a subscription with a directive": ("subscription@live{n}", None, "subscription"),
+    "after what is ignored": ("\ufeff \t\r\n,# query\n subscription N { n }", None, "subscription"),
+    "with ignored tokens before its name": ("query,#\r N{ n }", "N", "query"),
+    "before another operation": ("query A { n } subscription B { n }", None, "query"),
+    "a keyword for a name": ("query mutation { n }", "mutation", "query"),
+    "another one asked for": ("query A { n } subscription B { n }", "B", None),
+    "a name asked for of a query without one": ("{ n }", "N", None),
+    "an empty name asked for": ("query N { n }", "", None),
+    "no name at all asked for": ("query N { n }", 5, None),
+    "a fragment": ("fragment F on T { n } query N { n }", None, None),
+    "a word that only begins like a keyword": ("queryN { n }", None, None),
+    "a keyword in capitals": ("Query { n }", None, None),
+    "a comment alone": ("# query { n }", None, None),
+    "a string": ('"query" { n }', None, None),
+    "no text": ("", None, None),
+    "bytes": (b"{ n }", None, None),
+    "nothing": (None, None, None),
+}
+
+
+@pytest.mark.parametrize("what", LEADING)
+def test_the_first_words_of_a_document_show_the_type(what: str) -> None:
+    document, name, type_ = LEADING[what]
+    assert leading_operation_type(document, name) == type_
+
+
+def type_in(document: str, name: str | None) -> str | None:
+    """What the host finds in a document, if it can be parsed and has the operation."""
+    try:
+        return get_operation_type(parse(document), name).value
+    except (GraphQLSyntaxError, RuntimeError):
+        return None
+
+
+ignored = st.lists(
+    st.sampled_from(["\ufeff", " ", "\t", "\n", "\r", "\r\n", ",", "#\n", "# query Q {\r"])
+).map("".join)
+names = st.sampled_from(["A", "B", "query", "subscription", "fragment", "_1"])
+types = st.sampled_from(["query", "mutation", "subscription"])
+
+
+@st.composite
+def definitions(draw: st.DrawFn) -> str:
+    """A definition of a document, with ignored tokens wherever they may stand."""
+    gap = f"{draw(ignored)} "
+    heads: list[Callable[[], str]] = [
+        lambda: "",
+        lambda: draw(types),
+        lambda: f"{draw(types)}{gap}{draw(names)}",
+        lambda: f"{draw(types)}{gap}{draw(names)}($a: Int)",
+        lambda: f"fragment{gap}{draw(names)}{gap}on{gap}T",
+    ]
+    return f"{draw(ignored)}{draw(st.sampled_from(heads))()}{draw(ignored)}{{ n }}"
+
+
+@given(st.lists(definitions(), min_size=1, max_size=3).map("".join), st.none() | names)
+@PROPERTY
+def test_the_type_that_a_document_shows_is_the_one_that_the_host_finds(
+    document: str, name: str | None
+) -> None:
+    assert leading_operation_type(document, name) in {None, type_in(document, name)}
+
+
+soup = st.lists(
+    ignored
+    | names
+    | types
+    | st.sampled_from(
+        ["{", "}", "{ n }", "(", ")", "$a: Int", "@d", "on", '"', "...", "\u00e9", "-"]
+    )
+)
+
+
+@given(soup.map("".join), st.none() | names)
+@PROPERTY
+def test_where_both_say_something_of_what_may_be_no_document_they_say_the_same(
+    document: str, name: str | None
+) -> None:
+    shown, found = leading_operation_type(document, name), type_in(document, name)
+    assert shown is None or found is None or shown == found

@@ -23,10 +23,11 @@ from strawberry_ws_otel._propagation import (
     remote_context,
     span_context,
 )
-from strawberry_ws_otel._spans import SpanRecorder
+from strawberry_ws_otel._spans import SpanRecorder, Spans
 from tests.support.broken_api import Ledger, broken, broken_propagator
 from tests.support.log import LogKeeper
 from tests.support.strategies import PROPERTY, any_json, any_text
+from tests.support.telemetry import Telemetry
 
 TRACE, SPAN = 0xABC, 0xDEF
 TRACEPARENT: Final = f"00-{TRACE:032x}-{SPAN:016x}-01"
@@ -462,3 +463,17 @@ def test_a_trace_that_has_forgotten_its_carriers_brings_nothing_of_them() -> Non
     parentage = trace.operation(None, Context())
     assert spans(parentage) == (LOCAL, [])
     assert (parentage.carried, baggage.get_all(parentage.context)) == (None, {})
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_connection_is_linked_to_what_is_no_child_of_its_span(
+    telemetry: Telemetry, *, apart: bool
+) -> None:
+    spans, fuse = Spans(telemetry.tracer_provider, 0), Fuse()
+    connection = spans.start("connection", fuse, context=Context())
+    child = spans.start("child", fuse, context=Context())
+    trace = ConnectionTrace(OTelConfig(), fuse, connection, Parentage(Context()), 0)
+    trace.link(child, Parentage(Context(), is_apart=apart))
+    connection.end()
+    [recorded] = telemetry.spans()
+    assert [link.context for link in recorded.links] == ([child.context] if apart else [])

@@ -10,7 +10,7 @@ from strawberry_ws_otel._fuse import FailureLog
 from strawberry_ws_otel._log import CloseLog
 from strawberry_ws_otel._recording import Telemetry as Recording
 from tests.support.broken_api import PipeError
-from tests.support.log import LogKeeper
+from tests.support.log import LogKeeper, RaisingHandler, handling
 from tests.support.telemetry import Telemetry, labels
 from tests.support.views import config
 
@@ -114,3 +114,17 @@ def test_outcomes_that_are_declared_normal_are_counted_from_nothing_on(
     }
     assert declared <= closes.keys()
     assert set(closes.values()) == {0}
+
+
+@pytest.mark.parametrize("failures", [None, FailureLog()], ids=["for itself", "for its class"])
+def test_a_warning_is_logged_though_a_log_handler_raises(
+    failures: FailureLog | None, telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    recording = Recording(config(telemetry), failures)
+    recording.warn_once("%s cannot be watched", "one")
+    with handling(RaisingHandler()):
+        recording.warn_once("%s cannot be heard", "one")
+    assert [record.getMessage() for record in library_log.records] == [
+        "one cannot be watched",
+        "one cannot be heard",
+    ]

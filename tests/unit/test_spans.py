@@ -817,8 +817,10 @@ def test_no_attributes_are_set_on_a_span_without_any() -> None:
     assert [call for call, *_ in real.calls] == ["get_span_context", "is_recording"]
 
 
-def test_a_span_that_cannot_be_read_keeps_the_attributes_it_was_started_with() -> None:
-    real = Unreadable()
+@pytest.mark.parametrize("real", [Unreadable(), FakeSpan()], ids=["raises", "has none"])
+def test_a_span_that_cannot_be_read_keeps_the_attributes_it_was_started_with(
+    real: FakeSpan,
+) -> None:
     start(FakeProvider(real), attributes=lambda: {"a": 1})
     assert real.named("set_attributes") == []
 
