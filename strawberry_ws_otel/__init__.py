@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from strawberry_ws_otel._config import OTelConfig
 from strawberry_ws_otel._connection import connection_span
+from strawberry_ws_otel._semconv import __version__
 from strawberry_ws_otel._strawberry.extension import OTelExtension
-from strawberry_ws_otel._version import __version__
 
 if TYPE_CHECKING:
     from strawberry_ws_otel._aiohttp.view import OTelViewMixin

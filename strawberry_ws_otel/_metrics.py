@@ -20,7 +20,6 @@ from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._counts import Tally
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._limits import class_name, present
-from strawberry_ws_otel._version import __version__
 
 _LONG: Final = (0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400)
 """Buckets in seconds for what may live for a day."""
@@ -200,7 +199,7 @@ class _Registry:
             return made
         meter: metrics.Meter = metrics.NoOpMeter(_semconv.SCOPE)
         with Fuse(failures, source):
-            meter = metrics.get_meter(_semconv.SCOPE, __version__, provider)
+            meter = metrics.get_meter(_semconv.SCOPE, _semconv.__version__, provider)
         # Another proxy of the same provider has the same meter, and its instruments.
         made = self._by_meter.get(id(meter)) or Metrics(meter, source, failures)
         self._by_meter[id(meter)] = made

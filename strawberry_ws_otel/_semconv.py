@@ -9,6 +9,9 @@ Each name comes from the first of three sources that has one, named at its secti
 
 from typing import Final
 
+__version__ = "0.2.0.dev0"
+"""Version of the package, also that of the instrumentation scope."""
+
 SCOPE: Final = "strawberry_ws_otel"
 """Name of the instrumentation scope, and of the logger."""
 

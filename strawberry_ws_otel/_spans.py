@@ -30,7 +30,6 @@ from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._limits import MESSAGE, class_name, present
 from strawberry_ws_otel._protocol import MessageType
-from strawberry_ws_otel._version import __version__
 
 _SUPPRESSED_PLAIN: Final = "suppress_instrumentation"
 """The key by which older instrumentations suppress others."""
@@ -407,7 +406,7 @@ class Spans:
         self.source = f"the spans of {class_name(self.provider)}"
         """How the log names these spans."""
         with Fuse(failures, self.source):
-            self._tracer = trace.get_tracer(_semconv.SCOPE, __version__, provider)
+            self._tracer = trace.get_tracer(_semconv.SCOPE, _semconv.__version__, provider)
 
     def start(  # noqa: PLR0913  # what a span starts with
         self,

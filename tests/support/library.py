@@ -28,7 +28,6 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "_limits": ("", NOTHING),
         "_semconv": ("", NOTHING),
         "_strawberry/__init__": ("", NOTHING),
-        "_version": ("", NOTHING),
     },
     {
         "_close": ("_limits", NOTHING),
@@ -39,12 +38,12 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "_config": ("_close", OTEL),
         "_counts": ("_close _protocol _semconv", NOTHING),
         "_log": ("_close _fuse _limits _semconv", OTEL),
-        "_spans": ("_fuse _limits _protocol _semconv _version", OTEL),
+        "_spans": ("_fuse _limits _protocol _semconv", OTEL),
         "_strawberry/layers": ("_fuse", NOTHING),
     },
     {
         "_current": ("_fuse _spans", OTEL),
-        "_metrics": ("_counts _fuse _limits _semconv _version", OTEL),
+        "_metrics": ("_counts _fuse _limits _semconv", OTEL),
         "_strawberry/errors": ("_config _limits _semconv", GRAPHQL | OTEL),
     },
     {
@@ -99,7 +98,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     },
     {
         "__init__": (
-            ("_aiohttp/view _config _connection _strawberry/extension _version"),
+            ("_aiohttp/view _config _connection _semconv _strawberry/extension"),
             NOTHING,
         ),
     },
