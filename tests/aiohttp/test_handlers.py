@@ -2,12 +2,10 @@
 
 import asyncio
 import gc
-from functools import partial
 from typing import Any, NoReturn
 
 import pytest
 
-from strawberry_ws_otel._strawberry.layers import StandIn
 from tests.support.applications.side_by_side import HANDLER_LEGACY, alike, assert_ended
 from tests.support.broken_api import PipeError
 from tests.support.cases import STRAWBERRY
@@ -143,72 +141,3 @@ async def test_a_legacy_task_that_is_stopped_before_it_begins_leaves_nothing(
         ),
     ]
     assert_ended(telemetry, library_log, verdict)
-
-
-# --- Alone -----------------------------------------------------------------------------------
-
-
-class Serving:
-    """A coroutine of the host's, and what runs instead of it."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.host: Any = self.serve("the host's")
-        self.shown = StandIn(lambda: self.serve("ours", self.host), self.host)
-
-    async def serve(self, whose: str, inner: Any = None) -> str:
-        self.calls.append(f"{whose} begins")
-        try:
-            return await inner if inner is not None else await self.result()
-        except ZeroDivisionError:
-            return "was told of the error"
-        finally:
-            self.calls.append(f"{whose} is over")
-
-    async def result(self) -> str:
-        await asyncio.sleep(0)
-        return "result"
-
-
-WHOLE = ["ours begins", "the host's begins", "the host's is over", "ours is over"]
-
-
-async def test_it_runs_what_runs_instead_in_a_task_and_where_it_is_awaited() -> None:
-    for start in (asyncio.create_task, identity):
-        serving = Serving()
-        assert await start(serving.shown) == "result"
-        assert serving.calls == WHOLE
-
-
-def identity(shown: Any) -> Any:
-    return shown
-
-
-def test_it_is_closed_wherever_it_stands() -> None:
-    begun, fresh = Serving(), Serving()
-    assert begun.shown.send(None) is None
-    for each in (begun, fresh):
-        each.shown.close()
-        assert each.host.cr_frame is None
-    assert begun.calls == WHOLE
-    assert fresh.calls == []
-
-
-def test_an_error_reaches_it_wherever_it_stands() -> None:
-    begun, fresh = Serving(), Serving()
-    begun.shown.send(None)
-    with pytest.raises(StopIteration, match="was told of the error"):
-        begun.shown.throw(ZeroDivisionError())
-    with pytest.raises(ZeroDivisionError):
-        fresh.shown.throw(ZeroDivisionError())
-    assert begun.calls == WHOLE
-    assert fresh.calls == []
-
-
-def test_it_looks_like_the_host_s() -> None:
-    serving = Serving()
-    names = ("__name__", "__qualname__", "cr_code", "cr_frame", "cr_running")
-    for step in (dict, partial(serving.shown.send, None), serving.shown.close):
-        step()
-        looks = [[getattr(each, name) for name in names] for each in (serving.shown, serving.host)]
-        assert looks[0] == looks[1]

@@ -367,16 +367,20 @@ def test_live_subscriptions_follow_the_guess_until_the_document_is_parsed(
     assert attributes_of(span).get("graphql.operation.type") == parsed
 
 
-def test_only_the_first_description_counts_and_none_after_the_end(telemetry: Telemetry) -> None:
+def test_only_the_first_description_and_end_count_and_none_after_the_end(
+    telemetry: Telemetry,
+) -> None:
     first, late = begin(telemetry), begin(telemetry)
     first.describe("query", "First")
     first.describe("mutation", "Second")
     late.finish()
     late.describe("query", "Late")
     first.finish()
+    first.finish()
     types = [attributes_of(span).get("graphql.operation.type") for span in telemetry.spans()]
     assert types == ["query", None]
     assert [span.name for span in telemetry.spans()] == ["query", "GraphQL Operation"]
+    assert telemetry.total(REQUESTS) == 2
 
 
 @pytest.mark.parametrize(
