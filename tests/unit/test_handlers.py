@@ -243,7 +243,7 @@ async def test_a_message_is_handled_though_nobody_can_say_for_whom(
 @pytest.mark.parametrize("protocol", BOTH)
 def test_only_an_applications_class_is_announced_to_its_base(protocol: str) -> None:
     announced: list[str] = []
-    application = APPLICATIONS[protocol]
+    application: Any = APPLICATIONS[protocol]
 
     class Own(application):  # type: ignore[misc]  # a class in a variable
         def __init_subclass__(cls) -> None:
