@@ -113,6 +113,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage_by_module(session: nox.Session) -> None:
+    """Check that each module is covered by the unit tests of its own name."""
+    install_checkout(session, "test")
+    session.run("python", "-m", "tests.coverage_by_module", *session.posargs)
+
+
+@nox.session
 def matrix(session: nox.Session) -> None:
     """Test the wheel with those rows of the matrices that are not run by default."""
     with installed_wheel(session):

@@ -521,12 +521,6 @@ class Operation:
                 }
             )
 
-    def _learn_type(self) -> None:
-        """Learn the type of an operation that had no result, before it ends."""
-        describe, self._describe = self._describe, None
-        if describe is not None:
-            describe()
-
     def _described(self, _operation_type: str) -> Attributes:
         """Return what else is known once the type is."""
         return {}
@@ -589,7 +583,6 @@ class Operation:
         """
         if self._is_ended:
             return
-        self._learn_type()
         self._is_ended = True
         error_type = self._error_type or error_type
         self._telemetry.metrics.tally.ended(self.results)
@@ -903,7 +896,9 @@ class SocketOperation(Operation):
             reason: why it ended.
         """
         self.end_reason = reason
-        self._learn_type()
+        describe, self._describe = self._describe, None
+        if describe is not None:
+            describe()
         if self._executions > 1 and reason is EndReason.COMPLETED:
             # Those of an execution that the application has given up, and tried again.
             self._unsent = None

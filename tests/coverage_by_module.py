@@ -30,7 +30,7 @@ class Elsewhere(NamedTuple):
 
 
 EXCEPTIONS: Final = {
-    "_version": Elsewhere("it is one constant", ("tests/contract",)),
+    "_strawberry/extension": Elsewhere("it needs a host", ("tests/aiohttp", "tests/contract")),
     "_aiohttp/view": Elsewhere(
         "it needs a server", ("tests/aiohttp", "tests/contract", "tests/attacks/faults")
     ),
@@ -40,7 +40,7 @@ EXCEPTIONS: Final = {
 }
 
 
-def test_of(module: str) -> str:
+def unit_test_of(module: str) -> str:
     """Return the unit test of a module, from the checkout: that of `_close` is `test_close.py`."""
     return f"tests/unit/test_{module.rpartition('/')[2].strip('_')}.py"
 
@@ -68,11 +68,11 @@ def uncovered(module: str) -> str | None:
     Raises:
         RuntimeError: the tests fail, or coverage does.
     """
-    if not (CHECKOUT / test_of(module)).exists():
-        return f"there is no {test_of(module)}"
+    if not (CHECKOUT / unit_test_of(module)).exists():
+        return f"there is no {unit_test_of(module)}"
     with TemporaryDirectory() as folder:
         data = f"--data-file={folder}/coverage"
-        tests = run("run", data, "-m", "pytest", "-q", test_of(module))
+        tests = run("run", data, "-m", "pytest", "-q", unit_test_of(module))
         if tests.returncode:
             raise RuntimeError(tests.stdout)
         report = run("report", data, f"--include={ROOT / module}.py")
@@ -86,7 +86,7 @@ def complaint(module: str) -> str | None:
     try:
         left = uncovered(module)
     except RuntimeError as error:
-        return f"{test_of(module)} fails:\n{error}"
+        return f"{unit_test_of(module)} fails:\n{error}"
     exception = EXCEPTIONS.get(module)
     if exception is None:
         return left and f"{module} is not covered by its unit tests:\n{left}"

@@ -7,6 +7,9 @@ from typing import Final
 
 import pytest
 
+from tests.coverage_by_module import EXCEPTIONS, has_code, unit_test_of
+from tests.support.library import MODULES as LIBRARY
+
 ROOT: Final = Path(__file__).parents[2]
 TESTS: Final = ROOT / "tests"
 MODULES: Final = {
@@ -52,6 +55,20 @@ def test_helpers_know_no_package_of_tests() -> None:
 def test_a_package_of_tests_has_no_other_modules(package: str) -> None:
     stems = {path.stem for path in (TESTS / package).glob("*.py")} - {"__init__", "conftest"}
     assert sorted(stem for stem in stems if not stem.startswith("test_")) == []
+
+
+def test_each_module_of_the_library_has_unit_tests_of_its_name_or_an_exception() -> None:
+    expected = {unit_test_of(module): module for module in filter(has_code, LIBRARY)}
+    found = {path.relative_to(ROOT).as_posix() for path in (TESTS / "unit").glob("test_*.py")}
+    assert sorted(found - expected.keys()) == []
+    missing = {expected[path] for path in expected.keys() - found}
+    assert sorted(missing - EXCEPTIONS.keys()) == []
+
+
+def test_an_exception_names_tests_that_there_are() -> None:
+    assert EXCEPTIONS.keys() <= LIBRARY.keys()
+    packages = {path for each in EXCEPTIONS.values() for path in each.tests}
+    assert all(list((ROOT / path).glob("test_*.py")) for path in packages)
 
 
 def test_contributing_says_where_each_behaviour_is_tested() -> None:

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from strawberry_ws_otel import OTelConfig, _connection, connection_span
@@ -858,6 +859,32 @@ def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
     assert telemetry.total("websocket.server.closes") == 1
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+def test_a_close_of_which_no_frame_can_be_made_is_decided_unless_another_has_come(
+    telemetry: Telemetry, *, is_late: bool
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    if is_late:
+        talk.connection.close_received(CloseFrame(1000))
+    talk.connection.close_dropped(OverflowError())
+    talk.connection.close_dropped(ValueError())
+    talk.ends()
+    attributes = attributes_of(*telemetry.spans())
+    assert attributes["websocket.close.outcome"] == ("normal" if is_late else "server_error")
+    assert attributes.get("error.type") == (None if is_late else "OverflowError")
+    assert close_of(telemetry)["websocket.close.outcome"] == attributes["websocket.close.outcome"]
+
+
+def test_an_error_frame_may_be_left_without_an_answer(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.connection.error_received(CodedError("reset"), None)
+    talk.ends()
+    attributes = attributes_of(*telemetry.spans())
+    assert "websocket.close.sent_code" not in attributes
+    assert attributes["websocket.close.initiator"] == "none"
+    assert telemetry.total("websocket.server.errors") == 1
+
+
 def test_a_redundant_close_is_an_event_and_nothing_else(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.connection.close_received(CloseFrame(1000))
@@ -1142,6 +1169,22 @@ def test_the_record_of_an_abnormal_close_names_the_connection(
         "error.type": "connection_lost",
     }
     assert record.levelno == logging.WARNING
+
+
+def suppressed() -> Context:
+    """A context in which nothing is to be recorded."""
+    with suppress_instrumentation():
+        return get_current()
+
+
+def test_an_abnormal_close_is_not_logged_where_instrumentation_is_suppressed(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.reader.attach(suppressed())
+    talk.is_lost()
+    assert library_log.closes == []
+    assert telemetry.total("websocket.server.closes") == 1
 
 
 def test_what_the_operator_declared_ordinary_is_no_failure(
@@ -1566,6 +1609,199 @@ def test_an_operation_that_is_described_after_its_task_was_cancelled_is_counted_
     talk.is_closed()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type="next") == 1
     assert telemetry.total("graphql.server.subscription.active") == 0
+
+
+# --- An edge that does not see the frames ------------------------------------------------------
+
+
+def unobserved(telemetry: Telemetry) -> FakeConnection:
+    talk = FakeConnection(config(telemetry))
+    talk.protocol = GRAPHQL_TRANSPORT_WS
+    talk.connection.accepted(GRAPHQL_TRANSPORT_WS, is_observed=False)
+    return talk
+
+
+def stops_reading(error: BaseException) -> Tell:
+    return lambda talk: talk.connection.message_unreadable(error)
+
+
+def cannot_write(error: BaseException) -> Tell:
+    return lambda talk: talk.connection.message_failed({"type": "pong"}, error)
+
+
+def because_of(cause: BaseException) -> BaseException:
+    error = RuntimeError()
+    error.__cause__ = cause
+    return error
+
+
+UNSEEN: dict[str, tuple[Tell, str]] = {
+    # what an edge sees that sees no frames, and why an operation ends whose task dies then
+    "the end of the messages": (stops_reading(StopAsyncIteration()), "connection_closed"),
+    "a lost connection where it reads": (stops_reading(ConnectionError()), "connection_closed"),
+    "a frame that is no message": (stops_reading(ValueError()), "failed"),
+    "a lost connection where it writes": (cannot_write(ConnectionError()), "connection_closed"),
+    "one that is the cause": (cannot_write(because_of(ConnectionError())), "connection_closed"),
+    "a message that cannot be encoded": (cannot_write(ValueError()), "failed"),
+}
+
+
+@pytest.mark.parametrize("what", UNSEEN)
+async def test_what_dies_with_a_connection_is_known_without_its_frames(
+    what: str, telemetry: Telemetry
+) -> None:
+    sees, reason = UNSEEN[what]
+    talk = unobserved(telemetry)
+    task = talk.starts()
+    sees(talk)
+    talk.served(task, KeyError())
+    talk.ends()
+    assert reasons(telemetry) == [reason]
+
+
+@pytest.mark.parametrize(("error", "error_type"), [(OSError(), "OSError"), (None, "other")])
+def test_a_close_that_nobody_saw_is_by_an_unknown(
+    error: BaseException | None, error_type: str, telemetry: Telemetry
+) -> None:
+    talk = unobserved(telemetry)
+    talk.connection.close_unobserved(error)
+    talk.ends()
+    attributes = attributes_of(*telemetry.spans())
+    assert attributes["websocket.close.outcome"] == "other"
+    assert attributes["websocket.close.initiator"] == "unknown"
+    assert attributes["error.type"] == error_type
+
+
+# --- Handling and serving that is nested, late or about nothing ----------------------------------
+
+
+def test_a_message_may_be_handled_within_its_own_handling(telemetry: Telemetry) -> None:
+    """As where a handler's `handle_message` calls its `handle_connection_init`."""
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    message = {"type": "connection_init"}
+    talk.hears(message)
+    outside = talk.reader.context
+    begin, leave = talk.connection.message_handling, talk.connection.message_handled
+    inner = talk.reader.run(begin, message, talk.request)
+    assert trace.get_current_span(talk.reader.context) is trace.get_current_span(outside)
+    talk.reader.run(leave, inner, None)
+    assert talk.reader.context == outside
+    talk.says("connection_ack")
+    talk.handled()
+    talk.is_closed()
+    assert len(telemetry.spans("GraphQL WebSocket Connection Init")) == 1
+    assert telemetry.ledger.started == telemetry.ledger.ended
+
+
+def test_a_handler_within_that_of_an_operation_enters_nothing(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    value = {"type": "subscribe", "id": "a", "payload": {"query": QUERY}}
+    task = talk.hears(value)
+    before = task.current
+    assert task.run(talk.connection.message_handling, value, talk.request) is None
+    task.run(talk.connection.message_handled, None, KeyError())
+    assert task.current == before
+    talk.handled()
+    talk.is_closed()
+    attributes = attributes_of(*telemetry.spans("GraphQL WebSocket Connection"))
+    assert attributes["websocket.close.outcome"] == "normal"
+
+
+def test_a_message_may_still_be_handled_when_the_connection_has_ended(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    elsewhere = Place()
+    value = {"type": "subscribe", "id": "a", "payload": {}}
+    talk.comes(value)
+    handling = elsewhere.run(talk.connection.message_handling, value, talk.request)
+    assert elsewhere.current.request is talk.request
+    talk.is_closed()
+    recorded = telemetry.snapshots()
+    elsewhere.run(talk.connection.message_handled, handling, KeyError())
+    assert (elsewhere.current, telemetry.snapshots()) == (Current(), recorded)
+
+
+async def test_a_handler_that_is_done_with_a_message_was_not_cancelled(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    task = talk.starts()
+    talk.hears({"type": "ping"})
+    talk.served(task, asyncio.CancelledError())
+    assert reasons(telemetry) == []
+    talk.handled()
+    assert reasons(telemetry) == ["failed"]
+    talk.is_closed()
+
+
+async def test_an_operation_that_nobody_asked_for_is_served_unrecorded(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    place = Place()
+    talk.serves(place, "unknown")
+    assert (place.running, place.current) == (None, Current())
+    talk.served(place)
+    talk.is_closed()
+    assert telemetry.spans("GraphQL Operation") == []
+
+
+async def test_an_operation_may_be_served_in_a_task_that_knows_nothing_of_it(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    operation = operation_in(talk.begins())
+    talk.handled()
+    elsewhere = Place()
+    talk.serves(elsewhere)
+    assert elsewhere.current[:2] == (talk.request, operation)
+    assert trace.get_current_span(elsewhere.context) is operation.span.span
+    talk.served(elsewhere)
+    assert (elsewhere.current, elsewhere.context) == (Current(), {})
+    talk.is_closed()
+
+
+async def test_an_operation_without_a_span_leaves_the_context_of_its_task_alone() -> None:
+    telemetry = Telemetry()
+    talk = FakeConnection(config(telemetry), context=suppressed())
+    talk.opens(GRAPHQL_TRANSPORT_WS)
+    operation = operation_in(talk.begins())
+    talk.handled()
+    elsewhere = Place()
+    talk.serves(elsewhere)
+    assert (operation.placement, elsewhere.current.operation) == (None, operation)
+    assert elsewhere.context == {}
+    talk.served(elsewhere)
+    talk.is_closed()
+    assert telemetry.spans() == []
+    telemetry.shutdown()
+
+
+def test_documents_may_be_looked_up_in_another_order_than_that_of_the_messages(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    values = [
+        {"type": "subscribe", "id": id_, "payload": {"extensions": {"hash": id_}}}
+        for id_ in ("first", "second")
+    ]
+    for value in values:
+        talk.comes(value)
+    handle = talk.connection.message_handling
+    handling = talk.reader.run(handle, values[1], talk.request, knows_documents=True)
+    assert handling is not None
+    assert handling.operation is not None
+    assert handling.operation.client_id == "second"
+    talk.reader.run(talk.connection.message_handled, handling, None)
+    talk.is_closed()
+    ids = [
+        attributes_of(span)["graphql.ws.operation.id"]
+        for span in telemetry.spans("GraphQL Operation")
+    ]
+    assert ids == ["second"]
+    [connection] = telemetry.spans("GraphQL WebSocket Connection")
+    assert len(events_of(connection, "graphql.ws.subscribe")) == 1
 
 
 # --- A broken pipe ---------------------------------------------------------------------------

@@ -318,3 +318,16 @@ def test_the_child_of_a_fork_goes_on_though_a_thread_of_its_parent_held_the_lock
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM]
     done = subprocess.run(command, cwd=ROOT, timeout=60, check=False)  # noqa: S603  # the program above
     assert done.returncode == 0
+
+
+def test_a_log_says_how_many_failures_of_a_class_it_has_left_out(
+    clock: Clock, library_log: LogKeeper
+) -> None:
+    log = FailureLog()
+    for error in [ValueError()] * (RECORDS_PER_MINUTE + 2) + [KeyError()]:
+        Fuse(log).blow(error)
+    assert len(library_log.records) == RECORDS_PER_MINUTE + 1
+    clock.passes(60.0)
+    Fuse(log).blow(ValueError())
+    *_, record = library_log.records
+    assert record.getMessage().endswith("; 2 more failures like it were not logged")

@@ -823,3 +823,79 @@ async def test_each_time_that_it_goes_on_is_recorded() -> None:
 
     await recorded.watch(waits_while_and_after_it_is_cancelled())
     assert recorded.order == ["cancelled", "went on", "went on"]
+
+
+# --- A coroutine that stands in for another ------------------------------------------------------
+
+
+def standing_in(body: Body) -> tuple[StandIn, Any, list[str]]:
+    """A stand-in, what it stands for, and when that begins."""
+    original, begun_by = body(), []
+
+    def begin_it() -> Coroutine[Any, Any, Any]:
+        begun_by.append("begun")
+        return bare(original)
+
+    return StandIn(begin_it, original), original, begun_by
+
+
+async def stood_in_for(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return await StandIn(lambda: bare(coroutine), coroutine)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_stand_in_is_driven_as_what_it_stands_for(body: Body) -> None:
+    ours = {steps: transcript(stood_in_for, body, steps) for steps in SCRIPTS}
+    assert ours == {steps: transcript(bare, body, steps) for steps in SCRIPTS}
+
+
+def test_a_stand_in_looks_like_what_it_stands_for_wherever_that_stands() -> None:
+    stand_in, original, _ = standing_in(asks_and_reports)
+    names = ("__name__", "__qualname__", "cr_code", "cr_frame", "cr_running")
+    for step in (dict, partial(stand_in.send, None), stand_in.close):
+        step()
+        looks = [[getattr(each, name) for name in names] for each in (stand_in, original)]
+        assert looks[0] == looks[1]
+
+
+def test_what_a_stand_in_stands_for_begins_with_the_first_step_and_once() -> None:
+    stand_in, _, begun_by = standing_in(asks_and_reports)
+    assert begun_by == []
+    assert stand_in.send(None) == "first"
+    assert stand_in.send(1) == "second"
+    with pytest.raises(StopIteration) as stopped:
+        stand_in.send(2)
+    assert stopped.value.value == (1, 2)
+    assert begun_by == ["begun"]
+
+
+def test_an_error_is_thrown_into_what_has_begun() -> None:
+    stand_in, _, _ = standing_in(catches_and_returns)
+    stand_in.send(None)
+    with pytest.raises(StopIteration) as stopped:
+        stand_in.throw(OwnError("thrown"))
+    assert stopped.value.value == "caught OwnError('thrown')"
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_stand_in_that_is_closed_closes_what_it_stands_for(*, has_begun: bool) -> None:
+    stand_in, original, begun_by = standing_in(returns_later)
+    if has_begun:
+        stand_in.send(None)
+    stand_in.close()
+    assert original.cr_frame is None
+    assert begun_by == ["begun"] * has_begun
+
+
+def test_an_error_that_is_thrown_before_it_begins_is_raised_by_what_it_stands_for() -> None:
+    stand_in, original, begun_by = standing_in(returns_later)
+    with pytest.raises(OwnError):
+        stand_in.throw(OwnError())
+    assert (original.cr_frame, begun_by) == (None, [])
+
+
+async def test_a_stand_in_is_a_coroutine_for_a_task() -> None:
+    stand_in, _, _ = standing_in(lambda: asyncio.sleep(0, "done"))
+    task = asyncio.create_task(stand_in)
+    assert "sleep" in repr(task)
+    assert await task == "done"

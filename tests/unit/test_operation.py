@@ -367,35 +367,20 @@ def test_live_subscriptions_follow_the_guess_until_the_document_is_parsed(
     assert attributes_of(span).get("graphql.operation.type") == parsed
 
 
-@pytest.mark.parametrize("is_described", [True, False])
-def test_what_was_expected_is_learnt_once_at_the_latest_at_the_end(
-    telemetry: Telemetry, *, is_described: bool
+def test_only_the_first_description_and_end_count_and_none_after_the_end(
+    telemetry: Telemetry,
 ) -> None:
-    operation, asked = begin(telemetry), []
-
-    def describe() -> None:
-        asked.append("asked")
-        operation.describe("mutation", None)
-
-    operation.expect("mutation", describe)
-    if is_described:
-        operation.describe("mutation", None)
-    operation.finish()
-    operation.finish()
-    assert asked == ([] if is_described else ["asked"])
-    assert telemetry.metrics()[REQUESTS] == {labels({"graphql.operation.type": "mutation"}): 1}
-
-
-def test_only_the_first_description_counts_and_none_after_the_end(telemetry: Telemetry) -> None:
     first, late = begin(telemetry), begin(telemetry)
     first.describe("query", "First")
     first.describe("mutation", "Second")
     late.finish()
     late.describe("query", "Late")
     first.finish()
+    first.finish()
     types = [attributes_of(span).get("graphql.operation.type") for span in telemetry.spans()]
     assert types == ["query", None]
     assert [span.name for span in telemetry.spans()] == ["query", "GraphQL Operation"]
+    assert telemetry.total(REQUESTS) == 2
 
 
 @pytest.mark.parametrize(
@@ -657,13 +642,24 @@ def test_a_close_is_a_failure_of_the_operations_that_it_ends_if_it_is_abnormal(
     )
 
 
-def test_what_an_operation_learns_of_its_type_at_the_end_is_on_its_span(
-    telemetry: Telemetry,
+@pytest.mark.parametrize("is_described", [True, False])
+def test_what_was_expected_is_learnt_once_at_the_latest_at_the_end(
+    telemetry: Telemetry, *, is_described: bool
 ) -> None:
-    operation = run(telemetry)
-    operation.expect("query", lambda: operation.describe("query", None))
+    operation, asked = run(telemetry), []
+
+    def describe() -> None:
+        asked.append("asked")
+        operation.describe("mutation", None)
+
+    operation.expect("mutation", describe)
+    if is_described:
+        operation.describe("mutation", None)
     completes(operation)
-    assert [span.name for span in telemetry.spans()] == ["query"]
+    operation.fire(Event.CLOSE, DETAILS[Event.CLOSE])
+    assert asked == ([] if is_described else ["asked"])
+    assert telemetry.metrics()[REQUESTS] == {labels({"graphql.operation.type": "mutation"}): 1}
+    assert [span.name for span in telemetry.spans()] == ["mutation"]
 
 
 def test_a_message_that_has_waited_tells_when_the_span_starts(

@@ -1,0 +1,293 @@
+"""The layer over an adapter reports every message, and changes nothing of what the host does."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, NoReturn
+
+import pytest
+from strawberry.aiohttp.views import AiohttpWebSocketAdapter
+from strawberry.http.async_base_view import AsyncWebSocketAdapter
+
+from strawberry_ws_otel._connection import Connection, Request
+from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
+from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
+from tests.support.broken_api import PipeError
+from tests.support.fake_connection import QUERY, FakeConnection, Place
+from tests.support.log import LogKeeper
+from tests.support.telemetry import Telemetry
+from tests.support.views import config
+
+INIT = {"type": "connection_init"}
+SUBSCRIBE = {"type": "subscribe", "id": "a", "payload": {"query": QUERY}}
+NEXT = {"type": "next", "id": "a", "payload": {"data": {"n": 1}}}
+PONG = {"type": "pong"}
+
+
+class View:
+    """What an adapter is made for."""
+
+
+class Wire:
+    """What an adapter reads from and writes to."""
+
+    def __init__(self, *incoming: object) -> None:
+        self.incoming = incoming
+        self.told: list[object] = []
+        """What the reader has sent or thrown into the messages."""
+        self.sent: list[tuple[object, ...]] = []
+        self.failure: BaseException | None = None
+
+
+class Adapter(AsyncWebSocketAdapter):
+    """An adapter of the application's."""
+
+    def __init__(self, view: Any, _request: object, wire: Wire) -> None:
+        super().__init__(view)
+        self.wire = wire
+
+    async def iter_json(
+        self, *, ignore_parsing_errors: bool = False
+    ) -> AsyncGenerator[object, None]:
+        for message in self.wire.incoming:
+            if isinstance(message, BaseException):
+                raise message
+            try:
+                self.wire.told.append((yield message))
+            except ValueError as error:
+                self.wire.told.append(error)
+                yield "caught"
+            except GeneratorExit:
+                self.wire.told.append("closed")
+                raise
+
+    async def send_json(self, message: Mapping[str, object], *more: object, **named: object) -> Any:
+        self.wire.sent.append((message, *more, *named.items()))
+        if self.wire.failure is not None:
+            raise self.wire.failure
+        return "sent"
+
+    async def close(self, code: int, reason: str) -> None:
+        """Nothing is closed here."""
+
+
+@pytest.fixture
+def talk(telemetry: Telemetry) -> FakeConnection:
+    talk = FakeConnection(config(telemetry))
+    talk.opens(GRAPHQL_TRANSPORT_WS)
+    return talk
+
+
+def adapter_in(place: Place, wire: Wire, cls: type = Adapter) -> Any:
+    """An adapter with the layer, made there."""
+    return place.run(ADAPTER_LAYER.over(cls), View(), None, wire)
+
+
+def messages(telemetry: Telemetry) -> dict[Any, float]:
+    """How many messages of each type were counted."""
+    points = telemetry.metrics().get("websocket.server.messages", {})
+    return {dict(key)["graphql.ws.message.type"]: count for key, count in points.items()}
+
+
+def counted(talk: FakeConnection) -> int:
+    return sum(talk.connection.traffic.messages.values())
+
+
+# --- Outside of a connection ---------------------------------------------------------------------
+
+
+async def test_outside_of_a_connection_it_does_its_work(telemetry: Telemetry) -> None:
+    wire = Wire(INIT)
+    adapter = adapter_in(Place(), wire)
+    assert [message async for message in adapter.iter_json()] == [INIT]
+    assert await adapter.send_json(PONG, "more", named=1) == "sent"
+    assert wire.sent == [(PONG, "more", ("named", 1))]
+    assert messages(telemetry) == {}
+
+
+async def test_a_request_that_is_no_handshake_is_no_connection(talk: FakeConnection) -> None:
+    place, wire = Place(), Wire()
+    talk.request.connection = None  # type: ignore[assignment]  # as over HTTP
+    place.run(talk.connection.serving, talk.request)
+    assert await adapter_in(place, wire).send_json(PONG) == "sent"
+    assert counted(talk) == 0
+
+
+# --- What is received ----------------------------------------------------------------------------
+
+
+async def test_each_message_is_reported_as_it_is_handed_on(
+    talk: FakeConnection, telemetry: Telemetry
+) -> None:
+    adapter = adapter_in(talk.reader, Wire(INIT, {"type": "ping"}))
+    received = []
+    async for message in adapter.iter_json(ignore_parsing_errors=True):
+        received.append(message)
+        assert counted(talk) == len(received)
+    assert received == [INIT, {"type": "ping"}]
+    talk.is_closed()
+    assert messages(telemetry) == {"connection_init": 1, "ping": 1}
+
+
+async def test_what_a_reader_says_reaches_the_adapter(talk: FakeConnection) -> None:
+    wire = Wire(INIT, PONG, PONG)
+    reading = adapter_in(talk.reader, wire).iter_json()
+    assert await anext(reading) == INIT
+    assert await reading.asend("value") == PONG
+    error = ValueError()
+    assert await reading.athrow(error) == "caught"
+    assert await anext(reading) == PONG
+    await reading.aclose()
+    assert wire.told == ["value", error, "closed"]
+
+
+async def test_what_cannot_be_read_is_raised_and_is_the_clients_fault(
+    talk: FakeConnection, telemetry: Telemetry
+) -> None:
+    error = ValueError("not JSON")
+    reading = adapter_in(talk.reader, Wire(error)).iter_json()
+    talk.connection.data_received(9)
+    with pytest.raises(ValueError, match="not JSON") as raised:
+        await anext(reading)
+    assert raised.value is error
+    talk.ends(error)
+    assert telemetry.total("websocket.server.closes", websocket__close__outcome="invalid_message")
+
+
+@pytest.mark.internal_error
+async def test_a_message_is_handed_on_though_it_cannot_be_reported(
+    talk: FakeConnection, library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "message_received", fail)
+    monkeypatch.setattr(Connection, "message_unreadable", fail)
+    reading = adapter_in(talk.reader, Wire(INIT, ValueError())).iter_json()
+    assert await anext(reading) == INIT
+    with pytest.raises(ValueError, match=r"^$"):
+        await anext(reading)
+    assert len(library_log.records) == 1
+
+
+def fail(*_arguments: object) -> NoReturn:
+    raise PipeError
+
+
+class Unreadable(Adapter):
+    """An adapter whose messages the host refuses."""
+
+    def iter_json(self, **_options: bool) -> Any:
+        return [INIT]
+
+
+def test_what_is_no_iterator_is_left_to_the_host(talk: FakeConnection) -> None:
+    adapter = adapter_in(talk.reader, Wire(), Unreadable)
+    assert adapter.iter_json() == [INIT]
+
+
+@pytest.mark.parametrize(
+    ("cls", "reads_ahead"), [(Adapter, True), (AiohttpWebSocketAdapter, False)]
+)
+def test_only_the_hosts_own_adapter_is_known_to_read_a_frame_for_each_message(
+    cls: type, talk: FakeConnection, *, reads_ahead: bool
+) -> None:
+    adapter_in(talk.reader, Wire(), cls)
+    assert talk.connection.reads_ahead == reads_ahead
+
+
+# --- What is sent --------------------------------------------------------------------------------
+
+
+async def test_each_message_that_was_sent_counts(
+    talk: FakeConnection, telemetry: Telemetry
+) -> None:
+    wire = Wire()
+    adapter = adapter_in(talk.reader, wire)
+    task = talk.starts()
+    for _ in range(20):
+        assert await adapter.send_json(NEXT) == "sent"
+    assert await adapter.send_json(PONG, "more", named=1) == "sent"
+    assert wire.sent == [(NEXT,)] * 20 + [(PONG, "more", ("named", 1))]
+    talk.served(task)
+    talk.is_closed()
+    assert messages(telemetry) == {"subscribe": 1, "next": 20, "pong": 1}
+
+
+@pytest.mark.parametrize("message", [{}, {"type": "next"}, {"type": "next", "id": []}], ids=repr)
+async def test_a_message_of_any_form_is_sent(
+    message: Any, talk: FakeConnection, telemetry: Telemetry
+) -> None:
+    assert await adapter_in(talk.reader, Wire()).send_json(message) == "sent"
+    talk.is_closed()
+    assert sum(messages(telemetry).values()) == 1
+
+
+@pytest.mark.parametrize("error", [OverflowError(), asyncio.CancelledError()], ids=repr)
+async def test_what_cannot_be_sent_is_raised_and_does_not_count(
+    error: BaseException, talk: FakeConnection, telemetry: Telemetry
+) -> None:
+    wire = Wire()
+    wire.failure = error
+    with pytest.raises(type(error)) as raised:
+        await adapter_in(talk.reader, wire).send_json(PONG)
+    assert raised.value is error
+    talk.is_closed()
+    assert messages(telemetry) == {}
+
+
+@pytest.mark.internal_error
+async def test_a_message_is_sent_though_it_cannot_be_counted(
+    talk: FakeConnection, library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "message_sent", fail)
+    assert await adapter_in(talk.reader, Wire()).send_json(PONG) == "sent"
+    assert len(library_log.records) == 1
+
+
+async def write(message: object) -> object:
+    return message
+
+
+class Delegating(Adapter):
+    """An adapter that sends by a function that knows nothing of it."""
+
+    send_json = staticmethod(write)  # type: ignore[assignment]  # as an application may
+
+
+async def test_an_adapter_may_send_by_what_is_no_method(talk: FakeConnection) -> None:
+    adapter = adapter_in(talk.reader, Wire(), Delegating)
+    assert await adapter.send_json(PONG) is PONG
+    assert counted(talk) == 1
+
+
+# --- How it is laid over -------------------------------------------------------------------------
+
+
+class Observed(Request):
+    """A request that learns of the host's object for the WebSocket."""
+
+    made: object = None
+
+    def websocket_made(self, websocket: object) -> None:
+        self.made = websocket
+
+
+@pytest.mark.parametrize("is_factory", [True, False])
+def test_an_edge_learns_of_the_websocket_however_the_adapter_is_made(
+    talk: FakeConnection, telemetry: Telemetry, *, is_factory: bool
+) -> None:
+    request, place, wire = Observed(talk.request.telemetry), Place(), Wire()
+    request.connection = talk.connection
+    place.run(talk.connection.serving, request)
+    over = ADAPTER_LAYER.over(staticmethod(Adapter) if is_factory else Adapter)
+    owner: Any = type("Owner", (View,), {"adapter": over if is_factory else staticmethod(over)})
+    place.run(owner().adapter, View(), None, wire)
+    assert request.made is wire
+
+
+def test_only_an_applications_class_is_announced_to_its_base() -> None:
+    announced: list[str] = []
+
+    class Own(Adapter):
+        def __init_subclass__(cls) -> None:
+            announced.append(cls.__name__)
+
+    type("Further", (ADAPTER_LAYER.over(Own),), {})
+    assert announced == ["Further"]
