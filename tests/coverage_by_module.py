@@ -30,7 +30,6 @@ class Elsewhere(NamedTuple):
 
 
 EXCEPTIONS: Final = {
-    "_strawberry/extension": Elsewhere("it needs a host", ("tests/aiohttp", "tests/contract")),
     "_aiohttp/view": Elsewhere(
         "it needs a server", ("tests/aiohttp", "tests/contract", "tests/attacks/faults")
     ),
