@@ -25,7 +25,9 @@ it calls                                when
 ======================================  ==========================================================
 
 For what happens with every message an edge may count by itself: `traffic.bytes_sent`, and in
-`results_by_unique_id` the results of the operation whose id a message of type `result_name` has.
+`results_by_unique_id` the results of the operation whose id a message of type `result_name` has. It
+sets `reads_ahead` if the application may read frames before it makes messages of earlier ones. The
+extension of the schema asks by `claim_own` and `claim` which operation it executes.
 
 Facts are kept first and recorded second, so that a broken telemetry pipe changes no verdict.
 """
@@ -325,6 +327,8 @@ class Connection:
         if self._over:
             return
         self._unread = max(0, self._unread - 1)
+        if not self._is_observed:
+            self._last_received = time.monotonic()
         self._tripped = None
         if self._operations.has_cancelled:
             self._operations.fail_cancelled()
@@ -362,6 +366,8 @@ class Connection:
             return
         if not (isinstance(error, asyncio.CancelledError) and is_being_cancelled()):
             self._tripped = error
+            if not self._is_observed:
+                self._count_unreadable()
 
     # --- Who runs for whom -------------------------------------------------------------------
 
@@ -589,8 +595,11 @@ class Connection:
     def _settle_unread(self) -> None:
         while self._unread:
             self._unread -= 1
-            self.traffic.messages[self._vocabulary.unreadable] += 1
-            self._span.message(self._vocabulary.unreadable)
+            self._count_unreadable()
+
+    def _count_unreadable(self) -> None:
+        self.traffic.messages[self._vocabulary.unreadable] += 1
+        self._span.message(self._vocabulary.unreadable)
 
     def _end_init(self, error_type: str | None = None) -> None:
         init, self._init = self._init, None

@@ -86,7 +86,7 @@ class RecordRate:
 
 
 class FailureLog:
-    """The log records of our own failures: each class of exception has the bound of `_rate`."""
+    """The log records of our own failures; each class of exception has its own `RecordRate`."""
 
     __slots__ = ("_rate", "_warned")
 

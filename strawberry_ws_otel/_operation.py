@@ -92,7 +92,7 @@ class State(IntEnum):
     ENDED = auto()
     """It has ended, and may still be handled, or served by code whose end nobody sees."""
     GONE = auto()
-    """It has ended, and nobody acts in its name any more. Nothing of it is kept."""
+    """It has ended, and nothing of it is kept. What its task may still send is nobody's."""
 
 
 class Event(IntEnum):
@@ -497,6 +497,10 @@ class Operation:
             operation_type: what the document begins with.
             describe: learns the type, at the latest as the operation ends.
         """
+        # An application may execute more than once: what the attempt before knows comes first.
+        self._learn_type()
+        if self._is_ended or self.type is not None:
+            return
         self._describe = describe
         if operation_type == SUBSCRIPTION:
             self._telemetry.metrics.tally.subscribed(self.results)
@@ -520,6 +524,12 @@ class Operation:
                     **self._described(operation_type),
                 }
             )
+
+    def _learn_type(self) -> None:
+        """Learn the type from whoever knows the document, if nobody has yet."""
+        describe, self._describe = self._describe, None
+        if describe is not None:
+            describe()
 
     def _described(self, _operation_type: str) -> Attributes:
         """Return what else is known once the type is."""
@@ -896,9 +906,7 @@ class SocketOperation(Operation):
             reason: why it ended.
         """
         self.end_reason = reason
-        describe, self._describe = self._describe, None
-        if describe is not None:
-            describe()
+        self._learn_type()
         if self._executions > 1 and reason is EndReason.COMPLETED:
             # Those of an execution that the application has given up, and tried again.
             self._unsent = None

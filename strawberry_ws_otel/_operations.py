@@ -187,7 +187,9 @@ class Operations:
             self._by_id[id_] = operation
             # One that has ended, served by code that nobody sees end, may still send.
             is_free = holder is None or holder.state is State.COMPLETING
-            if is_free and id_ not in self._winding_down:
+            # One that the client stopped before the host has handled it may be served, too.
+            has_namesake = self.waiting and any(one.id == id_ for one in self.waiting)
+            if is_free and id_ not in self._winding_down and not has_namesake:
                 self.results_by_unique_id[id_] = operation.results
         self.waiting[operation] = None
         if len(self.waiting) > _MAX_WAITING:
@@ -202,7 +204,8 @@ class Operations:
             document: the document that is served, where a persisted one was looked up.
             name: the name of the operation in it.
         """
-        if not operation.fire(RUN):
+        # The method may call itself, with a document that it has looked up.
+        if not operation.fire(RUN) and operation.has_ended:
             return
         if document is not operation.document:
             # One that was looked up may be shared by many operations.
@@ -213,6 +216,9 @@ class Operations:
         if operation.state is RUNNING and self._by_id.get(operation.id) is not operation:
             # We believed it in use: the last message of the one before is still on its way.
             self._by_id[operation.id] = operation
+            self.results_by_unique_id.pop(operation.id, None)
+        elif operation.has_ended:
+            # It sends with an id that may be another's by now: only the task can tell.
             self.results_by_unique_id.pop(operation.id, None)
 
     def ran(self, operation: SocketOperation, error: BaseException | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from inspect import getattr_static
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, cast
 
 from aiohttp import hdrs, web
 from opentelemetry.context import get_current
@@ -149,14 +149,16 @@ class Handshake(Request):
 
     def websocket_made(self, websocket: object) -> None:
         """Observe the socket of the upgrade; only the first call counts."""
-        if self._ws is not None or not isinstance(websocket, web.WebSocketResponse):
+        if self._ws is not None:
             return
-        self._ws = websocket
+        # Or what stands for it: the application may wrap it.
+        self._ws = ws = cast("web.WebSocketResponse", websocket)
         with self.connection.fuse:
             # A view that has closed it already did so when nobody observed it.
-            if not websocket.closed:
-                self._observe(websocket)
-            self.connection.accepted(websocket.ws_protocol, is_observed=self._observer is not None)
+            if not ws.closed:
+                self._observe(ws)
+        with self.connection.fuse:
+            self.connection.accepted(ws.ws_protocol, is_observed=self._observer is not None)
 
     def _observe(self, ws: web.WebSocketResponse) -> None:
         try:

@@ -109,8 +109,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         self._otel_host_send = bound.__func__ if plain else RecordingAdapter._otel_super_send
         self._otel_request = request
         self._otel_connection = request.connection
-        reads: Any = super().iter_json  # type: ignore[safe-super]  # the next class's
-        request.connection.reads_ahead = not _is_hosts(reads)
+        request.connection.reads_ahead = not _reads_as_the_host(type(self))
 
     def iter_json(self, *args: Any, **kwargs: Any) -> AsyncGenerator[object, None]:
         """Iterate over the messages as the host does."""
@@ -154,10 +153,12 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         return await super().send_json(*args, **kwargs)  # type: ignore[safe-super]  # the next class's
 
 
-def _is_hosts(method: Any) -> bool:  # noqa: ANN401  # whatever an attribute holds
-    """Whether a method is the host's own, which reads a frame for each message."""
-    module: str = getattr(getattr(method, "__func__", None), "__module__", None) or ""
-    return module.startswith("strawberry.")
+def _reads_as_the_host(adapter_class: type) -> bool:
+    """Whether messages are read by the host's own method, which reads a frame for each."""
+    classes = adapter_class.__mro__
+    behind = classes[classes.index(RecordingAdapter) + 1 :]
+    owner = next(each for each in behind if "iter_json" in vars(each))
+    return owner.__module__.startswith("strawberry.")
 
 
 ADAPTER_LAYER: Final = Layers(

@@ -21,6 +21,7 @@ from strawberry_ws_otel._aiohttp.websocket import (
     _observed,
 )
 from strawberry_ws_otel._semconv import METRIC_IO
+from strawberry_ws_otel._semconv import SPAN_CONNECTION as CONNECTION
 from tests.support.applications.side_by_side import HANDLER, alike
 from tests.support.assertions import TRANSMIT
 from tests.support.broken_api import PipeError
@@ -34,10 +35,11 @@ from tests.support.faults.unobservable_sockets import (
 )
 from tests.support.hosting import Handler, Host, hosting, part
 from tests.support.log import LogKeeper
-from tests.support.schema import make_schema
+from tests.support.scenarios.steps import subscribe
+from tests.support.schema import HELLO, make_schema
 from tests.support.server import Socket
-from tests.support.telemetry import Telemetry
-from tests.support.views import View, answering, config
+from tests.support.telemetry import Telemetry, attributes_of
+from tests.support.views import View, answering, config, instrumented
 
 METHODS: Final = ("receive", "close", "send_str", "send_bytes", "send_frame")
 
@@ -546,6 +548,46 @@ async def test_each_view_class_warns_for_itself(
 
         await visit(Recorded(schema=make_schema(OTelExtension)))
     assert levels(library_log) == [logging.WARNING] * 2
+
+
+class Wrapped:
+    """What an application may put around a response: it hands on everything."""
+
+    def __init__(self, response: web.WebSocketResponse) -> None:
+        self._response = response
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+    def __aiter__(self) -> Any:
+        return aiter(self._response)
+
+
+async def test_what_stands_for_a_response_is_recorded_but_for_its_closes(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    class Wrapping(View):
+        async def create_websocket_response(self, *arguments: Any) -> Any:
+            return Wrapped(await super().create_websocket_response(*arguments))
+
+    view = instrumented(telemetry, Wrapping)(schema=make_schema(OTelExtension))
+    async with hosting(view) as host:
+        client = await host.acknowledged()
+        client.json(subscribe(client, "a", HELLO))
+        await client.message("complete")
+        await part(client)
+
+    assert levels(library_log) == [logging.WARNING]
+    [span] = telemetry.spans(CONNECTION)
+    known = attributes_of(span)
+    names = ("subprotocol", "close.outcome", "close.initiator")
+    assert [known[f"websocket.{name}"] for name in names] == [
+        "graphql-transport-ws",
+        "other",
+        "unknown",
+    ]
+    assert (known["graphql.ws.messages.received"], known["graphql.ws.operation.count"]) == (2, 1)
+    assert known["graphql.ws.receive_idle_time"] >= 0
 
 
 def levels(log: LogKeeper) -> list[int]:

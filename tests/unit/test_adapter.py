@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from functools import wraps
 from typing import Any, NoReturn
 
 import pytest
@@ -36,6 +37,16 @@ class Wire:
         """What the reader has sent or thrown into the messages."""
         self.sent: list[tuple[object, ...]] = []
         self.failure: BaseException | None = None
+
+
+class Decorated(AiohttpWebSocketAdapter):
+    """An adapter of the application's, whose method looks like the host's."""
+
+    @wraps(AiohttpWebSocketAdapter.iter_json)
+    def iter_json(  # type: ignore[override]  # to mypy, what `wraps` makes is no method
+        self, *, ignore_parsing_errors: bool = False
+    ) -> AsyncGenerator[object, None]:
+        return super().iter_json(ignore_parsing_errors=ignore_parsing_errors)
 
 
 class Adapter(AsyncWebSocketAdapter):
@@ -183,7 +194,8 @@ def test_what_is_no_iterator_is_left_to_the_host(talk: FakeConnection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cls", "reads_ahead"), [(Adapter, True), (AiohttpWebSocketAdapter, False)]
+    ("cls", "reads_ahead"),
+    [(Adapter, True), (Decorated, True), (AiohttpWebSocketAdapter, False)],
 )
 def test_only_the_hosts_own_adapter_is_known_to_read_a_frame_for_each_message(
     cls: type, talk: FakeConnection, *, reads_ahead: bool

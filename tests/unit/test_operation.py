@@ -771,3 +771,27 @@ def test_where_both_say_something_of_what_may_be_no_document_they_say_the_same(
 ) -> None:
     shown, found = leading_operation_type(document, name), type_in(document, name)
     assert shown is None or found is None or shown == found
+
+
+def test_nothing_is_expected_of_an_operation_that_has_ended(telemetry: Telemetry) -> None:
+    operation = begin(telemetry)
+    operation.finish()
+    operation.expect("subscription", nothing)
+    assert telemetry.total(ACTIVE) == 0
+
+
+def test_nothing_is_expected_of_an_operation_whose_type_is_known(telemetry: Telemetry) -> None:
+    operation = begin(telemetry)
+    operation.describe("query", None)
+    operation.expect("subscription", nothing)
+    assert telemetry.total(ACTIVE) == 0
+    operation.finish()
+
+
+def test_of_two_attempts_the_first_one_that_was_parsed_says_the_type(telemetry: Telemetry) -> None:
+    operation = begin(telemetry)
+    operation.expect("subscription", lambda: operation.describe("subscription", None))
+    operation.expect("subscription", nothing)
+    assert (operation.type, telemetry.total(ACTIVE)) == ("subscription", 1)
+    operation.finish()
+    assert telemetry.total(ACTIVE) == 0

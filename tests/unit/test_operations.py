@@ -179,13 +179,39 @@ def test_a_task_runs_the_operation_that_it_was_started_for_else_the_newest_of_th
     assert operations.to_run("a") is own
 
 
-def test_an_operation_runs_once_and_with_the_document_that_was_looked_up(
+def test_a_method_that_calls_itself_with_the_document_that_it_has_looked_up_serves_that_one(
     operations: Operations,
 ) -> None:
-    operation = begun(operations, "a", Event.HANDLE, document=None)
+    operation = begun(operations, "a", Event.HANDLE, document="#id")
+    operations.run(operation, "#id", None)
     operations.run(operation, "{ found }", "Found")
-    operations.run(operation, "{ again }", "Again")
     assert (operation.document, operation.name) == ("{ found }", "Found")
+    operation.fire(Event.STOP, STOPPED)
+    operations.run(operation, "{ late }", "Late")
+    assert (operation.document, operation.name) == ("{ found }", "Found")
+
+
+def test_an_operation_that_was_stopped_before_it_is_handled_does_not_send_for_its_namesake(
+    telemetry: Telemetry, talk: FakeConnection
+) -> None:
+    subscribe = {"type": "subscribe", "id": "a", "payload": {"query": QUERY}}
+    talk.comes(subscribe)
+    talk.comes({"type": "complete", "id": "a"})
+    again = {**subscribe, "payload": {"query": QUERY}}
+    talk.comes(again)
+    first_task = talk.turns_to(subscribe)
+    talk.handled()
+    talk.serves(first_task)
+    talk.delivers(within=first_task)
+    talk.says("complete", id="a", within=first_task)
+    second_task = talk.turns_to(again)
+    talk.handled()
+    talk.serves(second_task)
+    talk.delivers(within=second_task)
+    talk.served(second_task)
+    talk.says("complete", id="a", within=second_task)
+    talk.is_closed()
+    assert ends(telemetry) == [("client_completed", 0), ("completed", 1)]
 
 
 def test_an_operation_that_is_served_without_a_document_keeps_its_name(
