@@ -92,18 +92,18 @@ def complaint(module: str) -> str | None:
     return None if left else f"{module} needs no exception: its unit tests cover it"
 
 
-def check(modules: Sequence[str]) -> int:
-    """Check these modules, several at a time; return how many are not as they have to be."""
+def check(modules: Sequence[str]) -> bool:
+    """Check these modules, several at a time; return whether all are as they have to be."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        complaints = [each for each in pool.map(complaint, modules) if each]
-    for each in complaints:
+        complaints = dict(zip(modules, pool.map(complaint, modules), strict=True))
+    for each in filter(None, complaints.values()):
         sys.stdout.write(f"{each}\n")
-    excepted = [module for module in modules if module in EXCEPTIONS]
+    passed = {module for module, each in complaints.items() if not each}
     sys.stdout.write(
-        f"{len(modules) - len(complaints)} of {len(modules)} modules passed,"
-        f" of these {len(excepted)} by an exception\n"
+        f"{len(passed)} of {len(modules)} modules passed,"
+        f" {len(passed & EXCEPTIONS.keys())} of them by an exception\n"
     )
-    return len(complaints)
+    return len(passed) == len(modules)
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ def main() -> None:
     modules = parser.parse_args().modules or known
     if unknown := {*modules, *EXCEPTIONS}.difference(known):
         parser.error(f"there are no modules {', '.join(sorted(unknown))}")
-    sys.exit(check(modules) > 0)
+    sys.exit(not check(modules))
 
 
 if __name__ == "__main__":
