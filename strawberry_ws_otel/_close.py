@@ -198,8 +198,7 @@ class CloseFrame(NamedTuple):
         return CloseFrame(int(self.code), bounded_reason(self.reason))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandlerEnd:
+class HandlerEnd(NamedTuple):
     """How the handler of a connection ended: all that its edge knows of it."""
 
     exception: BaseException | None = None

@@ -407,7 +407,7 @@ class Connection:
                 placement = self._init.placement or inside.placement
             else:
                 placement = _placed(placement, inside.placement)
-            inside = inside._replace(placement=placement)
+            inside = Current(inside.request, inside.operation, placement)
         return Handling(Stay(inside, self.fuse), message, operation)
 
     def _handling_operation(

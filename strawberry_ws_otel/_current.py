@@ -212,7 +212,7 @@ class Stay:
             outer = outer.moved(context)
             context = outer.context
         attach(context)
-        return self._outside._replace(placement=outer)
+        return Current(self._outside.request, self._outside.operation, outer)
 
 
 def running_task() -> asyncio.Task[Any] | None:

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from inspect import getattr_static
@@ -217,8 +216,7 @@ class Handshake(Request):
             if self._ws is not None:
                 self._report_last(self._ws, self._observer, exception)
         with connection.fuse:
-            end = replace(
-                end,
+            end = end._replace(
                 transport_error=self._transport_error(exception),
                 transport_alive=self._was_alive(exception),
                 is_cancelled=_is_cancelled(exception),
@@ -318,10 +316,12 @@ async def serve(
 
 def upgraded(ws: web.WebSocketResponse, failures: FailureLog) -> None:
     """Observe the socket that a view has made of the request which the running code serves."""
-    with Fuse(failures):
+    try:
         request = current_request()
         if request is not None:
             request.websocket_made(ws)
+    except Exception as error:  # noqa: BLE001  # the fuse's
+        Fuse(failures).blow(error)
 
 
 class _Kind(Enum):

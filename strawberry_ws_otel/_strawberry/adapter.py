@@ -92,8 +92,10 @@ class RecordingAdapter(AsyncWebSocketAdapter):
 
     def __init__(self, view: Any, request: Any, ws: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # the transport's
         super().__init__(view, request, ws, *args, **kwargs)  # type: ignore[call-arg]  # the next class's
-        with Fuse(getattr(view, "_otel_failures", None)):
+        try:
             self._otel_made(view, request, ws)
+        except Exception as error:  # noqa: BLE001  # the fuse's
+            Fuse(getattr(view, "_otel_failures", None)).blow(error)
 
     def _otel_made(
         self, _view: object, _request: object, ws: object, *_arguments: Any, **_keywords: Any

@@ -121,11 +121,14 @@ class _Recorder(SchemaExtension):
         The host sets it right after it has made the instance, and before it looks for hooks.
         """
         self._host_context = context
-        if self._fuse is None:
-            self._fuse = Fuse(self._failures)
-        with self._fuse:
+        try:
             need = self._take(context)
             self.__class__ = self._variants.get(need, type(self))
+        except Exception as error:  # noqa: BLE001  # the fuse's
+            self._fuse = self._fuse or Fuse(self._failures)
+            self._fuse.blow(error)
+        if self._fuse is None:
+            self._fuse = Fuse(self._failures)
 
     def _take(self, context: ExecutionContext) -> _Need:
         """Take the operation that the view has begun, if this is an execution of it."""
