@@ -91,7 +91,7 @@ class Socket:
 
         Args:
             wire: to the client.
-            connection: is told what happens.
+            connection: gets what happens reported.
             heartbeat: seconds after which a silent client is lost.
             knows_closes: whether it can tell how it was closed, which not every transport can.
         """

@@ -33,7 +33,7 @@ class Wire:
 
     def __init__(self, *incoming: object) -> None:
         self.incoming = incoming
-        self.told: list[object] = []
+        self.heard: list[object] = []
         """What the reader has sent or thrown into the messages."""
         self.sent: list[tuple[object, ...]] = []
         self.failure: BaseException | None = None
@@ -63,12 +63,12 @@ class Adapter(AsyncWebSocketAdapter):
             if isinstance(message, BaseException):
                 raise message
             try:
-                self.wire.told.append((yield message))
+                self.wire.heard.append((yield message))
             except ValueError as error:
-                self.wire.told.append(error)
+                self.wire.heard.append(error)
                 yield "caught"
             except GeneratorExit:
-                self.wire.told.append("closed")
+                self.wire.heard.append("closed")
                 raise
 
     async def send_json(self, message: Mapping[str, object], *more: object, **named: object) -> Any:
@@ -148,7 +148,7 @@ async def test_what_a_reader_says_reaches_the_adapter(talk: FakeConnection) -> N
     assert await reading.athrow(error) == "caught"
     assert await anext(reading) == PONG
     await reading.aclose()
-    assert wire.told == ["value", error, "closed"]
+    assert wire.heard == ["value", error, "closed"]
 
 
 async def test_what_cannot_be_read_is_raised_and_is_the_clients_fault(

@@ -524,9 +524,9 @@ def test_an_operation_without_a_result_makes_no_series_while_it_lives_and_none_a
 
 
 def test_an_operation_that_was_never_counted_may_end_and_one_that_was_ends_once() -> None:
-    tally, stranger = Tally(), Results(NEXT)
-    stranger.ok = 5
-    tally.ended(stranger)
+    tally, other = Tally(), Results(NEXT)
+    other.ok = 5
+    tally.ended(other)
     own = subscribed(tally, ok=2)
     tally.ended(own)
     tally.ended(own)
