@@ -241,8 +241,6 @@ class Facts:
     """Whether the transport was alive when the handler was cancelled or the view raised."""
     is_refused: bool = False
     """The legacy `connection_error` was sent."""
-    is_unobserved: bool = False
-    """The socket was closed, and nobody saw by whom."""
 
     def frame_sent(self, frame: CloseFrame) -> None:
         """Record a close frame of the server."""
@@ -259,7 +257,6 @@ class Facts:
     def unobserved(self, error: BaseException | None) -> None:
         """Record a close that nobody saw, unless a close frame is known."""
         if self.first is None and self.dropped is None:
-            self.is_unobserved = True
             self.frame_error = error
             self.initiator = Initiator.UNKNOWN
 
@@ -327,7 +324,7 @@ def verdict(facts: Facts, normal: Collection[str | int] = ()) -> Verdict:
 
 
 def _code_without_frames(facts: Facts) -> int | None:
-    if facts.is_unobserved:
+    if facts.initiator is Initiator.UNKNOWN:
         return None
     return CloseCode.ABNORMAL_CLOSURE.value if facts.upgraded else None
 
@@ -339,7 +336,7 @@ def _outcome(facts: Facts) -> tuple[Outcome, BaseException | None]:
         return _by_frame(facts, facts.first), error
     if facts.dropped is not None:
         return Outcome.SERVER_ERROR, facts.dropped
-    if facts.is_unobserved:
+    if facts.initiator is Initiator.UNKNOWN:
         return Outcome.OTHER, error
     if error is not None:
         return _by_frame_error(error), error

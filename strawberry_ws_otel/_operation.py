@@ -28,7 +28,6 @@ from enum import IntEnum, StrEnum, auto
 from functools import partial
 from hashlib import sha256
 from itertools import islice
-from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from opentelemetry import trace
@@ -42,7 +41,7 @@ from strawberry_ws_otel._counts import Results
 from strawberry_ws_otel._current import Placement, application_context, placement_of
 from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
-from strawberry_ws_otel._protocol import Message, MessageType
+from strawberry_ws_otel._protocol import NO_PAYLOAD, Message, MessageType
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder, span_id
 
@@ -658,8 +657,6 @@ class _Errors(NamedTuple):
     events: list[Attributes]
 
 
-_NOTHING: Final = MappingProxyType[str, Any]({})
-
 _MAX_UNSENT: Final = 100
 """Results with errors, of one operation, that may wait to be sent."""
 
@@ -840,7 +837,7 @@ class SocketOperation(Operation):
 
     def accept(self, _detail: object) -> None:
         """Let go of the first message: the host has accepted the operation."""
-        self.first, self.payload = None, _NOTHING
+        self.first, self.payload = None, NO_PAYLOAD
         self.books.waiting.pop(self, None)
 
     def count_result(self, failed: bool) -> None:  # noqa: FBT001  # all that is known of it
@@ -896,7 +893,7 @@ class SocketOperation(Operation):
         """Let go of what the client sent, of any length: a forgotten timer keeps the operation."""
         self.books.waiting.pop(self, None)
         self.id = self.document = self.name = self.placement = None
-        self.first, self.payload = None, _NOTHING
+        self.first, self.payload = None, NO_PAYLOAD
 
     def end(self, detail: Verdict, reason: EndReason) -> None:
         """End the operation.

@@ -1,4 +1,4 @@
-"""The operations of one connection: which are open, and whose a message or an execution is.
+"""The operations of one connection: those that are open, and which one a message belongs to.
 
 What becomes of one of them stands in `_operation.TRANSITIONS`; here is found which one it is that
 something happens to.

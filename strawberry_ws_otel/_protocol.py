@@ -91,7 +91,8 @@ _VOCABULARY: Final[Mapping[tuple[str, Direction], Mapping[str, tuple[Meaning, Sh
     },
 }
 
-_NOTHING: Final = MappingProxyType[str, Any]({})
+NO_PAYLOAD: Final = MappingProxyType[str, Any]({})
+"""The payload of a message that has none, or one that is no object."""
 
 NO_ID: Final = object()
 """The id of a message that has none, or one that no host can keep (a list, an object)."""
@@ -105,7 +106,7 @@ class Message(NamedTuple):
     """`NO_ID` if it has none that a host can keep."""
     value: object
     """As it came."""
-    payload: Mapping[str, Any] = _NOTHING
+    payload: Mapping[str, Any] = NO_PAYLOAD
     """Empty unless it is an object."""
 
     @property
@@ -174,7 +175,7 @@ class Vocabulary:
             message_type or self.unreadable,
             id_ if _is_hashable(id_) else NO_ID,
             value,
-            payload or _NOTHING,
+            payload or NO_PAYLOAD,
         )
 
     def speak(self, message: Mapping[str, Any]) -> MessageType:

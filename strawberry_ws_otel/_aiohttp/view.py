@@ -127,7 +127,6 @@ class Handshake(Request):
 
     __slots__ = (
         "_alive_when_cancelled",
-        "_has_opened",
         "_observer",
         "_transport",
         "_ws",

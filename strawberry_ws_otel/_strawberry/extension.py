@@ -153,10 +153,11 @@ class _Recorder(SchemaExtension):
         if operation is None:
             return _Need.WHOLE
         self._operation, self._fuse = operation, operation.fuses.library
+        recording = operation.span.recording
+        if recording and not operation.config.phase_spans:
+            return _Need.TYPE
         expected = leading_operation_type(context.query, context.operation_name)
-        if operation.span.recording:
-            if not operation.config.phase_spans:
-                return _Need.TYPE
+        if recording:
             return _Need.PREPARATION if expected == SUBSCRIPTION else _Need.PHASES
         if expected is None:
             return _Need.TYPE
@@ -175,7 +176,7 @@ class _Recorder(SchemaExtension):
     def _describe(self) -> None:
         execution = self._host_context
         with self._fuse:
-            if self._operation is None:
+            if self._operation is None or self._operation.type is not None:
                 return
             try:
                 operation_type = execution.operation_type

@@ -36,12 +36,6 @@ def _serving(handler: Any) -> Request | None:  # noqa: ANN401  # of either subpr
     return request if isinstance(request, Request) and request.connection else None
 
 
-def _is_handled(message: object) -> bool:
-    """Whether the code already runs for the operation that a message asks for."""
-    operation = current().operation
-    return operation is not None and operation.first is message
-
-
 async def _within(
     connection: Connection,
     enter: Callable[[], Any],
@@ -92,6 +86,22 @@ def _handle(
     return _within(connection, enter, call, connection.message_handled)
 
 
+def _begin(handler: Any, message: object, call: partial[Any], own: object) -> Awaitable[Any]:  # noqa: ANN401  # of either subprotocol
+    """Handle the first message of an operation, unless the code runs for that operation already.
+
+    Args:
+        handler: the host's.
+        message: to be handled.
+        call: the method to call.
+        own: the host's own, which does not know the document of a message that brings none.
+    """
+    operation = current().operation
+    if operation is not None and operation.first is message:
+        return call()  # type: ignore[no-any-return]  # a coroutine
+    is_own = getattr(call.func, "__func__", None) is own
+    return _handle(handler, message, call, knows_documents=not is_own)
+
+
 def _run(handler: Any, call: Call, id_: object, document: object, name: object) -> Any:  # noqa: ANN401  # of either subprotocol
     """Serve an operation as the host does, in its context, and report how that ended."""
     request = _serving(handler)
@@ -127,11 +137,8 @@ class RecordingTransportHandler(BaseGraphQLTransportWSHandler[Any, Any]):
     async def handle_subscribe(self, message: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         """Do so also where the application calls this instead."""
         host = super().handle_subscribe
-        if _is_handled(message):
-            return await host(message, *args, **kwargs)
-        own = getattr(host, "__func__", None) is BaseGraphQLTransportWSHandler.handle_subscribe
-        call = partial(host, message, *args, **kwargs)
-        return await _handle(self, message, call, knows_documents=not own)
+        own = BaseGraphQLTransportWSHandler.handle_subscribe
+        return await _begin(self, message, partial(host, message, *args, **kwargs), own)
 
     async def run_operation(self, operation: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         """Run an operation as the host does, and report when it is done."""
@@ -165,11 +172,8 @@ class RecordingLegacyHandler(BaseGraphQLWSHandler[Any, Any]):
     async def handle_start(self, message: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         """Do so also where the application calls this instead."""
         host = super().handle_start
-        if _is_handled(message):
-            return await host(message, *args, **kwargs)
-        own = getattr(host, "__func__", None) is BaseGraphQLWSHandler.handle_start
-        call = partial(host, message, *args, **kwargs)
-        return await _handle(self, message, call, knows_documents=not own)
+        own = BaseGraphQLWSHandler.handle_start
+        return await _begin(self, message, partial(host, message, *args, **kwargs), own)
 
     def handle_async_results(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         """Serve an operation as the host does, and report when it is done."""

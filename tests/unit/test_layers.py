@@ -303,7 +303,7 @@ class Serving:
         try:
             return await inner if inner is not None else await self.result()
         except ZeroDivisionError:
-            return "was told of the error"
+            return "caught the error"
         finally:
             self.calls.append(f"{whose} is over")
 
@@ -339,7 +339,7 @@ def test_a_stand_in_is_closed_wherever_it_stands() -> None:
 def test_an_error_reaches_a_stand_in_wherever_it_stands() -> None:
     begun, fresh = Serving(), Serving()
     begun.shown.send(None)
-    with pytest.raises(StopIteration, match="was told of the error"):
+    with pytest.raises(StopIteration, match="caught the error"):
         begun.shown.throw(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         fresh.shown.throw(ZeroDivisionError())
