@@ -123,6 +123,18 @@ async def test_a_request_that_is_no_handshake_is_no_connection(talk: FakeConnect
     assert counted(talk) == 0
 
 
+@pytest.mark.internal_error
+async def test_an_adapter_is_made_though_it_cannot_be_recorded(
+    talk: FakeConnection, library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Request, "websocket_made", fail)
+    wire = Wire()
+    assert await adapter_in(talk.reader, wire).send_json(PONG) == "sent"
+    assert wire.sent == [(PONG,)]
+    assert counted(talk) == 0
+    assert len(library_log.records) == 1
+
+
 # --- What is received ----------------------------------------------------------------------------
 
 
