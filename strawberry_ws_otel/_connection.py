@@ -49,9 +49,9 @@ from strawberry_ws_otel import _limits, _semconv
 from strawberry_ws_otel._close import CloseFrame, Facts, HandlerEnd, Verdict, verdict
 from strawberry_ws_otel._counts import Traffic
 from strawberry_ws_otel._current import (
+    Activation,
     Current,
     Placement,
-    Stay,
     application_context,
     current,
     is_being_cancelled,
@@ -74,7 +74,7 @@ from strawberry_ws_otel._protocol import Meaning, Message, Vocabulary, vocabular
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import NOT_STARTED, SpanProxy, is_suppressed, span_id
 
-_MAX_UNDECIDED: Final = 100
+_MAX_WITHOUT_DOCUMENT: Final = 100
 """Messages without a document that may wait to be handled."""
 
 _MAX_CAUSES: Final = 100
@@ -183,22 +183,22 @@ class Connection:
         "_cancelled_after_write",
         "_facts",
         "_fuses",
-        "_greeted",
+        "_has_ended",
+        "_has_init",
         "_init",
+        "_input_error",
         "_is_closing",
         "_is_observed",
         "_last_received",
         "_message",
         "_operations",
-        "_over",
         "_span",
         "_started",
         "_telemetry",
         "_trace",
-        "_tripped",
-        "_undecided",
         "_unread",
         "_vocabulary",
+        "_without_document",
         "fuse",
         "id",
         "placement",
@@ -253,13 +253,13 @@ class Connection:
         """Whether the close has been decided, and its event recorded."""
         self.traffic = Traffic()
         """What the connection has carried; the edge counts the bytes that it sends."""
-        self._speak(vocabulary(None))
+        self._use(vocabulary(None))
         self._operations = Operations(telemetry, fuses, self.id, self._trace)
         self.results_by_unique_id = self._operations.results_by_unique_id
         """What the operations have sent that have their id for themselves, by that id."""
         self._init: ConnectionInit | None = None
         """The init, until it is acknowledged."""
-        self._greeted = False
+        self._has_init = False
         """Whether an init came; a second one is only an event."""
         self._acknowledged = False
         self._message: Message | None = None
@@ -269,12 +269,12 @@ class Connection:
         """Data frames that came of which no message has been made (yet)."""
         self.reads_ahead = False
         """Whether the application may read frames before it has made messages of the others."""
-        self._tripped: BaseException | None = None
+        self._input_error: BaseException | None = None
         """What the last frame or message has raised, if that is not well formed."""
-        self._undecided: list[Message] = []
+        self._without_document: list[Message] = []
         """Those that start an operation if the application knows their document."""
         self._last_received: float | None = None
-        self._over = False
+        self._has_ended = False
         self._cancelled_after_write: weakref.ref[asyncio.CancelledError] | None = None
         """The cancellation that reached a sender whose frame had been written."""
 
@@ -283,7 +283,7 @@ class Connection:
         """The span of the connection, as the application may use it."""
         return self._span.span
 
-    def serving(self, request: object) -> Stay:
+    def serving(self, request: object) -> Activation:
         """Enter the context in which the host serves the connection.
 
         Args:
@@ -292,7 +292,7 @@ class Connection:
         Returns:
             What to leave after the connection has ended.
         """
-        return Stay(Current(request, None, self.placement or current().placement), self.fuse)
+        return Activation(Current(request, None, self.placement or current().placement), self.fuse)
 
     def accepted(self, subprotocol: str | None, *, is_observed: bool = True) -> None:
         """Begin the conversation: the upgrade was sent. Only the first call counts.
@@ -301,15 +301,15 @@ class Connection:
             subprotocol: that was agreed upon.
             is_observed: whether the edge sees the frames of the socket.
         """
-        if self._facts.upgraded or self._over:
+        if self._facts.upgraded or self._has_ended:
             return
         self._facts.upgraded = True
         self._is_observed = is_observed
-        self._speak(vocabulary(subprotocol))
+        self._use(vocabulary(subprotocol))
         self.traffic.subprotocol = subprotocol
-        self._telemetry.metrics.tally.opened(self.traffic)
+        self._telemetry.metrics.totals.opened(self.traffic)
 
-    def _speak(self, words: Vocabulary) -> None:
+    def _use(self, words: Vocabulary) -> None:
         self._vocabulary, self.result_name = words, words.result.name
 
     # --- Messages ----------------------------------------------------------------------------
@@ -324,12 +324,12 @@ class Connection:
 
     def message_received(self, value: object) -> None:
         """Record a message, any JSON value."""
-        if self._over:
+        if self._has_ended:
             return
         self._unread = max(0, self._unread - 1)
         if not self._is_observed:
             self._last_received = time.monotonic()
-        self._tripped = None
+        self._input_error = None
         if self._operations.has_cancelled:
             self._operations.fail_cancelled()
         self._message = message = self._vocabulary.read(value)
@@ -340,12 +340,12 @@ class Connection:
                 return
             case Meaning.START if message.may_start_operation:
                 # Whether the application knows the document will show when it is handled.
-                self._undecided.append(message)
-                if len(self._undecided) > _MAX_UNDECIDED:
-                    self._span.message(self._undecided.pop(0).type)
+                self._without_document.append(message)
+                if len(self._without_document) > _MAX_WITHOUT_DOCUMENT:
+                    self._span.message(self._without_document.pop(0).type)
                 return
-            case Meaning.INIT if not self._greeted:
-                self._greeted = True
+            case Meaning.INIT if not self._has_init:
+                self._has_init = True
                 self._init = ConnectionInit(
                     self._telemetry, self._fuses, self._trace, self.id, message.payload
                 )
@@ -365,7 +365,7 @@ class Connection:
         if isinstance(error, GeneratorExit) or (self._is_observed and not self._unread):
             return
         if not (isinstance(error, asyncio.CancelledError) and is_being_cancelled()):
-            self._tripped = error
+            self._input_error = error
             if not self._is_observed:
                 self._count_unreadable()
 
@@ -386,7 +386,7 @@ class Connection:
             What to hand to `message_handled`.
         """
         now = current()
-        if self._over or (now.operation is not None and now.operation.first is value):
+        if self._has_ended or (now.operation is not None and now.operation.first is value):
             return None
         message = self._message
         if message is None or message.value is not value:
@@ -408,14 +408,14 @@ class Connection:
             else:
                 placement = _placed(placement, inside.placement)
             inside = Current(inside.request, inside.operation, placement)
-        return Handling(Stay(inside, self.fuse), message, operation)
+        return Handling(Activation(inside, self.fuse), message, operation)
 
     def _handling_operation(
         self, message: Message, outside: Current, *, knows_documents: bool | None
     ) -> Current:
         operation = self._operations.to_handle(message)
         if operation is None:
-            operation = self._begin_undecided(message, knows_documents=knows_documents)
+            operation = self._begin_without_document(message, knows_documents=knows_documents)
         if operation is None or operation is outside.operation:
             return outside
         is_first = operation.fire(HANDLE)
@@ -426,27 +426,27 @@ class Connection:
             placement = _placed(operation.placement, outside.placement)
         return Current(outside.request, operation, placement)
 
-    def _begin_undecided(
+    def _begin_without_document(
         self, message: Message, *, knows_documents: bool | None
     ) -> SocketOperation | None:
         """Return the operation of a message of which it was open whether it begins one."""
         begins = knows_documents or message.starts_operation
         if not begins and knows_documents is None:
             return None
-        undecided = self._take_undecided(message)
-        if undecided is None:
+        received = self._take_without_document(message)
+        if received is None:
             return None
         if not begins:
-            self._span.message(undecided.type)
+            self._span.message(received.type)
             return None
         self._operations.begin(message, self._vocabulary)
         return self._operations.to_handle(message)
 
-    def _take_undecided(self, message: Message) -> Message | None:
+    def _take_without_document(self, message: Message) -> Message | None:
         """Return the message as it was received, if it was open what becomes of it until now."""
-        for i, undecided in enumerate(self._undecided):
-            if undecided.value is message.value or undecided.id == message.id:
-                return self._undecided.pop(i)
+        for i, received in enumerate(self._without_document):
+            if received.value is message.value or received.id == message.id:
+                return self._without_document.pop(i)
         return None
 
     def message_handled(self, handling: "Handling | None", error: BaseException | None) -> None:
@@ -458,11 +458,11 @@ class Connection:
         """
         if handling is None:
             return
-        handling.stay.leave()
+        handling.activation.end()
         if handling.operation is not None:
             handling.operation.handled_in = None
         message = handling.message
-        if self._over:
+        if self._has_ended:
             return
         if self._message is not None and self._message.value is message.value:
             self._message = None
@@ -470,7 +470,7 @@ class Connection:
             if self._operations.has_cancelled:
                 self._operations.fail_cancelled()
         elif isinstance(error, Exception) and _is_to_blame(message, error):
-            self._tripped = error
+            self._input_error = error
 
     def operation_running(
         self, id_: object, document: object, name: object, request: object
@@ -486,7 +486,7 @@ class Connection:
         Returns:
             What to hand to `operation_ran`.
         """
-        operation = None if self._over else self._operations.to_run(id_)
+        operation = None if self._has_ended else self._operations.to_run(id_)
         if operation is None:
             return None
         self._operations.run(operation, document, name)
@@ -494,7 +494,7 @@ class Connection:
         if inside.operation is not operation:
             placement = _placed(operation.placement, inside.placement)
             inside = Current(request, operation, placement)
-        return Running(Stay(inside, self.fuse), operation)
+        return Running(Activation(inside, self.fuse), operation)
 
     def operation_ran(self, running: "Running | None", error: BaseException | None) -> None:
         """Record that the host has served an operation, and leave its context.
@@ -504,7 +504,7 @@ class Connection:
             error: what the host raised.
         """
         if running is not None:
-            running.stay.leave()
+            running.activation.end()
             self._operations.ran(running.operation, error)
 
     def claim_own(self, document: object) -> SocketOperation | None:
@@ -517,7 +517,7 @@ class Connection:
             document is None
             or operation is None
             or operation.document is not document
-            or operation.books is not self._operations
+            or operation.registry is not self._operations
             or operation.state is not RUNNING
         ):
             return None
@@ -532,13 +532,13 @@ class Connection:
         The execution may run in whatever task: the operation's span becomes the current one there
         if another one of ours is.
         """
-        if self._over:
+        if self._has_ended:
             return None
         inner = current().operation
-        is_ours = inner is not None and inner.books is self._operations
-        if self._undecided and not is_ours and execution.is_stream:
+        is_ours = inner is not None and inner.registry is self._operations
+        if self._without_document and not is_ours and execution.is_stream:
             # A handler that was not asked to handle the message has looked up its document.
-            self._operations.begin(self._undecided.pop(), self._vocabulary)
+            self._operations.begin(self._without_document.pop(), self._vocabulary)
         operation = self._operations.claim(execution)
         if operation is None:
             return None
@@ -554,7 +554,7 @@ class Connection:
 
     def message_sent(self, message: Mapping[str, Any]) -> None:
         """Record a message that went out."""
-        message_type = self._vocabulary.speak(message)
+        message_type = self._vocabulary.classify_sent(message)
         if message_type.meaning is Meaning.RESULT and (
             operation := self._operations.sender(message)
         ):
@@ -598,8 +598,8 @@ class Connection:
             self._count_unreadable()
 
     def _count_unreadable(self) -> None:
-        self.traffic.messages[self._vocabulary.unreadable] += 1
-        self._span.message(self._vocabulary.unreadable)
+        self.traffic.messages[self._vocabulary.unknown_received] += 1
+        self._span.message(self._vocabulary.unknown_received)
 
     def _end_init(self, error_type: str | None = None) -> None:
         init, self._init = self._init, None
@@ -655,7 +655,7 @@ class Connection:
                 _semconv.CLOSE_CODE: int(code) if isinstance(code, int) else None,
             },
         )
-        self._telemetry.metrics.tally.frame_failed(_limits.exception_type(error))
+        self._telemetry.metrics.totals.frame_failed(_limits.exception_type(error))
         self._decide()
 
     def disconnected(self, error: BaseException | None) -> None:
@@ -726,7 +726,7 @@ class Connection:
             facts.transport_up = end.transport_alive is not False
             if not facts.upgraded and facts.transport_up:
                 facts.status = end.status
-            facts.malformed = self._stopped(end.exception) or end.is_malformed
+            facts.malformed = self._stop(end.exception) or end.is_malformed
         judged = self._judge()
         with self.fuse:
             self._decided(judged)
@@ -742,25 +742,25 @@ class Connection:
                 self._log(judged)
         self._forget()
 
-    def _stopped(self, exception: BaseException | None) -> bool:
+    def _stop(self, exception: BaseException | None) -> bool:
         """Stop the conversation.
 
         Returns:
             Whether `exception` left the handler because of the last message: unreadable, or not
             well formed.
         """
-        self._over = True
-        tripped = self._tripped_over(exception)
+        self._has_ended = True
+        is_malformed = self._is_input_error(exception)
         self._settle_unread()
-        for message in self._undecided:
+        for message in self._without_document:
             self._span.message(message.type)
-        self._undecided.clear()
-        return tripped
+        self._without_document.clear()
+        return is_malformed
 
-    def _tripped_over(self, exception: BaseException | None) -> bool:
+    def _is_input_error(self, exception: BaseException | None) -> bool:
         if exception is None:
             return False
-        if self._tripped is not None and _came_of(exception, self._tripped):
+        if self._input_error is not None and _is_caused_by(exception, self._input_error):
             return True
         # A handler that was not asked to handle it has handled the newest one.
         message = self._message
@@ -768,7 +768,7 @@ class Connection:
 
     def _measure(self, judged: Verdict) -> None:
         traffic = self.traffic
-        self._telemetry.metrics.tally.closed(judged, traffic if self._facts.upgraded else None)
+        self._telemetry.metrics.totals.closed(judged, traffic if self._facts.upgraded else None)
         self._telemetry.metrics.record(
             _semconv.METRIC_CONNECTION_DURATION,
             time.monotonic() - self._started,
@@ -849,7 +849,7 @@ class Connection:
         """
         self._facts.forget()
         self._trace.forget()
-        self._message = self._tripped = self.placement = None
+        self._message = self._input_error = self.placement = None
 
 
 class Request:
@@ -893,7 +893,7 @@ def connection_span() -> Span:
 class Handling(NamedTuple):
     """A message that the host handles."""
 
-    stay: Stay
+    activation: Activation
     message: Message
     operation: SocketOperation | None
     """The one that it begins."""
@@ -902,7 +902,7 @@ class Handling(NamedTuple):
 class Running(NamedTuple):
     """An operation that the host serves."""
 
-    stay: Stay
+    activation: Activation
     operation: SocketOperation
 
 
@@ -934,7 +934,7 @@ def _is_to_blame(message: Message, error: BaseException) -> bool:
     return stray or not message.well_formed
 
 
-def _came_of(exception: BaseException, cause: BaseException) -> bool:
+def _is_caused_by(exception: BaseException, cause: BaseException) -> bool:
     """Whether `exception` is `cause`, or goes back to it: through a task group, for example."""
     waiting, seen = [exception], 0
     while waiting and seen < _MAX_CAUSES:

@@ -35,7 +35,7 @@ class Traffic:
 class Results:
     """The results that one operation has delivered so far.
 
-    An object of its own: the tally must keep no operation alive, and with it a connection.
+    An object of its own: the totals must keep no operation alive, and with it a connection.
     """
 
     __slots__ = ("failed", "fast_path_limit", "is_over", "message_type", "ok", "subscribed")
@@ -60,7 +60,7 @@ class Results:
         return self.ok + self.failed
 
 
-class Tally:
+class Totals:
     """The counts of everything that is recorded into one meter provider."""
 
     def __init__(self) -> None:

@@ -145,8 +145,8 @@ def _is_untouched(context: Context, placement: Placement, before: Context) -> bo
     return span_id(context) in ours and baggage.get_all(context) == entries
 
 
-class Stay:
-    """A piece of code that runs for somebody else than the code around it: enter, then leave."""
+class Activation:
+    """The time in which code runs for somebody else than the code around it."""
 
     __slots__ = ("_before", "_fuse", "_inside", "_outside", "_token", "_translates")
 
@@ -173,8 +173,8 @@ class Stay:
             except Exception as error:  # noqa: BLE001  # a vendor's runtime context
                 fuse.blow(error)
 
-    def leave(self) -> None:
-        """Leave; what the application attached inside stays attached.
+    def end(self) -> None:
+        """End it; what the application attached inside stays attached.
 
         An abandoned coroutine is closed in somebody else's context, which is left alone.
         """

@@ -1,6 +1,6 @@
 """The only place where instruments exist.
 
-Counters and gauges observe a `Tally`; only what happens once per connection or operation is
+Counters and gauges observe a `Totals`; only what happens once per connection or operation is
 recorded at that moment, into a histogram. A second instrument of one name would be dropped by the
 SDK and its counts lost: hence one `Metrics` for each meter provider, however many views there are.
 """
@@ -17,7 +17,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._counts import Tally
+from strawberry_ws_otel._counts import Totals
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._limits import class_name, present
 
@@ -38,22 +38,22 @@ _Attributes = Mapping[str, AttributeValue | None]
 _Readings = Iterable[tuple[int, _Attributes]]
 
 
-def _connections(tally: Tally) -> _Readings:
-    return ((n, {_semconv.SUBPROTOCOL: name}) for name, n in tally.connections().items())
+def _connections(totals: Totals) -> _Readings:
+    return ((n, {_semconv.SUBPROTOCOL: name}) for name, n in totals.connections().items())
 
 
-def _subscriptions(tally: Tally) -> _Readings:
-    return [(tally.subscriptions(), {})]
+def _subscriptions(totals: Totals) -> _Readings:
+    return [(totals.subscriptions(), {})]
 
 
-def _closes(tally: Tally) -> _Readings:
+def _closes(totals: Totals) -> _Readings:
     return (
         (n, {_semconv.CLOSE_OUTCOME: outcome.value, _semconv.CLOSE_FAULT: fault.value})
-        for (outcome, fault), n in tally.closes().items()
+        for (outcome, fault), n in totals.closes().items()
     )
 
 
-def _messages(tally: Tally) -> _Readings:
+def _messages(totals: Totals) -> _Readings:
     return (
         (
             n,
@@ -63,23 +63,23 @@ def _messages(tally: Tally) -> _Readings:
                 _semconv.MESSAGE_TYPE: message_type.name,
             },
         )
-        for message_type, n in tally.messages().items()
+        for message_type, n in totals.messages().items()
     )
 
 
-def _io(tally: Tally) -> _Readings:
+def _io(totals: Totals) -> _Readings:
     return (
         (n, {_semconv.SUBPROTOCOL: name, _semconv.IO_DIRECTION: direction})
-        for (name, direction), n in tally.bytes().items()
+        for (name, direction), n in totals.bytes().items()
     )
 
 
-def _frame_errors(tally: Tally) -> _Readings:
-    return ((n, {_semconv.ERROR_TYPE: name}) for name, n in tally.frame_errors().items())
+def _frame_errors(totals: Totals) -> _Readings:
+    return ((n, {_semconv.ERROR_TYPE: name}) for name, n in totals.frame_errors().items())
 
 
-def _events(tally: Tally) -> _Readings:
-    return ((n, {_semconv.ERROR_TYPE: name}) for name, n in tally.events().items())
+def _events(totals: Totals) -> _Readings:
+    return ((n, {_semconv.ERROR_TYPE: name}) for name, n in totals.events().items())
 
 
 _GAUGES: Final = (
@@ -102,7 +102,7 @@ _COUNTERS: Final = (
 
 
 class Metrics:
-    """The instruments of one meter provider, and the tally that they observe."""
+    """The instruments of one meter provider, and the totals that they observe."""
 
     def __init__(
         self, meter: metrics.Meter, source: str, failures: FailureLog | None = None
@@ -114,7 +114,7 @@ class Metrics:
             source: how the log names these metrics.
             failures: where it is logged that there are none.
         """
-        self.tally = Tally()
+        self.totals = Totals()
         self.meter = meter
         self.source = source
         self._histograms: dict[str, metrics.Histogram] = {}
@@ -132,10 +132,10 @@ class Metrics:
             )
 
     def _observer(
-        self, read: Callable[[Tally], _Readings]
+        self, read: Callable[[Totals], _Readings]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        tally = self.tally
-        return lambda _options: [Observation(n, present(attrs)) for n, attrs in read(tally)]
+        totals = self.totals
+        return lambda _options: [Observation(n, present(attrs)) for n, attrs in read(totals)]
 
     def record(
         self, name: str, seconds: float, attributes: _Attributes, fuse: Fuse, context: Context
@@ -143,7 +143,7 @@ class Metrics:
         """Record a duration in the context whose span an exemplar shall lead to."""
         known: dict[str, AttributeValue] = present(attributes)
         if _semconv.ERROR_TYPE in known:
-            known[_semconv.ERROR_TYPE] = self.tally.bounded(str(known[_semconv.ERROR_TYPE]))
+            known[_semconv.ERROR_TYPE] = self.totals.bounded(str(known[_semconv.ERROR_TYPE]))
         histogram = self._histograms.get(name)
         if histogram is not None and not fuse.blown:
             with fuse:
@@ -170,7 +170,7 @@ class _Registry:
         """Open, in the child of a fork, what a thread held that only the parent has."""
         self._lock = threading.RLock()
         for each in list(self._by_meter.values()):
-            each.tally.forked()
+            each.totals.forked()
 
     def get(
         self, provider: MeterProvider | None, failures: FailureLog | None = None

@@ -411,7 +411,7 @@ class Operation:
     first: object = None
     """The message that asked for it, if one did and the host has not accepted it yet."""
 
-    books: "Books | None" = None
+    registry: "Registry | None" = None
     """Those of the connection over which it came, if it came over one."""
 
     _is_request: ClassVar[bool] = True
@@ -502,7 +502,7 @@ class Operation:
             return
         self._describe = describe
         if operation_type == SUBSCRIPTION:
-            self._telemetry.metrics.tally.subscribed(self.results)
+            self._telemetry.metrics.totals.subscribed(self.results)
 
     def describe(self, operation_type: str, name: str | None) -> None:
         """Record what the document turned out to be."""
@@ -511,7 +511,7 @@ class Operation:
         self.type, self._describe = operation_type, None
         self.is_subscription = operation_type == SUBSCRIPTION
         if self.is_subscription != self.results.subscribed:
-            self._telemetry.metrics.tally.subscribed(self.results, really=self.is_subscription)
+            self._telemetry.metrics.totals.subscribed(self.results, really=self.is_subscription)
         if self.span.recording:
             named = name is not None and self.config.name_spans_after_operation
             bounded_name = None if name is None else _limits.bounded(name, _limits.NAME)
@@ -575,7 +575,7 @@ class Operation:
             return
         self.results.failed += 1
         if self.is_subscription:
-            self._telemetry.metrics.tally.event_failed(error_type)
+            self._telemetry.metrics.totals.event_failed(error_type)
 
     def finish(
         self,
@@ -594,7 +594,7 @@ class Operation:
             return
         self._is_ended = True
         error_type = self._error_type or error_type
-        self._telemetry.metrics.tally.ended(self.results)
+        self._telemetry.metrics.totals.ended(self.results)
         try:
             if not self.is_subscription and (self.type is not None or self._is_request):
                 self._measure(
@@ -629,7 +629,7 @@ class Operation:
 # --- Operations over a WebSocket ---------------------------------------------------------------
 
 
-class Books(Protocol):
+class Registry(Protocol):
     """What one operation needs of those who keep all operations of its connection."""
 
     trace: ConnectionTrace
@@ -673,7 +673,6 @@ class SocketOperation(Operation):
         "_received_at",
         "_result_type",
         "_unsent",
-        "books",
         "client_id",
         "connection_id",
         "end_reason",
@@ -683,11 +682,12 @@ class SocketOperation(Operation):
         "id",
         "payload",
         "placement",
+        "registry",
         "state",
         "unclaimed_key",
     )
 
-    books: Books
+    registry: Registry
     _is_request = False
 
     def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
@@ -695,7 +695,7 @@ class SocketOperation(Operation):
         telemetry: Telemetry,
         fuses: Fuses,
         connection_id: str,
-        books: Books,
+        registry: Registry,
         first: Message,
         message_type: MessageType,
     ) -> None:
@@ -705,13 +705,13 @@ class SocketOperation(Operation):
             telemetry: where it is recorded.
             fuses: what keeps our failures from the host.
             connection_id: ours.
-            books: of all operations of the connection.
+            registry: of all operations of the connection.
             first: the message.
             message_type: as which messages its results are counted.
         """
         id_, payload = first.id, first.payload
         self.state = RECEIVED
-        self.books = books
+        self.registry = registry
         self.id: Hashable = id_
         """The id as it came, a key of the host's; None when nobody asks for it any more."""
         self.connection_id = connection_id
@@ -749,7 +749,7 @@ class SocketOperation(Operation):
         self._next_recorded = 1
         """Ordinal of the result that matters next: the first, then those that get an event."""
         self._first_result: float | None = None
-        telemetry.metrics.tally.begun(self.results)
+        telemetry.metrics.totals.begun(self.results)
 
     def fire(self, event: Event, detail: Any = None) -> bool:  # noqa: ANN401  # what the event brings
         """Do what `TRANSITIONS` says of an event in the state of the operation.
@@ -825,7 +825,7 @@ class SocketOperation(Operation):
     def start_handling(self, _detail: object) -> None:
         """Start the span in the running context."""
         with self.fuses.spans:
-            connection_trace = self.books.trace
+            connection_trace = self.registry.trace
             application = application_context()
             parentage = connection_trace.operation(self.payload.get("extensions"), application)
             has_waited = time.monotonic() - self._started > WAITED
@@ -838,7 +838,7 @@ class SocketOperation(Operation):
     def accept(self, _detail: object) -> None:
         """Let go of the first message: the host has accepted the operation."""
         self.first, self.payload = None, NO_PAYLOAD
-        self.books.waiting.pop(self, None)
+        self.registry.waiting.pop(self, None)
 
     def count_result(self, failed: bool) -> None:  # noqa: FBT001  # all that is known of it
         """Count a result, and set up to which one the next ones are only counted."""
@@ -872,7 +872,7 @@ class SocketOperation(Operation):
 
     def cancel(self, _detail: object) -> None:
         self.stop_counting()
-        self.books.has_cancelled = True
+        self.registry.has_cancelled = True
 
     def stop_counting(self) -> None:
         """Count no further result: it sends nothing any more of its own accord."""
@@ -884,14 +884,14 @@ class SocketOperation(Operation):
         self.failure = _limits.exception_type(error)
 
     def wind_down(self, _detail: object) -> None:
-        self.books.wind_down(self)
+        self.registry.wind_down(self)
 
     def wound_down(self, _detail: object) -> None:
-        self.books.wound_down(self)
+        self.registry.wound_down(self)
 
     def forget(self, _detail: object) -> None:
         """Let go of what the client sent, of any length: a forgotten timer keeps the operation."""
-        self.books.waiting.pop(self, None)
+        self.registry.waiting.pop(self, None)
         self.id = self.document = self.name = self.placement = None
         self.first, self.payload = None, NO_PAYLOAD
 
@@ -933,7 +933,7 @@ class SocketOperation(Operation):
                 _semconv.CLOSE_CODE: code,
             },
         )
-        self.books.ended(self)
+        self.registry.ended(self)
 
 
 _Action = Callable[[SocketOperation, Any], None]

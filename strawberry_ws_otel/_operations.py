@@ -112,7 +112,7 @@ unclaimed: Final = _Unclaimed()
 
 
 class Operations:
-    """The books of one connection's operations: each one begun is ended once."""
+    """The registry of one connection's operations: each one begun is ended once."""
 
     __slots__ = (
         "_by_id",
@@ -137,7 +137,7 @@ class Operations:
         connection_id: str,
         connection_trace: ConnectionTrace,
     ) -> None:
-        """Open the books.
+        """Open the registry.
 
         Args:
             telemetry: where operations are recorded.
@@ -268,7 +268,7 @@ class Operations:
         if code not in REJECTING_CODES:
             return
         operation = current().operation
-        if operation is None or operation.books is not self:
+        if operation is None or operation.registry is not self:
             # Somebody who knows nothing of the operation refuses the newest one.
             operation = next(reversed(self.waiting), None)
         if operation is not None:
@@ -305,7 +305,7 @@ class Operations:
     def to_run(self, id_: object) -> SocketOperation | None:
         """Return the operation that the host begins to serve in the running task."""
         operation: SocketOperation | None = current().operation
-        if operation is not None and operation.books is self and operation.id == id_:
+        if operation is not None and operation.registry is self and operation.id == id_:
             return operation
         # The newest of that id: the host has refused the others, or is done with them.
         idle = [one for one in self._open if one.id == id_ and one.state not in METHOD_RUNS]
@@ -327,7 +327,7 @@ class Operations:
         inner = current().operation
         if (
             inner is not None
-            and inner.books is self
+            and inner.registry is self
             and inner.client_id == _limits.bounded(id_, _limits.ID)
         ):
             return inner  # type: ignore[no-any-return]  # one of ours
@@ -343,7 +343,9 @@ class Operations:
         whether the client may have it.
         """
         inner = current().operation
-        own: SocketOperation | None = inner if inner is not None and inner.books is self else None
+        own: SocketOperation | None = (
+            inner if inner is not None and inner.registry is self else None
+        )
         if own is not None and execution.serves(own):
             if not own.has_ended or not own.is_claimed:
                 return own

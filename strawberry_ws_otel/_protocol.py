@@ -144,7 +144,7 @@ class Message(NamedTuple):
 class Vocabulary:
     """The message types of one subprotocol, or of none, where every type is another."""
 
-    __slots__ = ("received", "restarts", "result", "sent", "unreadable", "unspeakable")
+    __slots__ = ("received", "restarts", "result", "sent", "unknown_received", "unknown_sent")
 
     def __init__(self, subprotocol: str | None) -> None:
         self.restarts = subprotocol == GRAPHQL_WS
@@ -152,12 +152,12 @@ class Vocabulary:
         new one that is refused."""
         self.received: Mapping[Any, MessageType] = _types(subprotocol, "receive")
         self.sent: Mapping[Any, MessageType] = _types(subprotocol, "transmit")
-        self.unreadable = self.received[OTHER]
+        self.unknown_received = self.received[OTHER]
         """The type of what cannot be parsed, or is no message of this subprotocol."""
-        self.unspeakable = self.sent[OTHER]
+        self.unknown_sent = self.sent[OTHER]
         self.result = next(
             (each for each in self.sent.values() if each.meaning is Meaning.RESULT),
-            self.unspeakable,
+            self.unknown_sent,
         )
         """The type of nearly every message that is sent: a result of an operation."""
 
@@ -165,25 +165,25 @@ class Vocabulary:
         """Decode any JSON value that was received."""
         members = _members(value)
         if members is None:
-            return Message(self.unreadable, NO_ID, value)
+            return Message(self.unknown_received, NO_ID, value)
         name, id_ = members.get("type"), members.get("id", NO_ID)
         message_type = self.received.get(name) if isinstance(name, str) else None
         payload = members.get("payload")
         if payload is not None:
             payload = _members(payload)
         return Message(
-            message_type or self.unreadable,
+            message_type or self.unknown_received,
             id_ if _is_hashable(id_) else NO_ID,
             value,
             payload or NO_PAYLOAD,
         )
 
-    def speak(self, message: Mapping[str, Any]) -> MessageType:
+    def classify_sent(self, message: Mapping[str, Any]) -> MessageType:
         """Return the type of a message that was sent, the application's own ones included."""
         try:
             return self.sent[message["type"]]
         except (LookupError, TypeError):
-            return self.unspeakable
+            return self.unknown_sent
 
 
 def _types(subprotocol: str | None, direction: Direction) -> dict[str, MessageType]:

@@ -31,7 +31,7 @@ class Telemetry:
         self._meter_provider, self.metrics = metrics_of(config.meter_provider, failures)
         self.spans = Spans(config.tracer_provider, config.message_events, failures)
         self.log = log or CloseLog()
-        self.metrics.tally.declare_normal(config.normal_outcomes)
+        self.metrics.totals.declare_normal(config.normal_outcomes)
 
     def is_current(self, config: OTelConfig) -> bool:
         """Whether `config` still is ours, and the global providers are those of the start."""

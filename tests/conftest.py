@@ -75,7 +75,7 @@ def hasty_threads() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def bare() -> dict[str, dict[str, Any]]:
-    """What the conversations of a module are without the library, once `Twins` has played them."""
+    """What the conversations of a module are without the library, as `Comparison` played them."""
     return {}
 
 

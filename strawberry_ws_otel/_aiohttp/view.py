@@ -25,7 +25,7 @@ from strawberry_ws_otel._aiohttp.websocket import (
 from strawberry_ws_otel._close import CloseCode, CloseFrame, HandlerEnd
 from strawberry_ws_otel._config import OTelConfig, checked
 from strawberry_ws_otel._connection import Connection, Request, current_request
-from strawberry_ws_otel._current import Current, Stay, current
+from strawberry_ws_otel._current import Activation, Current, current
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._limits import NAME, bounded
 from strawberry_ws_otel._log import CloseLog
@@ -282,18 +282,20 @@ async def serve(
     fuse = Fuse(failures)
     handshake: Handshake | None = None
     kind = _Kind.PLAIN
-    stay: Stay | None = None
+    activation: Activation | None = None
     response: object = None
     raised: BaseException | None = None
     with fuse:
         served, kind = telemetry(), _kind_of(request)
         if kind is _Kind.PLAIN:
-            stay = Stay(Current(Request(served, request.headers), None, current().placement), fuse)
+            activation = Activation(
+                Current(Request(served, request.headers), None, current().placement), fuse
+            )
         else:
             begun = Handshake(served, Transport(request))
             connection = begun.connection = _begin(served, fuse, request)
             handshake = begun
-            stay = connection.serving(begun)
+            activation = connection.serving(begun)
     try:
         # The one place that sees every ending.
         host = run()
@@ -308,8 +310,8 @@ async def serve(
             with fuse:
                 handshake.ended(raised, response, is_malformed=kind is _Kind.MALFORMED)
         with fuse:
-            if stay is not None:
-                stay.leave()
+            if activation is not None:
+                activation.end()
         del raised
 
 

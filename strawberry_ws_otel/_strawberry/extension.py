@@ -36,7 +36,7 @@ from strawberry.types import ExecutionContext
 from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._config import OTelConfig, checked
 from strawberry_ws_otel._connection import Request, current_connection, current_request
-from strawberry_ws_otel._current import Current, Stay, current, placement_of
+from strawberry_ws_otel._current import Activation, Current, current, placement_of
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._limits import exception_type
 from strawberry_ws_otel._operation import SUBSCRIPTION, Operation, leading_operation_type
@@ -298,7 +298,7 @@ class _Whole(_Phases):
     asks for the results all the same, unless it raises.
     """
 
-    _stay: Stay | None = None
+    _activation: Activation | None = None
     _raised: BaseException | None = None
     _is_parsed = False
     _has_results = False
@@ -358,9 +358,9 @@ class _Whole(_Phases):
 
         A stream may be closed by another task, or late.
         """
-        stay, self._stay = self._stay, None
-        if stay is not None and current().operation is self._operation:
-            stay.leave()
+        activation, self._activation = self._activation, None
+        if activation is not None and current().operation is self._operation:
+            activation.end()
 
     def _begin(self) -> None:
         if self._operation is not None:
@@ -382,7 +382,9 @@ class _Whole(_Phases):
         parentage = of_request(telemetry.config, before, headers, self._fuse)
         operation.start(parentage)
         placement = placement_of(operation.span, before, parentage.carried)
-        self._stay = Stay(Current(request, operation, placement or current().placement), self._fuse)
+        self._activation = Activation(
+            Current(request, operation, placement or current().placement), self._fuse
+        )
 
     def _finish(self) -> None:
         raised, self._raised = self._raised, None

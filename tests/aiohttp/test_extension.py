@@ -137,7 +137,7 @@ async def test_a_query_whose_client_has_gone_is_no_success(telemetry: Telemetry)
     [query] = telemetry.spans("query")
     assert query.status.status_code is StatusCode.ERROR
     assert requests(telemetry) == {request("query", "asyncio.exceptions.CancelledError"): 1}
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
 
 
 async def test_each_operation_of_a_batch_is_a_trace_of_its_own(telemetry: Telemetry) -> None:
@@ -451,7 +451,7 @@ async def test_a_stream_that_its_reader_leaves_ends_once_and_has_not_failed(
         executed("subscription { endless }"),
         *phases("subscription", PARSING, VALIDATION),
     ]
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
     assert telemetry.metrics()["graphql.server.subscription.active"] == {frozenset(): 0}
 
 
@@ -614,7 +614,7 @@ async def test_an_error_that_cannot_be_read_harms_no_answer(
     assert answer == expected
     assert answer["errors"][0]["extensions"] == {"code": "BAD"}
     assert recorded(telemetry, "query") == [executed("query { answer }")]
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
     [record] = library_log.records
     assert is_internal(record)
 
@@ -646,7 +646,7 @@ async def test_an_instance_serves_one_operation_and_says_so_once(
     assert record.exc_info
     assert "give the class to the schema" in str(record.exc_info[1])
     assert recorded(telemetry, "query") == [executed("query { answer }")]
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
 
 
 @pytest.mark.internal_error
@@ -662,7 +662,7 @@ async def test_an_instance_takes_no_error_of_another_operation_for_its_own(
 
     assert len(answer["errors"]) == 1
     assert recorded(telemetry, "query") == [executed(HELLO, name="Hello")]
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
     assert len(library_log.records) == 1
 
 
@@ -689,7 +689,7 @@ async def test_an_instance_ends_its_operation_while_another_one_is_executed(
     assert answers == [(200, {"data": {"answer": 42}})] * 2
     assert len(library_log.records) == 1
     assert len(recorded(telemetry, "query")) == 1
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
 
 
 @pytest.mark.internal_error
@@ -715,7 +715,7 @@ async def test_an_instance_does_no_harm_over_a_websocket(
         each["attributes"].get("graphql.ws.operation.end_reason") for each in recorded(telemetry)
     ]
     assert reasons.count("completed") == 2
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
     assert len(library_log.records) == 1
 
 
@@ -1016,7 +1016,7 @@ async def test_a_stream_that_another_task_closes_leaves_nothing_in_its_context(
 
     await asyncio.create_task(opens())
     assert await asyncio.create_task(closes()) is None
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
 
 
 # --- Sampling --------------------------------------------------------------------------------

@@ -157,14 +157,14 @@ async def outside_a_task(function: Callable[[], object]) -> object:
 
 async def test_an_operation_that_no_task_executes_is_described(telemetry: Telemetry) -> None:
     talk = FakeConnection(config(telemetry))
-    talk.opens(TRANSPORT)
-    task = talk.starts("a", query="{ answer }")
+    talk.accept(TRANSPORT)
+    task = talk.start_operation("a", query="{ answer }")
     schema = strawberry.Schema(query=Plain, extensions=[extension(telemetry)])
 
     def execute() -> object:
         return asyncio.current_task(), schema.execute_sync("{ answer }", root_value=Plain()).data
 
     assert await outside_a_task(lambda: task.run(execute)) == (None, {"answer": 42})
-    talk.is_closed()
+    talk.close_by_client()
     [operation] = telemetry.spans("query")
     assert (operation.attributes or {})["graphql.ws.operation.end_reason"] == "connection_closed"

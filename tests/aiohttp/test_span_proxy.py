@@ -272,7 +272,7 @@ async def test_nothing_that_is_done_to_a_span_that_has_ended_is_seen(
         span.end()
         assert "late" not in span.attributes
     assert recorded(telemetry) == before
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
 
 
 @pytest.mark.parametrize("protocol", EVERYWHERE)
@@ -355,7 +355,7 @@ async def test_a_user_who_ends_a_span_ends_none_of_the_library(
 ) -> None:
     await serve(Application(end), telemetry, protocol)
     assert recorded(telemetry) == await undisturbed(protocol)
-    assert set(telemetry.ledger.ended.values()) == {1}
+    assert set(telemetry.span_counter.ended.values()) == {1}
     assert [record for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 

@@ -665,7 +665,7 @@ async def test_after_a_storm_nothing_is_alive_and_everything_is_counted(
         for reason in reasons
     } == reasons
     assert sum(metrics[OPERATIONS].values()) == len(fates)
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
 
 
 # --- Exemplars -------------------------------------------------------------------------------

@@ -758,7 +758,7 @@ async def test_a_thousand_starts_with_one_id_leave_no_operation_behind(
     assert reasons == ["client_completed"] * (number - 1) + ["connection_closed"]
     assert telemetry.total("graphql.ws.operation.duration") == number
     assert telemetry.total("graphql.server.subscription.active") == 0
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
 
 
 # --- Events ----------------------------------------------------------------------------------

@@ -264,9 +264,9 @@ def test_a_result_counts_that_was_written_when_its_sender_was_cancelled(
 def outcome_of(telemetry: Telemetry, end: HandlerEnd, *, knows_close: bool = True) -> str:
     """The outcome of a connection whose handler ends so under a live operation."""
     talk = FakeConnection(config(telemetry))
-    talk.opens(TRANSPORT)
-    talk.greets()
-    talk.starts()
+    talk.accept(TRANSPORT)
+    talk.initialize()
+    talk.start_operation()
     if not knows_close:
         talk.connection.close_unobserved()
     talk.connection.ended(end)

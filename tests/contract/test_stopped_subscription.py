@@ -89,7 +89,7 @@ def orphans(telemetry: Telemetry) -> list[str]:
 
 def lost(telemetry: Telemetry) -> int:
     """How many spans were started and never ended."""
-    return (telemetry.ledger.started - telemetry.ledger.ended).total()
+    return (telemetry.span_counter.started - telemetry.span_counter.ended).total()
 
 
 @pytest.mark.parametrize("protocol", BOTH)

@@ -49,7 +49,7 @@ def test_a_broken_pipe_changes_nothing_for_the_client(
     broken = PIPES[pipe]()
     arm = traced(broken.tracer_provider, broken.meter_provider)
     assert play(case, arm, run, caplog) == play(case, BARE, run, caplog)
-    assert broken.ledger.calls
+    assert broken.call_log.calls
 
 
 @pytest.mark.internal_error
@@ -58,7 +58,7 @@ def test_a_broken_propagator_changes_nothing_for_the_client(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     bare = play(case, BARE, run, caplog)
-    with broken_propagator() as ledger:
+    with broken_propagator() as call_log:
         arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
         assert play(case, arm, run, caplog) == bare
-    assert ledger.calls
+    assert call_log.calls

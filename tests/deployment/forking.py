@@ -49,7 +49,7 @@ def hold_locks() -> None:
 
     def play_and_assert() -> None:
         with ExitStack() as stack:
-            for lock in (metrics_of(None)[1].tally._lock, registry._lock):
+            for lock in (metrics_of(None)[1].totals._lock, registry._lock):
                 stack.enter_context(lock)
             held.set()
             threading.Event().wait()

@@ -296,10 +296,10 @@ def assert_log(log: LogKeeper, *verdicts: Verdict) -> None:
 
 def assert_whole(telemetry: Telemetry) -> None:
     """Each span ended once, below a parent that ended too; what clients sent is bounded."""
-    assert telemetry.ledger.started == telemetry.ledger.ended
-    assert set(telemetry.ledger.ended.values()) <= {1}
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
+    assert set(telemetry.span_counter.ended.values()) <= {1}
     for span in telemetry.spans():
-        assert span.parent is None or span.parent.span_id in telemetry.ledger.ended
+        assert span.parent is None or span.parent.span_id in telemetry.span_counter.ended
         assert excesses(span) == []
 
 

@@ -1,7 +1,7 @@
 """A broken telemetry pipe: pieces of the OpenTelemetry API that raise on every call.
 
 Each double is a real subclass of the API's class, so that it passes for one, and each call lands
-in a ledger, so that a test can distinguish a broken pipe from one that nobody used.
+in a call log, so that a test can distinguish a broken pipe from one that nobody used.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ class PipeError(Exception):
 
 
 @dataclass
-class Ledger:
+class CallLog:
     """The calls of one broken pipe."""
 
     calls: list[str] = field(default_factory=list)
@@ -33,30 +33,30 @@ class Ledger:
         raise PipeError(call)
 
 
-def broken(api: type[Any], ledger: Ledger, **returns: object) -> Any:
+def broken(api: type[Any], call_log: CallLog, **returns: object) -> Any:
     """An instance of an API class whose methods raise, unless there is something to return."""
     members: dict[str, Any] = {"__init__": lambda *_: None}
     for name in (name for name in dir(api) if not name.startswith("_")):
         call = f"{api.__name__}.{name}"
         if name in returns:
-            members[name] = _returning(returns[name], call, ledger)
+            members[name] = _returning(returns[name], call, call_log)
         elif isinstance(getattr(api, name), property):
-            members[name] = property(_raising(call, ledger))
+            members[name] = property(_raising(call, call_log))
         else:
-            members[name] = _raising(call, ledger)
+            members[name] = _raising(call, call_log)
     return type(f"Broken{api.__name__}", (api,), members)()
 
 
-def _raising(call: str, ledger: Ledger) -> Callable[..., NoReturn]:
+def _raising(call: str, call_log: CallLog) -> Callable[..., NoReturn]:
     def method(*_arguments: object, **_keywords: object) -> NoReturn:
-        ledger.fail(call)
+        call_log.fail(call)
 
     return method
 
 
-def _returning(value: object, call: str, ledger: Ledger) -> Callable[..., object]:
+def _returning(value: object, call: str, call_log: CallLog) -> Callable[..., object]:
     def method(*_arguments: object, **_keywords: object) -> object:
-        ledger.calls.append(call)
+        call_log.calls.append(call)
         return value
 
     return method
@@ -64,33 +64,33 @@ def _returning(value: object, call: str, ledger: Ledger) -> Callable[..., object
 
 @dataclass(frozen=True)
 class Pipe:
-    """Providers of which some piece is broken, and the ledger of its calls."""
+    """Providers of which some piece is broken, and the log of its calls."""
 
-    ledger: Ledger
+    call_log: CallLog
     tracer_provider: trace.TracerProvider
     meter_provider: metrics.MeterProvider
 
 
-def tracing(make: Callable[[Ledger], trace.TracerProvider]) -> Callable[[], Pipe]:
+def tracing(make: Callable[[CallLog], trace.TracerProvider]) -> Callable[[], Pipe]:
     def pipe() -> Pipe:
-        ledger = Ledger()
-        return Pipe(ledger, make(ledger), metrics.NoOpMeterProvider())
+        call_log = CallLog()
+        return Pipe(call_log, make(call_log), metrics.NoOpMeterProvider())
 
     return pipe
 
 
-def metering(make: Callable[[Ledger], metrics.MeterProvider]) -> Callable[[], Pipe]:
+def metering(make: Callable[[CallLog], metrics.MeterProvider]) -> Callable[[], Pipe]:
     def pipe() -> Pipe:
-        ledger = Ledger()
-        return Pipe(ledger, trace.NoOpTracerProvider(), make(ledger))
+        call_log = CallLog()
+        return Pipe(call_log, trace.NoOpTracerProvider(), make(call_log))
 
     return pipe
 
 
-def _provider_of_spans(ledger: Ledger, **returns: object) -> trace.TracerProvider:
-    span = broken(trace.Span, ledger, **returns)
-    tracer = broken(trace.Tracer, ledger, start_span=span, start_as_current_span=span)
-    provider: trace.TracerProvider = broken(trace.TracerProvider, ledger, get_tracer=tracer)
+def _provider_of_spans(call_log: CallLog, **returns: object) -> trace.TracerProvider:
+    span = broken(trace.Span, call_log, **returns)
+    tracer = broken(trace.Tracer, call_log, start_span=span, start_as_current_span=span)
+    provider: trace.TracerProvider = broken(trace.TracerProvider, call_log, get_tracer=tracer)
     return provider
 
 
@@ -111,32 +111,36 @@ def provider_of_instruments(double: Callable[..., Any]) -> metrics.MeterProvider
 
 
 PIPES: dict[str, Callable[[], Pipe]] = {
-    "no tracer": tracing(lambda ledger: broken(trace.TracerProvider, ledger)),
+    "no tracer": tracing(lambda call_log: broken(trace.TracerProvider, call_log)),
     "no spans": tracing(
-        lambda ledger: broken(trace.TracerProvider, ledger, get_tracer=broken(trace.Tracer, ledger))
+        lambda call_log: broken(
+            trace.TracerProvider, call_log, get_tracer=broken(trace.Tracer, call_log)
+        )
     ),
     "spans that only raise": tracing(_provider_of_spans),
     "spans that take nothing": tracing(
-        lambda ledger: _provider_of_spans(ledger, is_recording=True, get_span_context=SPAN_CONTEXT)
+        lambda call_log: _provider_of_spans(
+            call_log, is_recording=True, get_span_context=SPAN_CONTEXT
+        )
     ),
-    "no meter": metering(lambda ledger: broken(metrics.MeterProvider, ledger)),
+    "no meter": metering(lambda call_log: broken(metrics.MeterProvider, call_log)),
     "no instruments": metering(
-        lambda ledger: broken(
-            metrics.MeterProvider, ledger, get_meter=broken(metrics.Meter, ledger)
+        lambda call_log: broken(
+            metrics.MeterProvider, call_log, get_meter=broken(metrics.Meter, call_log)
         )
     ),
     "instruments that take nothing": metering(
-        lambda ledger: provider_of_instruments(partial(broken, ledger=ledger))
+        lambda call_log: provider_of_instruments(partial(broken, call_log=call_log))
     ),
 }
 
 
 @contextmanager
-def broken_propagator() -> Iterator[Ledger]:
+def broken_propagator() -> Iterator[CallLog]:
     """The global propagator raises as long as this lasts."""
-    ledger, before = Ledger(), propagate.get_global_textmap()
-    propagate.set_global_textmap(broken(TextMapPropagator, ledger))
+    call_log, before = CallLog(), propagate.get_global_textmap()
+    propagate.set_global_textmap(broken(TextMapPropagator, call_log))
     try:
-        yield ledger
+        yield call_log
     finally:
         propagate.set_global_textmap(before)

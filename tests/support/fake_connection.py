@@ -90,56 +90,56 @@ class FakeConnection:
         )
         self.request = Served(recording)
         self.request.connection = self.connection
-        self._stay = self.reader.run(self.connection.serving, self.request)
+        self._activation = self.reader.run(self.connection.serving, self.request)
         self._handling: Handling | None = None
 
-    def opens(self, protocol: str | None) -> None:
+    def accept(self, protocol: str | None) -> None:
         if not self.connection._facts.upgraded:
             self.protocol = protocol or ""
         self.connection.accepted(protocol)
 
     # --- What is received ----------------------------------------------------------------------
 
-    def comes(self, value: Any, size: int = 10) -> None:
+    def receive(self, value: Any, size: int = 10) -> None:
         """A message arrives, and is not handled yet."""
         self.connection.data_received(size)
         self.reader.run(self.connection.message_received, value)
 
-    def hears(self, value: Any, size: int = 10) -> Place:
+    def receive_and_begin_handling(self, value: Any, size: int = 10) -> Place:
         """The host is done with the message before, and begins to handle this one.
 
         Returns:
             The place of a task that the host starts now.
         """
-        self.handled()
-        self.comes(value, size)
-        return self.turns_to(value)
+        self.end_handling()
+        self.receive(value, size)
+        return self.begin_handling(value)
 
-    def turns_to(self, value: Any) -> Place:
+    def begin_handling(self, value: Any) -> Place:
         """The host begins to handle a message that has come before."""
         handling = self.connection.message_handling
         self._handling = self.reader.run(handling, value, self.request)
         return self.reader.task()
 
-    def handled(self, error: BaseException | None = None) -> None:
+    def end_handling(self, error: BaseException | None = None) -> None:
         """The host is done with the message, or trips over it."""
         handling, self._handling = self._handling, None
         if handling is not None:
             self.reader.run(self.connection.message_handled, handling, error)
 
-    def handles(self, value: Any) -> Place:
-        place = self.hears(value)
-        self.handled()
+    def receive_and_handle(self, value: Any) -> Place:
+        place = self.receive_and_begin_handling(value)
+        self.end_handling()
         return place
 
     # --- What is sent --------------------------------------------------------------------------
 
-    def says(self, type_: str, **others: Any) -> None:
+    def send(self, type_: str, **others: Any) -> None:
         """The host sends a message of these members; `within` is as in `sends`."""
         within = others.pop("within", None)
-        self.sends({"type": type_, **others}, within=within)
+        self.send_message({"type": type_, **others}, within=within)
 
-    def sends(self, message: Mapping[str, Any], *, within: Place | None = None) -> None:
+    def send_message(self, message: Mapping[str, Any], *, within: Place | None = None) -> None:
         """The host sends a message, in that place."""
         (within or self.reader).run(self._sent, message)
 
@@ -147,66 +147,68 @@ class FakeConnection:
         self.connection.traffic.bytes_sent += 20
         self.connection.message_sent(message)
 
-    def writes_close(self, code: int, reason: str = "", within: Place | None = None) -> None:
+    def send_close(self, code: int, reason: str = "", within: Place | None = None) -> None:
         """The host writes a close frame, in that place."""
         place = within or self.reader
         place.run(self.connection.close_sent, CloseFrame(code, reason))
 
     # --- Init and operations -------------------------------------------------------------------
 
-    def greets(self) -> None:
-        self.hears({"type": "connection_init"})
-        self.says("connection_ack")
-        self.handled()
+    def initialize(self) -> None:
+        self.receive_and_begin_handling({"type": "connection_init"})
+        self.send("connection_ack")
+        self.end_handling()
 
-    def begins(self, id_: Any = "a", **payload: Any) -> Place:
+    def begin_operation(self, id_: Any = "a", **payload: Any) -> Place:
         """The host begins to handle the first message of an operation."""
-        return self.hears(
+        return self.receive_and_begin_handling(
             {"type": START[self.protocol], "id": id_, "payload": {"query": QUERY, **payload}}
         )
 
-    def serves(self, place: Place, id_: Any = "a", document: Any = QUERY, name: Any = None) -> None:
+    def begin_serving(
+        self, place: Place, id_: Any = "a", document: Any = QUERY, name: Any = None
+    ) -> None:
         """The task that is to serve an operation begins."""
         running = self.connection.operation_running
         place.running = place.run(running, id_, document, name, self.request)
 
-    def served(self, place: Place, error: BaseException | None = None) -> None:
+    def end_serving(self, place: Place, error: BaseException | None = None) -> None:
         """That task is done, of itself or by that error; there has to be an event loop."""
         running, place.running = place.running, None
         place.run(self.connection.operation_ran, running, error)
 
-    def starts(self, id_: Any = "a", **payload: Any) -> Place:
+    def start_operation(self, id_: Any = "a", **payload: Any) -> Place:
         """The host begins to serve an operation; return the place of its task."""
-        place = self.begins(id_, **payload)
-        self.handled()
-        self.serves(place, id_, payload.get("query", QUERY), payload.get("operationName"))
+        place = self.begin_operation(id_, **payload)
+        self.end_handling()
+        self.begin_serving(place, id_, payload.get("query", QUERY), payload.get("operationName"))
         return place
 
-    def delivers(self, id_: Any = "a", within: Place | None = None) -> None:
-        self.says(RESULT[self.protocol], id=id_, payload={"data": {"n": 1}}, within=within)
+    def send_result(self, id_: Any = "a", within: Place | None = None) -> None:
+        self.send(RESULT[self.protocol], id=id_, payload={"data": {"n": 1}}, within=within)
 
     # --- The end -------------------------------------------------------------------------------
 
-    def ends(self, exception: BaseException | None = None, **known: Any) -> None:
+    def end(self, exception: BaseException | None = None, **known: Any) -> None:
         """The view is done, or fails; `known` is what else an edge knows of that."""
         self.reader.run(self.connection.ended, HandlerEnd(exception=exception, **known))
-        self.reader.run(self._stay.leave)
+        self.reader.run(self._activation.end)
 
-    def is_closed(self, code: int = 1000, reason: str = "") -> None:
+    def close_by_client(self, code: int = 1000, reason: str = "") -> None:
         """The client closes, the host answers, and the view is done."""
         self.connection.close_received(CloseFrame(code, reason))
-        self.writes_close(1000)
-        self.ends()
+        self.send_close(1000)
+        self.end()
 
-    def closes(self, code: int = 1000, reason: str = "") -> None:
+    def close_by_server(self, code: int = 1000, reason: str = "") -> None:
         """The host closes, and the view is done."""
-        self.writes_close(code, reason)
-        self.ends()
+        self.send_close(code, reason)
+        self.end()
 
-    def is_lost(self) -> None:
+    def lose(self) -> None:
         """The stream ends without a close frame, and the view is done."""
         self.connection.disconnected(None)
-        self.ends()
+        self.end()
 
 
 def operation_in(place: Place) -> SocketOperation:

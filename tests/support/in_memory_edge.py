@@ -311,7 +311,7 @@ async def serve(
         headers,
         lambda: {"url.path": PATH, "http.route": PATH},
     )
-    stay = connection.serving(handshake)
+    activation = connection.serving(handshake)
     exception: BaseException | None = None
     try:
         await view.run(handshake)
@@ -323,7 +323,7 @@ async def serve(
             handshake.socket.finish()
         status = status_of(exception)
         connection.ended(HandlerEnd(exception=exception, transport_alive=wire.is_up, status=status))
-        stay.leave()
+        activation.end()
         if not wire.status.done():
             wire.status.set_result(status or 500)
         wire.cut()

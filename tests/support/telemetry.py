@@ -35,7 +35,7 @@ class CountingIds(IdGenerator):
         return next(self._traces)
 
 
-class Ledger(SpanProcessor):
+class SpanCounter(SpanProcessor):
     """How often each span, by its id, was started and ended."""
 
     def __init__(self) -> None:
@@ -88,8 +88,8 @@ class Telemetry:
             shutdown_on_exit=False,
             **limits,
         )
-        self.ledger = Ledger()
-        self.tracer_provider.add_span_processor(self.ledger)
+        self.span_counter = SpanCounter()
+        self.tracer_provider.add_span_processor(self.span_counter)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.meter_provider = MeterProvider(
             [self.reader], resource=RESOURCE, shutdown_on_exit=False

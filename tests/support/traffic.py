@@ -1,16 +1,16 @@
 """Short ways to count what is alive."""
 
-from strawberry_ws_otel._counts import Results, Tally, Traffic
+from strawberry_ws_otel._counts import Results, Totals, Traffic
 
 
-def opened(tally: Tally, subprotocol: str | None) -> Traffic:
+def opened(totals: Totals, subprotocol: str | None) -> Traffic:
     traffic = Traffic(subprotocol)
-    tally.opened(traffic)
+    totals.opened(traffic)
     return traffic
 
 
-def subscribed(tally: Tally, ok: int = 0) -> Results:
+def subscribed(totals: Totals, ok: int = 0) -> Results:
     results = Results()
     results.ok = ok
-    tally.subscribed(results)
+    totals.subscribed(results)
     return results

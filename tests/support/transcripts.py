@@ -87,7 +87,7 @@ Transcripts = dict[str, dict[str, Any]]
 """What there is to see of each conversation: bytes, closes, tasks, log of the host."""
 
 
-class Twins:
+class Comparison:
     """The same conversations on both servers."""
 
     def __init__(

@@ -84,7 +84,7 @@ class Adapter(AsyncWebSocketAdapter):
 @pytest.fixture
 def talk(telemetry: Telemetry) -> FakeConnection:
     talk = FakeConnection(config(telemetry))
-    talk.opens(GRAPHQL_TRANSPORT_WS)
+    talk.accept(GRAPHQL_TRANSPORT_WS)
     return talk
 
 
@@ -147,7 +147,7 @@ async def test_each_message_is_reported_as_it_is_handed_on(
         received.append(message)
         assert counted(talk) == len(received)
     assert received == [INIT, {"type": "ping"}]
-    talk.is_closed()
+    talk.close_by_client()
     assert messages(telemetry) == {"connection_init": 1, "ping": 1}
 
 
@@ -172,7 +172,7 @@ async def test_what_cannot_be_read_is_raised_and_is_the_clients_fault(
     with pytest.raises(ValueError, match="not JSON") as raised:
         await anext(reading)
     assert raised.value is error
-    talk.ends(error)
+    talk.end(error)
     assert telemetry.total("websocket.server.closes", websocket__close__outcome="invalid_message")
 
 
@@ -224,13 +224,13 @@ async def test_each_message_that_was_sent_counts(
 ) -> None:
     wire = Wire()
     adapter = adapter_in(talk.reader, wire)
-    task = talk.starts()
+    task = talk.start_operation()
     for _ in range(20):
         assert await adapter.send_json(NEXT) == "sent"
     assert await adapter.send_json(PONG, "more", named=1) == "sent"
     assert wire.sent == [(NEXT,)] * 20 + [(PONG, "more", ("named", 1))]
-    talk.served(task)
-    talk.is_closed()
+    talk.end_serving(task)
+    talk.close_by_client()
     assert messages(telemetry) == {"subscribe": 1, "next": 20, "pong": 1}
 
 
@@ -239,7 +239,7 @@ async def test_a_message_of_any_form_is_sent(
     message: Any, talk: FakeConnection, telemetry: Telemetry
 ) -> None:
     assert await adapter_in(talk.reader, Wire()).send_json(message) == "sent"
-    talk.is_closed()
+    talk.close_by_client()
     assert sum(messages(telemetry).values()) == 1
 
 
@@ -252,7 +252,7 @@ async def test_what_cannot_be_sent_is_raised_and_does_not_count(
     with pytest.raises(type(error)) as raised:
         await adapter_in(talk.reader, wire).send_json(PONG)
     assert raised.value is error
-    talk.is_closed()
+    talk.close_by_client()
     assert messages(telemetry) == {}
 
 

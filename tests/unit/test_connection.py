@@ -18,7 +18,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext
 from strawberry_ws_otel import OTelConfig, _connection, connection_span
 from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._connection import current_connection, current_request
-from strawberry_ws_otel._current import Current, Stay
+from strawberry_ws_otel._current import Activation, Current
 from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
@@ -54,7 +54,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def connect(telemetry: Telemetry, protocol: str | None, **options: Any) -> FakeConnection:
     talk = FakeConnection(config(telemetry, **options))
-    talk.opens(protocol)
+    talk.accept(protocol)
     return talk
 
 
@@ -112,20 +112,20 @@ def described(id_: str, reason: str, **attributes: Any) -> dict[str, Any]:
 
 def converse(talk: FakeConnection, clock: Clock) -> None:
     """A conversation of `graphql-transport-ws`, from the init to the close."""
-    talk.greets()
-    talk.handles({"type": "ping", "payload": {}})
-    talk.says("pong")
+    talk.initialize()
+    talk.receive_and_handle({"type": "ping", "payload": {}})
+    talk.send("pong")
     clock.passes(1)
-    operation_in(talk.starts("a", operationName="N")).describe("subscription", "N")
+    operation_in(talk.start_operation("a", operationName="N")).describe("subscription", "N")
     clock.passes(0.5)
-    talk.delivers("a")
+    talk.send_result("a")
     clock.passes(0.5)
-    talk.delivers("a")
-    talk.says("complete", id="a")
-    operation_in(talk.starts("b", operationName="N")).describe("subscription", "N")
-    talk.handles({"type": "complete", "id": "b"})
+    talk.send_result("a")
+    talk.send("complete", id="a")
+    operation_in(talk.start_operation("b", operationName="N")).describe("subscription", "N")
+    talk.receive_and_handle({"type": "complete", "id": "b"})
     clock.passes(3)
-    talk.is_closed(1001, "page left")
+    talk.close_by_client(1001, "page left")
 
 
 CLOSED_BY_CLIENT: Final = {
@@ -200,18 +200,18 @@ def test_a_conversation_of_graphql_transport_ws_is_recorded_completely(
 
 def converse_in_legacy(talk: FakeConnection, clock: Clock) -> None:
     """A conversation of `graphql-ws`, up to a close by the server that nobody answers."""
-    talk.greets()
-    talk.says("ka")
-    first = talk.starts("a", operationName="N")
+    talk.initialize()
+    talk.send("ka")
+    first = talk.start_operation("a", operationName="N")
     operation_in(first).describe("subscription", "N")
-    talk.delivers("a")
-    second = talk.starts("a", operationName="N")
+    talk.send_result("a")
+    second = talk.start_operation("a", operationName="N")
     operation_in(second).describe("subscription", "N")
-    talk.says("complete", id="a", within=first)
-    talk.served(first, asyncio.CancelledError())
+    talk.send("complete", id="a", within=first)
+    talk.end_serving(first, asyncio.CancelledError())
     clock.passes(2)
-    talk.says("data", id="a", within=second)
-    talk.closes(1011)
+    talk.send("data", id="a", within=second)
+    talk.close_by_server(1011)
 
 
 BROKEN_BY_SERVER: Final = {
@@ -369,112 +369,112 @@ def test_durations_are_those_of_the_clock(telemetry: Telemetry, clock: Clock) ->
 
 
 def completes(talk: FakeConnection) -> None:
-    task = talk.starts()
-    talk.says("complete", id="a", within=task)
-    talk.served(task)
+    task = talk.start_operation()
+    talk.send("complete", id="a", within=task)
+    talk.end_serving(task)
 
 
 def completes_as_the_client_leaves(talk: FakeConnection) -> None:
     """The client has read the last message before the host is done with the operation."""
-    task = talk.starts()
-    talk.says("complete", id="a", within=task)
+    task = talk.start_operation()
+    talk.send("complete", id="a", within=task)
 
 
 def completes_by_another_task(talk: FakeConnection) -> None:
-    talk.served(talk.starts())
-    talk.says("complete", id="a")
+    talk.end_serving(talk.start_operation())
+    talk.send("complete", id="a")
 
 
 def is_stopped(talk: FakeConnection) -> None:
-    talk.starts()
-    talk.handles({"type": STOP[talk.protocol], "id": "a"})
+    talk.start_operation()
+    talk.receive_and_handle({"type": STOP[talk.protocol], "id": "a"})
 
 
 def is_stopped_and_says_so(talk: FakeConnection) -> None:
-    task = talk.starts()
-    talk.handles({"type": STOP[talk.protocol], "id": "a"})
-    talk.says("complete", id="a", within=task)
-    talk.served(task, asyncio.CancelledError())
+    task = talk.start_operation()
+    talk.receive_and_handle({"type": STOP[talk.protocol], "id": "a"})
+    talk.send("complete", id="a", within=task)
+    talk.end_serving(task, asyncio.CancelledError())
 
 
 def is_limited_and_the_host_closes(talk: FakeConnection) -> None:
-    talk.begins()
-    talk.says("error", id="a")
-    talk.writes_close(4401)
-    talk.handled()
+    talk.begin_operation()
+    talk.send("error", id="a")
+    talk.send_close(4401)
+    talk.end_handling()
 
 
 def errs(talk: FakeConnection) -> None:
-    talk.starts()
-    talk.says("error", id="a")
+    talk.start_operation()
+    talk.send("error", id="a")
 
 
 def errs_at_once(talk: FakeConnection) -> None:
-    task = talk.begins()
-    talk.serves(task)
-    talk.says("error", id="a", within=task)
-    talk.handled()
+    task = talk.begin_operation()
+    talk.begin_serving(task)
+    talk.send("error", id="a", within=task)
+    talk.end_handling()
 
 
 def is_limited(talk: FakeConnection) -> None:
-    talk.begins()
-    talk.says("error", id="a")
-    talk.handled()
+    talk.begin_operation()
+    talk.send("error", id="a")
+    talk.end_handling()
 
 
 def is_refused(code: int) -> Tell:
     def report(talk: FakeConnection) -> None:
-        talk.begins()
-        talk.writes_close(code)
-        talk.handled()
+        talk.begin_operation()
+        talk.send_close(code)
+        talk.end_handling()
 
     return report
 
 
 def is_closed_by_itself(code: int) -> Tell:
     def report(talk: FakeConnection) -> None:
-        task = talk.begins()
-        talk.serves(task)
-        talk.writes_close(code, within=task)
-        talk.handled()
+        task = talk.begin_operation()
+        talk.begin_serving(task)
+        talk.send_close(code, within=task)
+        talk.end_handling()
 
     return report
 
 
 def fails(talk: FakeConnection) -> None:
-    task = talk.starts()
-    talk.says("complete", id="a", within=task)
-    talk.served(task, KeyError("n"))
+    task = talk.start_operation()
+    talk.send("complete", id="a", within=task)
+    talk.end_serving(task, KeyError("n"))
 
 
 def cannot_be_sent(talk: FakeConnection) -> None:
-    talk.starts()
+    talk.start_operation()
     talk.connection.message_failed({"type": "next", "id": "a"}, OverflowError())
-    talk.says("error", id="a")
+    talk.send("error", id="a")
 
 
 def loses_its_task(error: BaseException, *, after: Tell = lambda talk: None) -> Tell:
     def report(talk: FakeConnection) -> None:
-        task = talk.starts()
+        task = talk.start_operation()
         after(talk)
-        talk.served(task, error)
+        talk.end_serving(task, error)
 
     return report
 
 
 def is_cancelled_by_the_application(talk: FakeConnection) -> None:
     loses_its_task(asyncio.CancelledError())(talk)
-    talk.handles({"type": "connection_init"})
+    talk.receive_and_handle({"type": "connection_init"})
 
 
 def lives_on(talk: FakeConnection) -> None:
-    talk.starts()
+    talk.start_operation()
 
 
 def cleans_up(talk: FakeConnection) -> None:
-    task = talk.starts()
-    talk.says("complete", id="a", within=task)
-    talk.served(task, asyncio.CancelledError())
+    task = talk.start_operation()
+    talk.send("complete", id="a", within=task)
+    talk.end_serving(task, asyncio.CancelledError())
 
 
 ENDS: dict[str, tuple[Tell, str, str | None]] = {
@@ -523,7 +523,7 @@ ENDS: dict[str, tuple[Tell, str, str | None]] = {
         None,
     ),
     "its task dies after the host has closed": (
-        loses_its_task(KeyError("n"), after=lambda talk: talk.writes_close(1000)),
+        loses_its_task(KeyError("n"), after=lambda talk: talk.send_close(1000)),
         "connection_closed",
         None,
     ),
@@ -544,9 +544,9 @@ async def test_an_operation_ends_once_and_says_why(
 ) -> None:
     report, reason, error_type = ENDS[what]
     talk = connect(telemetry, protocol)
-    talk.greets()
+    talk.initialize()
     report(talk)
-    talk.is_closed(1000)
+    talk.close_by_client(1000)
     (span,) = telemetry.spans("GraphQL Operation")
     attributes = attributes_of(span)
     assert attributes["graphql.ws.operation.end_reason"] == reason
@@ -558,10 +558,10 @@ async def test_an_operation_ends_once_and_says_why(
 
 async def test_a_task_that_returns_leaves_the_rest_to_others(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.served(talk.starts())
-    talk.delivers()
-    talk.says("complete", id="a")
-    talk.is_closed()
+    talk.end_serving(talk.start_operation())
+    talk.send_result()
+    talk.send("complete", id="a")
+    talk.close_by_client()
     (span,) = telemetry.spans("GraphQL Operation")
     attributes = attributes_of(span)
     assert attributes["graphql.ws.operation.end_reason"] == "completed"
@@ -581,18 +581,18 @@ async def test_a_cancellation_that_the_host_swallows_is_one_all_the_same(
     talk = connect(telemetry, GRAPHQL_WS)
 
     async def serve() -> None:
-        task = talk.starts()
+        task = talk.start_operation()
         with suppress(asyncio.CancelledError):
             await asyncio.get_running_loop().create_future()
-        talk.served(task)
+        talk.end_serving(task)
 
     serving = asyncio.create_task(serve())
     await asyncio.sleep(0)
     serving.cancel()
     await serving
     if goes_on:
-        talk.handles({"type": "connection_init"})
-    talk.is_closed()
+        talk.receive_and_handle({"type": "connection_init"})
+    talk.close_by_client()
     (span,) = telemetry.spans("GraphQL Operation")
     attributes = attributes_of(span)
     assert attributes["graphql.ws.operation.end_reason"] == reason
@@ -600,9 +600,9 @@ async def test_a_cancellation_that_the_host_swallows_is_one_all_the_same(
 
 
 AGAIN: list[Tell] = [
-    lambda talk: talk.says("complete", id="a"),
-    lambda talk: talk.says("error", id="a"),
-    lambda talk: talk.handles({"type": STOP[talk.protocol], "id": "a"}),
+    lambda talk: talk.send("complete", id="a"),
+    lambda talk: talk.send("error", id="a"),
+    lambda talk: talk.receive_and_handle({"type": STOP[talk.protocol], "id": "a"}),
 ]
 
 
@@ -612,7 +612,7 @@ async def test_only_the_first_end_counts(protocol: str, again: Tell, telemetry: 
     talk = connect(telemetry, protocol)
     completes(talk)
     again(talk)
-    talk.is_closed()
+    talk.close_by_client()
     (span,) = telemetry.spans("GraphQL Operation")
     assert attributes_of(span)["graphql.ws.operation.end_reason"] == "completed"
     assert [event.name for event in span.events] == [
@@ -630,12 +630,12 @@ def reasons(telemetry: Telemetry) -> list[Any]:
 
 def test_a_duplicate_id_is_refused_and_the_first_lives_on(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.starts()
-    talk.begins()
-    talk.delivers()
-    talk.writes_close(4409, "Subscriber for a already exists")
-    talk.handled()
-    talk.ends()
+    talk.start_operation()
+    talk.begin_operation()
+    talk.send_result()
+    talk.send_close(4409, "Subscriber for a already exists")
+    talk.end_handling()
+    talk.end()
     assert reasons(telemetry) == ["connection_closed", "rejected"]
     assert [
         attributes_of(span)["graphql.ws.results"] for span in telemetry.spans("GraphQL Operation")
@@ -646,19 +646,19 @@ def test_a_host_that_fails_while_it_refuses_a_duplicate_has_refused_it(
     telemetry: Telemetry,
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.starts()
-    talk.begins()
-    talk.ends(ValueError())
+    talk.start_operation()
+    talk.begin_operation()
+    talk.end(ValueError())
     assert reasons(telemetry) == ["connection_closed", "rejected"]
 
 
 def test_an_id_that_the_host_held_to_be_free_changes_hands(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    first, second = talk.starts(), talk.starts()
-    talk.says("complete", id="a", within=first)
-    talk.says("next", id="a", within=second)
-    talk.says("complete", id="a", within=second)
-    talk.is_closed()
+    first, second = talk.start_operation(), talk.start_operation()
+    talk.send("complete", id="a", within=first)
+    talk.send("next", id="a", within=second)
+    talk.send("complete", id="a", within=second)
+    talk.close_by_client()
     assert reasons(telemetry) == ["completed", "completed"]
     assert [
         attributes_of(span)["graphql.ws.results"] for span in telemetry.spans("GraphQL Operation")
@@ -670,15 +670,15 @@ async def test_what_a_stopped_operation_still_sends_is_not_taken_for_the_next_on
     protocol: str, telemetry: Telemetry
 ) -> None:
     talk = connect(telemetry, protocol)
-    first = talk.starts()
-    talk.handles({"type": STOP[protocol], "id": "a"})
-    second = talk.starts()
-    talk.says(RESULT[protocol], id="a", within=first)
-    talk.says("complete", id="a", within=first)
-    talk.served(first)
-    talk.says(RESULT[protocol], id="a", within=second)
-    talk.says("complete", id="a", within=second)
-    talk.is_closed()
+    first = talk.start_operation()
+    talk.receive_and_handle({"type": STOP[protocol], "id": "a"})
+    second = talk.start_operation()
+    talk.send(RESULT[protocol], id="a", within=first)
+    talk.send("complete", id="a", within=first)
+    talk.end_serving(first)
+    talk.send(RESULT[protocol], id="a", within=second)
+    talk.send("complete", id="a", within=second)
+    talk.close_by_client()
     assert reasons(telemetry) == ["client_completed", "completed"]
     assert [
         attributes_of(span)["graphql.ws.results"] for span in telemetry.spans("GraphQL Operation")
@@ -687,11 +687,11 @@ async def test_what_a_stopped_operation_still_sends_is_not_taken_for_the_next_on
 
 def test_a_legacy_start_ends_the_operation_of_its_id(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    first, second = talk.starts(), talk.starts()
-    talk.says("data", id="a", within=first)
-    talk.says("data", id="a", within=second)
-    talk.says("complete", id="a")
-    talk.is_closed()
+    first, second = talk.start_operation(), talk.start_operation()
+    talk.send("data", id="a", within=first)
+    talk.send("data", id="a", within=second)
+    talk.send("complete", id="a")
+    talk.close_by_client()
     assert reasons(telemetry) == ["client_completed", "completed"]
     assert [
         attributes_of(span)["graphql.ws.results"] for span in telemetry.spans("GraphQL Operation")
@@ -701,8 +701,8 @@ def test_a_legacy_start_ends_the_operation_of_its_id(telemetry: Telemetry) -> No
 def test_a_thousand_starts_of_one_id_are_as_many_operations(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     for _ in range(1000):
-        talk.starts()
-    talk.is_closed()
+        talk.start_operation()
+    talk.close_by_client()
     assert reasons(telemetry) == ["client_completed"] * 999 + ["connection_closed"]
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert len(span.links) == 8 + len([2**n for n in range(4, 10)])
@@ -714,10 +714,10 @@ def test_an_operation_may_have_any_id_that_a_host_can_keep(
     protocol: str, id_: Any, telemetry: Telemetry
 ) -> None:
     talk = connect(telemetry, protocol)
-    talk.starts(id_)
-    talk.delivers(id_)
-    talk.says("complete", id=id_)
-    talk.is_closed()
+    talk.start_operation(id_)
+    talk.send_result(id_)
+    talk.send("complete", id=id_)
+    talk.close_by_client()
     (span,) = telemetry.spans("GraphQL Operation")
     attributes = attributes_of(span)
     assert attributes["graphql.ws.operation.end_reason"] == "completed"
@@ -733,8 +733,8 @@ def test_the_name_that_the_client_gives_is_bounded(
     name: Any, recorded: str | None, telemetry: Telemetry
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.starts(operationName=name)
-    talk.is_closed()
+    talk.start_operation(operationName=name)
+    talk.close_by_client()
     (span,) = telemetry.spans("GraphQL Operation")
     assert attributes_of(span).get("graphql.operation.name") == recorded
 
@@ -744,9 +744,9 @@ def test_the_name_that_the_client_gives_is_bounded(
 
 def test_a_second_init_is_only_an_event(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.greets()
-    talk.hears({"type": "connection_init"})
-    talk.closes(4429)
+    talk.initialize()
+    talk.receive_and_begin_handling({"type": "connection_init"})
+    talk.close_by_server(4429)
     assert len(telemetry.spans("GraphQL WebSocket Connection Init")) == 1
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert [
@@ -759,23 +759,27 @@ def refuses(code: int) -> Tell:
     """As the legacy handler does, which says so first."""
 
     def report(talk: FakeConnection) -> None:
-        talk.says("connection_error")
-        talk.closes(code)
+        talk.send("connection_error")
+        talk.close_by_server(code)
 
     return report
 
 
 REFUSALS: dict[str, tuple[str, Tell, str]] = {
-    "forbidden": (GRAPHQL_TRANSPORT_WS, lambda talk: talk.closes(4403), "forbidden"),
+    "forbidden": (GRAPHQL_TRANSPORT_WS, lambda talk: talk.close_by_server(4403), "forbidden"),
     "forbidden, in legacy": (GRAPHQL_WS, refuses(1011), "forbidden"),
-    "a bad payload": (GRAPHQL_TRANSPORT_WS, lambda talk: talk.closes(4400), "invalid_message"),
+    "a bad payload": (
+        GRAPHQL_TRANSPORT_WS,
+        lambda talk: talk.close_by_server(4400),
+        "invalid_message",
+    ),
     "a bad payload, in legacy": (GRAPHQL_WS, refuses(1000), "invalid_message"),
     "the application fails": (
         GRAPHQL_WS,
-        lambda talk: talk.ends(KeyError("user")),
+        lambda talk: talk.end(KeyError("user")),
         "KeyError",
     ),
-    "the client is lost": (GRAPHQL_WS, FakeConnection.is_lost, "connection_lost"),
+    "the client is lost": (GRAPHQL_WS, FakeConnection.lose, "connection_lost"),
 }
 
 
@@ -783,7 +787,7 @@ REFUSALS: dict[str, tuple[str, Tell, str]] = {
 def test_an_init_that_is_refused_says_by_what(what: str, telemetry: Telemetry) -> None:
     protocol, refuse, error_type = REFUSALS[what]
     talk = connect(telemetry, protocol)
-    talk.hears({"type": "connection_init"})
+    talk.receive_and_begin_handling({"type": "connection_init"})
     refuse(talk)
     (init,) = telemetry.spans("GraphQL WebSocket Connection Init")
     assert attributes_of(init)["error.type"] == error_type
@@ -797,28 +801,28 @@ def test_an_init_that_is_refused_says_by_what(what: str, telemetry: Telemetry) -
 
 def test_an_init_that_the_client_did_not_wait_for_is_no_failure(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.hears({"type": "connection_init"})
-    talk.is_closed(1000)
+    talk.receive_and_begin_handling({"type": "connection_init"})
+    talk.close_by_client(1000)
     (init,) = telemetry.spans("GraphQL WebSocket Connection Init")
     assert attributes_of(init).keys() == {"websocket.connection.id"}
 
 
 def test_an_ack_that_nobody_asked_for_is_one_all_the_same(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.says("connection_ack")
-    talk.is_closed()
+    talk.send("connection_ack")
+    talk.close_by_client()
     (span,) = telemetry.spans()
     assert attributes_of(span)["graphql.ws.acknowledged"] is True
 
 
 def test_an_init_that_crosses_a_close_frame_is_ended_all_the_same(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.writes_close(4408)
-    talk.hears({"type": "connection_init"})
-    talk.ends()
+    talk.send_close(4408)
+    talk.receive_and_begin_handling({"type": "connection_init"})
+    talk.end()
     (init,) = telemetry.spans("GraphQL WebSocket Connection Init")
     assert attributes_of(init)["error.type"] == "init_timeout"
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
 
 
 # --- The close -------------------------------------------------------------------------------
@@ -832,10 +836,10 @@ def close_of(telemetry: Telemetry) -> dict[str, Any]:
 
 def test_the_close_is_recorded_once_at_the_moment_it_was_decided(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.writes_close(4400, "bad")
-    talk.writes_close(1011, "worse")
+    talk.send_close(4400, "bad")
+    talk.send_close(1011, "worse")
     talk.connection.disconnected(None)
-    talk.is_closed(1000)
+    talk.close_by_client(1000)
     assert close_of(telemetry) == {
         "websocket.close.code": 4400,
         "websocket.close.reason": "bad",
@@ -846,7 +850,7 @@ def test_the_close_is_recorded_once_at_the_moment_it_was_decided(telemetry: Tele
 
 def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
     talk = FakeConnection(config(telemetry))
-    talk.ends(status=403)
+    talk.end(status=403)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert not span.events
     attributes = attributes_of(span)
@@ -868,7 +872,7 @@ def test_a_close_of_which_no_frame_can_be_made_is_decided_unless_another_has_com
         talk.connection.close_received(CloseFrame(1000))
     talk.connection.close_dropped(OverflowError())
     talk.connection.close_dropped(ValueError())
-    talk.ends()
+    talk.end()
     attributes = attributes_of(*telemetry.spans())
     assert attributes["websocket.close.outcome"] == ("normal" if is_late else "server_error")
     assert attributes.get("error.type") == (None if is_late else "OverflowError")
@@ -878,7 +882,7 @@ def test_a_close_of_which_no_frame_can_be_made_is_decided_unless_another_has_com
 def test_an_error_frame_may_be_left_without_an_answer(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.connection.error_received(CodedError("reset"), None)
-    talk.ends()
+    talk.end()
     attributes = attributes_of(*telemetry.spans())
     assert "websocket.close.sent_code" not in attributes
     assert attributes["websocket.close.initiator"] == "none"
@@ -889,7 +893,7 @@ def test_a_redundant_close_is_an_event_and_nothing_else(telemetry: Telemetry) ->
     talk = connect(telemetry, GRAPHQL_WS)
     talk.connection.close_received(CloseFrame(1000))
     talk.connection.close_redundant()
-    talk.ends()
+    talk.end()
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert events_of(span, "websocket.redundant_close") == [{}]
     assert attributes_of(span)["websocket.close.outcome"] == "normal"
@@ -906,7 +910,7 @@ def test_the_reason_of_a_syntax_error_quotes_the_document_only_where_all_message
     mode: str, reason: str, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, error_messages=mode)
-    talk.closes(4400, SYNTAX_ERROR)
+    talk.close_by_server(4400, SYNTAX_ERROR)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert attributes_of(span)["websocket.close.reason"] == reason
     assert close_of(telemetry)["websocket.close.reason"] == reason
@@ -914,7 +918,7 @@ def test_the_reason_of_a_syntax_error_quotes_the_document_only_where_all_message
 
 
 def test_a_reason_is_bounded(telemetry: Telemetry) -> None:
-    connect(telemetry, GRAPHQL_WS).is_closed(1000, "x" * 200)
+    connect(telemetry, GRAPHQL_WS).close_by_client(1000, "x" * 200)
     assert close_of(telemetry)["websocket.close.reason"] == "x" * 123
 
 
@@ -930,7 +934,7 @@ def test_an_error_frame_is_an_event_a_count_and_a_verdict(
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.connection.error_received(error, CloseFrame(1009))
-    talk.ends()
+    talk.end()
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     name = attributes_of(span)["error.type"]
     assert name.endswith(type(error).__name__)
@@ -950,9 +954,9 @@ def test_an_error_frame_after_a_close_frame_does_not_change_the_verdict(
     telemetry: Telemetry,
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.writes_close(4400)
+    talk.send_close(4400)
     talk.connection.error_received(ConnectionResetError(), None)
-    talk.ends()
+    talk.end()
     assert close_of(telemetry)["websocket.close.outcome"] == "invalid_message"
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert attributes_of(span)["error.type"] == "invalid_message"
@@ -972,9 +976,9 @@ def test_a_timeout_before_any_close_frame_is_a_missed_pong(
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     if closed_before:
-        talk.writes_close(1000)
+        talk.send_close(1000)
     talk.connection.disconnected(error)
-    talk.ends()
+    talk.end()
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert attributes_of(span)["websocket.close.outcome"] == outcome
 
@@ -985,8 +989,8 @@ Trip = Callable[[FakeConnection, BaseException], BaseException]
 
 def trips_over(value: Any) -> Trip:
     def trip(talk: FakeConnection, error: BaseException) -> BaseException:
-        talk.hears(value)
-        talk.handled(error)
+        talk.receive_and_begin_handling(value)
+        talk.end_handling(error)
         return error
 
     return trip
@@ -996,7 +1000,7 @@ def trips_unheard_over(value: Any) -> Trip:
     """The handler is one that nobody sees handle a message."""
 
     def trip(talk: FakeConnection, error: BaseException) -> BaseException:
-        talk.comes(value)
+        talk.receive(value)
         return error
 
     return trip
@@ -1043,7 +1047,7 @@ def grouped(error: BaseException) -> BaseException:
 
 def is_done_with(value: Any) -> Trip:
     def trip(talk: FakeConnection, error: BaseException) -> BaseException:
-        talk.handles(value)
+        talk.receive_and_handle(value)
         return error
 
     return trip
@@ -1051,7 +1055,7 @@ def is_done_with(value: Any) -> Trip:
 
 def goes_on_after_reading_in_vain(talk: FakeConnection, error: BaseException) -> BaseException:
     reads_in_vain(talk, error)
-    talk.handles({"type": "connection_init"})
+    talk.receive_and_handle({"type": "connection_init"})
     return error
 
 
@@ -1125,7 +1129,7 @@ async def test_an_exception_is_the_clients_fault_if_what_it_sent_has_raised_it(
     talk = connect(telemetry, GRAPHQL_WS)
     left = trip(talk, error)
     # Nobody has cancelled the handler.
-    talk.ends(left, is_cancelled=False)
+    talk.end(left, is_cancelled=False)
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     attributes = attributes_of(span)
     assert attributes["websocket.close.outcome"] == outcome
@@ -1135,10 +1139,10 @@ async def test_an_exception_is_the_clients_fault_if_what_it_sent_has_raised_it(
 def test_what_no_message_can_be_made_of_is_counted_as_another(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.connection.data_received(3)
-    talk.handles({"type": "start"})
+    talk.receive_and_handle({"type": "start"})
     talk.connection.data_received(3)
     talk.connection.data_received(3)
-    talk.is_closed()
+    talk.close_by_client()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type="_OTHER") == 3
     (span,) = telemetry.spans("GraphQL WebSocket Connection")
     assert [
@@ -1148,7 +1152,7 @@ def test_what_no_message_can_be_made_of_is_counted_as_another(telemetry: Telemet
 
 def test_an_exception_is_not_kept(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.ends(KeyError("user"))
+    talk.end(KeyError("user"))
     assert talk.connection._facts.exception is None
 
 
@@ -1156,7 +1160,7 @@ def test_the_record_of_an_abnormal_close_names_the_connection(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    talk.is_lost()
+    talk.lose()
     (record,) = library_log.closes
     extras = {key: value for key, value in vars(record).items() if "." in key}
     assert extras == {
@@ -1182,7 +1186,7 @@ def test_an_abnormal_close_is_not_logged_where_instrumentation_is_suppressed(
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.reader.attach(suppressed())
-    talk.is_lost()
+    talk.lose()
     assert library_log.closes == []
     assert telemetry.total("websocket.server.closes") == 1
 
@@ -1191,8 +1195,8 @@ def test_what_the_operator_declared_ordinary_is_no_failure(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS, normal_outcomes={"connection_lost"})
-    talk.starts()
-    talk.is_lost()
+    talk.start_operation()
+    talk.lose()
     assert all(span.status.is_ok for span in telemetry.spans())
     assert all("error.type" not in attributes_of(span) for span in telemetry.spans())
     assert not library_log.records
@@ -1213,24 +1217,24 @@ def test_what_the_operator_declared_ordinary_is_no_failure(
 @pytest.mark.parametrize("type_", ["next", "complete", "error", "ping"])
 def test_a_message_with_an_odd_id_may_be_sent(type_: str, odd: Any, telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.says(type_, id=odd)
+    talk.send(type_, id=odd)
     talk.connection.message_failed({"type": type_, "id": odd}, ValueError())
-    talk.is_closed()
+    talk.close_by_client()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type=type_) == 1
 
 
 @pytest.mark.parametrize("odd", [[], {}, ["next"], None, 5, "\ud800"])
 def test_a_message_of_an_odd_type_is_one_of_the_others(odd: Any, telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.sends({"type": odd})
-    talk.is_closed()
+    talk.send_message({"type": odd})
+    talk.close_by_client()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type="_OTHER") == 1
 
 
 LATE: dict[str, Tell] = {
     "an upgrade": lambda talk: talk.connection.accepted(GRAPHQL_WS),
-    "an init": lambda talk: talk.hears({"type": "connection_init"}),
-    "an operation": lambda talk: talk.begins(),
+    "an init": lambda talk: talk.receive_and_begin_handling({"type": "connection_init"}),
+    "an operation": lambda talk: talk.begin_operation(),
 }
 
 
@@ -1241,9 +1245,9 @@ def test_nothing_begins_after_the_end(what: str, telemetry: Telemetry) -> None:
         if what == "an upgrade"
         else connect(telemetry, GRAPHQL_WS)
     )
-    talk.ends()
+    talk.end()
     LATE[what](talk)
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
     assert telemetry.total("websocket.server.active_connections") == 0
 
 
@@ -1257,11 +1261,16 @@ def test_outside_a_connection_its_span_is_the_invalid_one() -> None:
 
 def test_the_connection_is_found_wherever_its_code_runs(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
-    places = [talk.reader, talk.hears({"type": "connection_init"}), talk.begins(), talk.starts()]
+    places = [
+        talk.reader,
+        talk.receive_and_begin_handling({"type": "connection_init"}),
+        talk.begin_operation(),
+        talk.start_operation(),
+    ]
     for place in places:
         assert place.run(current_connection) is talk.connection
         assert place.run(connection_span) is talk.connection.span
-    talk.is_closed()
+    talk.close_by_client()
     assert talk.reader.run(current_connection) is None
 
 
@@ -1271,11 +1280,11 @@ def test_the_carrier_of_an_operation_comes_before_that_of_the_init(
     shape: str, mode: str, numbered_telemetry: Telemetry
 ) -> None:
     talk = connect(numbered_telemetry, GRAPHQL_TRANSPORT_WS, trace_shape=shape, remote_context=mode)
-    talk.handles({"type": "connection_init", "payload": {"traceparent": TRACEPARENT}})
+    talk.receive_and_handle({"type": "connection_init", "payload": {"traceparent": TRACEPARENT}})
     other = TRACEPARENT.replace("abc", "def")
-    talk.starts("a", extensions={"traceparent": other})
-    talk.starts("b")
-    talk.is_closed()
+    talk.start_operation("a", extensions={"traceparent": other})
+    talk.start_operation("b")
+    talk.close_by_client()
     traces = [(span["parent"] or (0, 0))[0] for span in numbered_telemetry.snapshots()]
     own = 0x1000 if shape == "nested" else 0
     expected = [0xABC, 0xDEF, 0xABC] if mode == "parent" else [own] * 3
@@ -1295,9 +1304,9 @@ def test_a_flood_of_messages_without_a_document_is_events_of_the_connection(
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     for number in range(300):
-        talk.comes({"type": "subscribe", "id": str(number), "payload": {"extensions": {}}})
-    assert len(talk.connection._undecided) == 100
-    talk.is_closed()
+        talk.receive({"type": "subscribe", "id": str(number), "payload": {"extensions": {}}})
+    assert len(talk.connection._without_document) == 100
+    talk.close_by_client()
     (span,) = telemetry.spans()
     ordinals = [
         event["graphql.ws.message.sequence"] for event in events_of(span, "graphql.ws.subscribe")
@@ -1313,12 +1322,12 @@ def test_a_message_without_a_document_begins_an_operation_if_the_handler_may_kno
 ) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     value = {"type": "start", "id": "a", "payload": {"extensions": {"hash": "abc"}}}
-    talk.hears(value)
+    talk.receive_and_begin_handling(value)
     begin = talk.connection.message_handling
     inner = talk.reader.run(begin, value, talk.request, knows_documents=knows)
     talk.reader.run(talk.connection.message_handled, inner, None)
-    talk.handled()
-    talk.is_closed()
+    talk.end_handling()
+    talk.close_by_client()
     spans = telemetry.spans("GraphQL Operation")
     (connection,) = telemetry.spans("GraphQL WebSocket Connection")
     assert len(spans) == attributes_of(connection)["graphql.ws.operation.count"] == operations
@@ -1335,16 +1344,16 @@ async def test_a_flood_of_operations_that_nobody_handles_leaves_each_one_its_own
         {"type": "subscribe", "id": str(n), "payload": {"query": QUERY, "n": n}} for n in range(300)
     ]
     for value in values:
-        talk.comes(value)
+        talk.receive(value)
     assert len(talk.connection._operations.waiting) == 100
     for number in (0, 299):
-        task = talk.turns_to(values[number])
-        talk.handled()
-        talk.serves(task, str(number))
-        talk.delivers(str(number), within=task)
-        talk.says("complete", id=str(number), within=task)
-        talk.served(task)
-    talk.is_closed()
+        task = talk.begin_handling(values[number])
+        talk.end_handling()
+        talk.begin_serving(task, str(number))
+        talk.send_result(str(number), within=task)
+        talk.send("complete", id=str(number), within=task)
+        talk.end_serving(task)
+    talk.close_by_client()
     ends = {
         attributes_of(span)["graphql.ws.operation.id"]: (
             attributes_of(span)["graphql.ws.operation.end_reason"],
@@ -1365,9 +1374,9 @@ async def test_a_message_that_the_application_reads_by_itself_is_one_when_it_is_
     talk.connection.reads_ahead = reads_ahead
     value = {"type": "start", "id": "a", "payload": {"query": QUERY}}
     talk.connection.data_received(10)
-    talk.turns_to(value)
-    talk.handled()
-    talk.is_closed()
+    talk.begin_handling(value)
+    talk.end_handling()
+    talk.close_by_client()
     messages = telemetry.metrics()["websocket.server.messages"]
     types = {dict(key)["graphql.ws.message.type"]: n for key, n in messages.items()}
     # Where it reads frames in advance, nobody knows which one the message was made of.
@@ -1386,7 +1395,7 @@ async def test_a_reader_that_is_cancelled_does_not_blame_what_it_was_reading(
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError as cancellation:
             talk.connection.message_unreadable(cancellation)
-            talk.ends(cancellation, is_cancelled=False)
+            talk.end(cancellation, is_cancelled=False)
 
     reading = asyncio.create_task(read())
     await asyncio.sleep(0)
@@ -1407,26 +1416,26 @@ def test_an_execution_elsewhere_is_the_operations_and_goes_on_below_its_span(
     telemetry: Telemetry,
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    operation = operation_in(talk.starts())
+    operation = operation_in(talk.start_operation())
     elsewhere = Place()
     claim = talk.connection.claim
     assert elsewhere.run(claim, execution(), talk.request) is operation
     assert elsewhere.current[:2] == (talk.request, operation)
     assert trace.get_current_span(elsewhere.context) is operation.span.span
-    talk.is_closed()
+    talk.close_by_client()
 
 
 def test_an_execution_in_a_context_that_was_kept_from_the_operation_stays_there(
     telemetry: Telemetry,
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    task, elsewhere = talk.starts(), Place()
+    task, elsewhere = talk.start_operation(), Place()
     elsewhere.attach(context := task.context)
     claim = talk.connection.claim
     assert elsewhere.run(claim, execution(), talk.request) is operation_in(task)
     assert elsewhere.current[:2] == (talk.request, operation_in(task))
     assert elsewhere.context is context
-    talk.is_closed()
+    talk.close_by_client()
 
 
 @pytest.mark.parametrize(("is_stream", "operations"), [(True, 1), (False, 0)])
@@ -1434,12 +1443,12 @@ def test_an_execution_for_a_message_without_a_document_begins_its_operation(
     operations: int, telemetry: Telemetry, *, is_stream: bool
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    talk.comes({"type": "subscribe", "id": "a", "payload": {"extensions": {"hash": "abc"}}})
+    talk.receive({"type": "subscribe", "id": "a", "payload": {"extensions": {"hash": "abc"}}})
     # The handler is one that nobody sees handle a message.
     claim = talk.connection.claim
     claimed = talk.reader.run(claim, execution(is_stream=is_stream), talk.request)
     assert (claimed is not None) == bool(operations)
-    talk.is_closed()
+    talk.close_by_client()
     spans = telemetry.spans("GraphQL Operation")
     assert [attributes_of(span)["graphql.ws.operation.id"] for span in spans] == ["a"] * operations
 
@@ -1461,7 +1470,7 @@ def theirs() -> Context:
         (QUERY, lambda talk, task: None, True),
         (QUERY, lambda talk, task: task.attach(theirs()), True),
         (QUERY, lambda talk, task: task.attach(Context()), False),
-        (QUERY, lambda talk, task: talk.handles({"type": "complete", "id": "a"}), False),
+        (QUERY, lambda talk, task: talk.receive_and_handle({"type": "complete", "id": "a"}), False),
         (as_sent(QUERY), lambda talk, task: None, False),
         ("{ other }", lambda talk, task: None, False),
         (None, lambda talk, task: None, False),
@@ -1476,27 +1485,27 @@ def test_a_running_operation_is_known_by_its_very_document(
     is_own: bool,
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    task = talk.starts()
+    task = talk.start_operation()
     operation = operation_in(task)
     move(talk, task)
     claimed = task.run(talk.connection.claim_own, document)
     assert claimed is (operation if is_own else None)
     assert operation.is_claimed == is_own
     assert (unclaimed.find(QUERY) is None) == (operation.is_claimed or operation.has_ended)
-    talk.is_closed()
+    talk.close_by_client()
 
 
 def test_an_operation_that_nothing_serves_yet_is_not_known_by_its_document(
     telemetry: Telemetry,
 ) -> None:
     talk, other = (connect(telemetry, GRAPHQL_TRANSPORT_WS) for _ in range(2))
-    task = talk.begins()
+    task = talk.begin_operation()
     assert task.run(talk.connection.claim_own, QUERY) is None
     assert talk.reader.run(talk.connection.claim_own, QUERY) is None
-    talk.serves(task)
+    talk.begin_serving(task)
     assert task.run(other.connection.claim_own, QUERY) is None
-    talk.is_closed()
-    other.is_closed()
+    talk.close_by_client()
+    other.close_by_client()
 
 
 @pytest.mark.parametrize(
@@ -1512,13 +1521,13 @@ def test_a_message_counts_whose_sender_was_cancelled_when_it_had_been_written(
     cancellation = asyncio.CancelledError()
     talk.connection.write_cancelled(cancellation if was_written else asyncio.CancelledError())
     talk.connection.message_failed({"type": "ping"}, cancellation)
-    talk.is_closed()
+    talk.close_by_client()
     assert telemetry.total("websocket.server.messages") == count
 
 
 def test_what_only_looks_like_a_request_is_none() -> None:
     place = Place()
-    place.run(Stay, Current(SimpleNamespace(connection="mine")), Fuse())
+    place.run(Activation, Current(SimpleNamespace(connection="mine")), Fuse())
     assert place.run(current_request) is None
     assert place.run(current_connection) is None
 
@@ -1529,37 +1538,37 @@ def test_a_document_whose_operation_was_stopped_before_it_is_handled_leads_nowhe
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     document = as_sent("query Read { ahead }")
     first = {"type": "subscribe", "id": "a", "payload": {"query": document}}
-    talk.comes(first)
-    talk.comes({"type": "complete", "id": "a"})
-    talk.turns_to(first)
+    talk.receive(first)
+    talk.receive({"type": "complete", "id": "a"})
+    talk.begin_handling(first)
     assert unclaimed.find(document) is None
-    talk.is_closed()
+    talk.close_by_client()
 
 
 def test_an_execution_after_the_end_is_nobodys(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    task = talk.starts()
-    talk.is_closed()
+    task = talk.start_operation()
+    talk.close_by_client()
     assert task.run(talk.connection.claim, execution(), talk.request) is None
 
 
 def test_a_task_that_an_operation_left_behind_may_serve_another(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    task = talk.starts("a")
+    task = talk.start_operation("a")
     claim = talk.connection.claim
     assert task.run(claim, execution(), talk.request) is operation_in(task)
-    talk.handles({"type": "complete", "id": "a"})
-    other = operation_in(talk.starts("b"))
+    talk.receive_and_handle({"type": "complete", "id": "a"})
+    other = operation_in(talk.start_operation("b"))
     assert task.run(claim, execution(as_sent(QUERY)), talk.request) is other
-    talk.is_closed()
+    talk.close_by_client()
 
 
 def test_an_operation_may_be_served_without_a_document(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    task = talk.begins()
-    talk.serves(task, "a", document=None)
+    task = talk.begin_operation()
+    talk.begin_serving(task, "a", document=None)
     assert operation_in(task).document is QUERY
-    talk.is_closed()
+    talk.close_by_client()
 
 
 async def test_nothing_of_an_operation_is_kept_whose_document_was_rewritten(
@@ -1570,12 +1579,12 @@ async def test_nothing_of_an_operation_is_kept_whose_document_was_rewritten(
 
     def converse() -> None:
         talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-        task = talk.begins("a", query="query Sent { n }")
-        talk.handled()
-        talk.serves(task, "a", "query Rewritten { n }")
-        talk.says("complete", id="a", within=task)
-        talk.served(task)
-        talk.is_closed()
+        task = talk.begin_operation("a", query="query Sent { n }")
+        talk.end_handling()
+        talk.begin_serving(task, "a", "query Rewritten { n }")
+        talk.send("complete", id="a", within=task)
+        talk.end_serving(task)
+        talk.close_by_client()
 
     converse()
     assert living() == before
@@ -1589,11 +1598,11 @@ def test_what_others_send_for_an_operation_whose_task_was_cancelled_is_counted(
     telemetry: Telemetry,
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    task = talk.starts()
-    talk.delivers(within=task)
-    talk.served(task, asyncio.CancelledError())
-    talk.delivers()
-    talk.is_closed()
+    task = talk.start_operation()
+    talk.send_result(within=task)
+    talk.end_serving(task, asyncio.CancelledError())
+    talk.send_result()
+    talk.close_by_client()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type="next") == 2
 
 
@@ -1601,12 +1610,12 @@ def test_an_operation_that_is_described_after_its_task_was_cancelled_is_counted_
     telemetry: Telemetry,
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    task = talk.starts()
-    talk.delivers(within=task)
+    task = talk.start_operation()
+    talk.send_result(within=task)
     operation = operation_in(task)
-    talk.served(task, asyncio.CancelledError())
+    talk.end_serving(task, asyncio.CancelledError())
     operation.describe("subscription", "N")
-    talk.is_closed()
+    talk.close_by_client()
     assert telemetry.total("websocket.server.messages", graphql__ws__message__type="next") == 1
     assert telemetry.total("graphql.server.subscription.active") == 0
 
@@ -1652,10 +1661,10 @@ async def test_what_dies_with_a_connection_is_known_without_its_frames(
 ) -> None:
     sees, reason = UNSEEN[what]
     talk = unobserved(telemetry)
-    task = talk.starts()
+    task = talk.start_operation()
     sees(talk)
-    talk.served(task, KeyError())
-    talk.ends()
+    talk.end_serving(task, KeyError())
+    talk.end()
     assert reasons(telemetry) == [reason]
 
 
@@ -1665,7 +1674,7 @@ def test_a_close_that_nobody_saw_is_by_an_unknown(
 ) -> None:
     talk = unobserved(telemetry)
     talk.connection.close_unobserved(error)
-    talk.ends()
+    talk.end()
     attributes = attributes_of(*telemetry.spans())
     assert attributes["websocket.close.outcome"] == "other"
     assert attributes["websocket.close.initiator"] == "unknown"
@@ -1679,30 +1688,30 @@ def test_a_message_may_be_handled_within_its_own_handling(telemetry: Telemetry) 
     """As where a handler's `handle_message` calls its `handle_connection_init`."""
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     message = {"type": "connection_init"}
-    talk.hears(message)
+    talk.receive_and_begin_handling(message)
     outside = talk.reader.context
     begin, leave = talk.connection.message_handling, talk.connection.message_handled
     inner = talk.reader.run(begin, message, talk.request)
     assert trace.get_current_span(talk.reader.context) is trace.get_current_span(outside)
     talk.reader.run(leave, inner, None)
     assert talk.reader.context == outside
-    talk.says("connection_ack")
-    talk.handled()
-    talk.is_closed()
+    talk.send("connection_ack")
+    talk.end_handling()
+    talk.close_by_client()
     assert len(telemetry.spans("GraphQL WebSocket Connection Init")) == 1
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
 
 
 def test_a_handler_within_that_of_an_operation_enters_nothing(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     value = {"type": "subscribe", "id": "a", "payload": {"query": QUERY}}
-    task = talk.hears(value)
+    task = talk.receive_and_begin_handling(value)
     before = task.current
     assert task.run(talk.connection.message_handling, value, talk.request) is None
     task.run(talk.connection.message_handled, None, KeyError())
     assert task.current == before
-    talk.handled()
-    talk.is_closed()
+    talk.end_handling()
+    talk.close_by_client()
     attributes = attributes_of(*telemetry.spans("GraphQL WebSocket Connection"))
     assert attributes["websocket.close.outcome"] == "normal"
 
@@ -1713,10 +1722,10 @@ def test_a_message_may_still_be_handled_when_the_connection_has_ended(
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     elsewhere = Place()
     value = {"type": "subscribe", "id": "a", "payload": {}}
-    talk.comes(value)
+    talk.receive(value)
     handling = elsewhere.run(talk.connection.message_handling, value, talk.request)
     assert elsewhere.current.request is talk.request
-    talk.is_closed()
+    talk.close_by_client()
     recorded = telemetry.snapshots()
     elsewhere.run(talk.connection.message_handled, handling, KeyError())
     assert (elsewhere.current, telemetry.snapshots()) == (Current(), recorded)
@@ -1726,13 +1735,13 @@ async def test_a_handler_that_is_done_with_a_message_was_not_cancelled(
     telemetry: Telemetry,
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    task = talk.starts()
-    talk.hears({"type": "ping"})
-    talk.served(task, asyncio.CancelledError())
+    task = talk.start_operation()
+    talk.receive_and_begin_handling({"type": "ping"})
+    talk.end_serving(task, asyncio.CancelledError())
     assert reasons(telemetry) == []
-    talk.handled()
+    talk.end_handling()
     assert reasons(telemetry) == ["failed"]
-    talk.is_closed()
+    talk.close_by_client()
 
 
 async def test_an_operation_that_nobody_asked_for_is_served_unrecorded(
@@ -1740,10 +1749,10 @@ async def test_an_operation_that_nobody_asked_for_is_served_unrecorded(
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
     place = Place()
-    talk.serves(place, "unknown")
+    talk.begin_serving(place, "unknown")
     assert (place.running, place.current) == (None, Current())
-    talk.served(place)
-    talk.is_closed()
+    talk.end_serving(place)
+    talk.close_by_client()
     assert telemetry.spans("GraphQL Operation") == []
 
 
@@ -1751,29 +1760,29 @@ async def test_an_operation_may_be_served_in_a_task_that_knows_nothing_of_it(
     telemetry: Telemetry,
 ) -> None:
     talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
-    operation = operation_in(talk.begins())
-    talk.handled()
+    operation = operation_in(talk.begin_operation())
+    talk.end_handling()
     elsewhere = Place()
-    talk.serves(elsewhere)
+    talk.begin_serving(elsewhere)
     assert elsewhere.current[:2] == (talk.request, operation)
     assert trace.get_current_span(elsewhere.context) is operation.span.span
-    talk.served(elsewhere)
+    talk.end_serving(elsewhere)
     assert (elsewhere.current, elsewhere.context) == (Current(), {})
-    talk.is_closed()
+    talk.close_by_client()
 
 
 async def test_an_operation_without_a_span_leaves_the_context_of_its_task_alone() -> None:
     telemetry = Telemetry()
     talk = FakeConnection(config(telemetry), context=suppressed())
-    talk.opens(GRAPHQL_TRANSPORT_WS)
-    operation = operation_in(talk.begins())
-    talk.handled()
+    talk.accept(GRAPHQL_TRANSPORT_WS)
+    operation = operation_in(talk.begin_operation())
+    talk.end_handling()
     elsewhere = Place()
-    talk.serves(elsewhere)
+    talk.begin_serving(elsewhere)
     assert (operation.placement, elsewhere.current.operation) == (None, operation)
     assert elsewhere.context == {}
-    talk.served(elsewhere)
-    talk.is_closed()
+    talk.end_serving(elsewhere)
+    talk.close_by_client()
     assert telemetry.spans() == []
     telemetry.shutdown()
 
@@ -1787,14 +1796,14 @@ def test_documents_may_be_looked_up_in_another_order_than_that_of_the_messages(
         for id_ in ("first", "second")
     ]
     for value in values:
-        talk.comes(value)
+        talk.receive(value)
     handle = talk.connection.message_handling
     handling = talk.reader.run(handle, values[1], talk.request, knows_documents=True)
     assert handling is not None
     assert handling.operation is not None
     assert handling.operation.client_id == "second"
     talk.reader.run(talk.connection.message_handled, handling, None)
-    talk.is_closed()
+    talk.close_by_client()
     ids = [
         attributes_of(span)["graphql.ws.operation.id"]
         for span in telemetry.spans("GraphQL Operation")
@@ -1815,17 +1824,17 @@ def test_a_broken_pipe_changes_no_verdict_and_no_count(
     pipe = PIPES[name]()
     broken = OTelConfig(tracer_provider=pipe.tracer_provider, meter_provider=pipe.meter_provider)
     talk = FakeConnection(broken)
-    talk.opens(GRAPHQL_TRANSPORT_WS)
-    talk.starts("alive")
+    talk.accept(GRAPHQL_TRANSPORT_WS)
+    talk.start_operation("alive")
     converse(talk, clock)
     talk = FakeConnection(broken)
-    talk.opens(GRAPHQL_WS)
-    talk.is_lost()
-    tally = Recording(broken).metrics.tally
-    assert {outcome.value: n for (outcome, _), n in tally.closes().items() if n} == {
+    talk.accept(GRAPHQL_WS)
+    talk.lose()
+    totals = Recording(broken).metrics.totals
+    assert {outcome.value: n for (outcome, _), n in totals.closes().items() if n} == {
         "normal": 1,
         "connection_lost": 1,
     }
-    assert tally.connections() == {GRAPHQL_TRANSPORT_WS: 0, GRAPHQL_WS: 0}
-    assert tally.subscriptions() == 0
+    assert totals.connections() == {GRAPHQL_TRANSPORT_WS: 0, GRAPHQL_WS: 0}
+    assert totals.subscriptions() == 0
     assert len(library_log.closes) == 1

@@ -21,7 +21,7 @@ from strawberry_ws_otel._close import (
     outcomes_of,
     verdict,
 )
-from strawberry_ws_otel._counts import Results, Tally, Traffic
+from strawberry_ws_otel._counts import Results, Totals, Traffic
 from strawberry_ws_otel._protocol import (
     GRAPHQL_TRANSPORT_WS,
     GRAPHQL_WS,
@@ -53,21 +53,21 @@ def carry(traffic: Traffic, **messages: int) -> None:
 ZEROS = dict.fromkeys(FAULTS.items(), 0)
 
 
-def sums(tally: Tally) -> dict[str, Any]:
+def sums(totals: Totals) -> dict[str, Any]:
     return {
-        "connections": tally.connections(),
-        "subscriptions": tally.subscriptions(),
-        "closes": {key: count for key, count in tally.closes().items() if count},
-        "frame_errors": tally.frame_errors(),
-        "messages": tally.messages(),
-        "bytes": tally.bytes(),
-        "events": tally.events(),
+        "connections": totals.connections(),
+        "subscriptions": totals.subscriptions(),
+        "closes": {key: count for key, count in totals.closes().items() if count},
+        "frame_errors": totals.frame_errors(),
+        "messages": totals.messages(),
+        "bytes": totals.bytes(),
+        "events": totals.events(),
     }
 
 
 def test_a_new_tally_knows_nothing_but_the_outcomes_and_the_events_from_0_on() -> None:
-    tally = Tally()
-    assert sums(tally) == {
+    totals = Totals()
+    assert sums(totals) == {
         "connections": {},
         "subscriptions": 0,
         "closes": {},
@@ -76,27 +76,27 @@ def test_a_new_tally_knows_nothing_but_the_outcomes_and_the_events_from_0_on() -
         "bytes": {},
         "events": {None: 0},
     }
-    assert tally.closes() == ZEROS
+    assert totals.closes() == ZEROS
 
 
-def begun(tally: Tally, message_type: MessageType, ok: int = 0, failed: int = 0) -> Results:
+def begun(totals: Totals, message_type: MessageType, ok: int = 0, failed: int = 0) -> Results:
     results = Results(message_type)
     results.ok, results.failed = ok, failed
-    tally.begun(results)
+    totals.begun(results)
     return results
 
 
 def test_what_is_alive_is_counted() -> None:
-    tally = Tally()
+    totals = Totals()
     one, other, third = (
-        opened(tally, name) for name in (GRAPHQL_TRANSPORT_WS, GRAPHQL_TRANSPORT_WS, GRAPHQL_WS)
+        opened(totals, name) for name in (GRAPHQL_TRANSPORT_WS, GRAPHQL_TRANSPORT_WS, GRAPHQL_WS)
     )
     carry(one, next=2, ping=1)
     carry(other, next=3)
     carry(third, data=4)
     one.bytes_received, other.bytes_received, third.bytes_sent = 10, 20, 30
-    subscribed(tally, 5)
-    assert sums(tally) == {
+    subscribed(totals, 5)
+    assert sums(totals) == {
         "connections": {GRAPHQL_TRANSPORT_WS: 2, GRAPHQL_WS: 1},
         "subscriptions": 1,
         "closes": {},
@@ -113,23 +113,23 @@ def test_what_is_alive_is_counted() -> None:
 
 
 def test_a_subscription_that_is_about_to_end_is_alive_no_longer_and_its_events_count() -> None:
-    tally = Tally()
-    results = subscribed(tally, 3)
-    assert (tally.subscriptions(), tally.events()) == (1, {None: 3})
+    totals = Totals()
+    results = subscribed(totals, 3)
+    assert (totals.subscriptions(), totals.events()) == (1, {None: 3})
     results.is_over = True
-    assert (tally.subscriptions(), tally.events()) == (0, {None: 3})
-    tally.ended(results)
-    assert (tally.subscriptions(), tally.events()) == (0, {None: 3})
+    assert (totals.subscriptions(), totals.events()) == (0, {None: 3})
+    totals.ended(results)
+    assert (totals.subscriptions(), totals.events()) == (0, {None: 3})
 
 
 def test_what_is_over_is_counted_still_and_gauges_are_0() -> None:
-    tally = Tally()
-    traffic, subscription = opened(tally, GRAPHQL_WS), subscribed(tally, 5)
+    totals = Totals()
+    traffic, subscription = opened(totals, GRAPHQL_WS), subscribed(totals, 5)
     carry(traffic, data=4)
     traffic.bytes_sent = 30
-    tally.ended(subscription)
-    tally.closed(normal(), traffic)
-    assert sums(tally) == {
+    totals.ended(subscription)
+    totals.closed(normal(), traffic)
+    assert sums(totals) == {
         "connections": {GRAPHQL_WS: 0},
         "subscriptions": 0,
         "closes": {(Outcome.NORMAL, Fault.NONE): 1},
@@ -141,110 +141,110 @@ def test_what_is_over_is_counted_still_and_gauges_are_0() -> None:
 
 
 def test_a_refused_handshake_is_a_close_and_never_was_a_connection() -> None:
-    tally = Tally()
-    tally.closed(verdict(Facts(status=403)), None)
-    assert tally.closes() == {**ZEROS, (Outcome.HANDSHAKE_REJECTED, Fault.CLIENT): 1}
-    assert not tally.connections()
+    totals = Totals()
+    totals.closed(verdict(Facts(status=403)), None)
+    assert totals.closes() == {**ZEROS, (Outcome.HANDSHAKE_REJECTED, Fault.CLIENT): 1}
+    assert not totals.connections()
 
 
 def test_a_connection_without_a_subprotocol_is_one() -> None:
-    tally = Tally()
-    opened(tally, None)
-    assert tally.connections() == {None: 1}
+    totals = Totals()
+    opened(totals, None)
+    assert totals.connections() == {None: 1}
 
 
 def test_an_outcome_that_is_ordinary_is_counted_as_such_from_0_on() -> None:
-    tally = Tally()
-    tally.declare_normal({"connection_lost", Outcome.OTHER, 4100})
+    totals = Totals()
+    totals.declare_normal({"connection_lost", Outcome.OTHER, 4100})
     ordinary = {Outcome.CONNECTION_LOST, Outcome.OTHER, *outcomes_of(4100)}
-    assert tally.closes() == {**ZEROS, **{(outcome, Fault.NONE): 0 for outcome in ordinary}}
+    assert totals.closes() == {**ZEROS, **{(outcome, Fault.NONE): 0 for outcome in ordinary}}
 
 
 def test_a_declaration_that_comes_late_loses_no_count() -> None:
-    tally = Tally()
-    tally.closed(lost("connection_lost"), None)
-    tally.closed(lost(), None)
-    tally.declare_normal({"connection_lost"})
-    assert {key: count for key, count in tally.closes().items() if count} == {
+    totals = Totals()
+    totals.closed(lost("connection_lost"), None)
+    totals.closed(lost(), None)
+    totals.declare_normal({"connection_lost"})
+    assert {key: count for key, count in totals.closes().items() if count} == {
         (Outcome.CONNECTION_LOST, Fault.NONE): 1,
         (Outcome.CONNECTION_LOST, Fault.NETWORK): 1,
     }
 
 
 def test_events_with_an_error_are_counted_by_its_class() -> None:
-    tally = Tally()
-    subscribed(tally, 2)
+    totals = Totals()
+    subscribed(totals, 2)
     for error_type in ("ValueError", "KeyError", "ValueError"):
-        tally.event_failed(error_type)
-    assert tally.events() == {None: 2, "ValueError": 2, "KeyError": 1}
+        totals.event_failed(error_type)
+    assert totals.events() == {None: 2, "ValueError": 2, "KeyError": 1}
 
 
 def test_results_of_operations_are_messages_before_and_after_their_end() -> None:
-    tally = Tally()
-    carry(opened(tally, GRAPHQL_TRANSPORT_WS), next=1, ping=1)
-    results = [begun(tally, NEXT, 2, 1), begun(tally, NEXT), begun(tally, DATA, 4)]
+    totals = Totals()
+    carry(opened(totals, GRAPHQL_TRANSPORT_WS), next=1, ping=1)
+    results = [begun(totals, NEXT, 2, 1), begun(totals, NEXT), begun(totals, DATA, 4)]
     expected = {NEXT: 1 + 2 + 1, PING: 1, DATA: 4}
-    assert (tally.messages(), tally.events(), tally.subscriptions()) == (expected, {None: 0}, 0)
+    assert (totals.messages(), totals.events(), totals.subscriptions()) == (expected, {None: 0}, 0)
     for each in results:
-        tally.ended(each)
-    assert (tally.messages(), tally.events(), tally.subscriptions()) == (expected, {None: 0}, 0)
+        totals.ended(each)
+    assert (totals.messages(), totals.events(), totals.subscriptions()) == (expected, {None: 0}, 0)
 
 
 def test_results_of_a_subscription_over_a_socket_are_messages_as_well_as_events() -> None:
-    tally = Tally()
-    results = begun(tally, NEXT, 2, 1)
-    tally.subscribed(results)
-    tally.event_failed("ValueError")
-    sums_alive = tally.messages(), tally.events(), tally.subscriptions()
-    tally.ended(results)
-    sums_over = tally.messages(), tally.events(), tally.subscriptions()
+    totals = Totals()
+    results = begun(totals, NEXT, 2, 1)
+    totals.subscribed(results)
+    totals.event_failed("ValueError")
+    sums_alive = totals.messages(), totals.events(), totals.subscriptions()
+    totals.ended(results)
+    sums_over = totals.messages(), totals.events(), totals.subscriptions()
     assert sums_alive == ({NEXT: 3}, {None: 2, "ValueError": 1}, 1)
     assert sums_over == ({NEXT: 3}, {None: 2, "ValueError": 1}, 0)
 
 
 def test_error_frames_are_counted_by_their_class() -> None:
-    tally = Tally()
+    totals = Totals()
     for error_type in ("TimeoutError", "zlib.error", "TimeoutError"):
-        tally.frame_failed(error_type)
-    assert tally.frame_errors() == {"TimeoutError": 2, "zlib.error": 1}
+        totals.frame_failed(error_type)
+    assert totals.frame_errors() == {"TimeoutError": 2, "zlib.error": 1}
 
 
-Count = Callable[[Tally, str], object]
+Count = Callable[[Totals, str], object]
 
 
 @pytest.mark.parametrize(
     ("count", "read"),
-    [(Tally.frame_failed, Tally.frame_errors), (Tally.event_failed, Tally.events)],
+    [(Totals.frame_failed, Totals.frame_errors), (Totals.event_failed, Totals.events)],
 )
 def test_only_the_first_hundred_classes_have_a_count_of_their_own(
-    count: Count, read: Callable[[Tally], dict[str | None, int]]
+    count: Count, read: Callable[[Totals], dict[str | None, int]]
 ) -> None:
-    tally = Tally()
+    totals = Totals()
     for n in [*range(150), *range(150)]:
-        count(tally, f"Error{n}")
-    counts = {name: number for name, number in read(tally).items() if name is not None}
+        count(totals, f"Error{n}")
+    counts = {name: number for name, number in read(totals).items() if name is not None}
     assert counts == {**{f"Error{n}": 2 for n in range(100)}, "_OTHER": 100}
 
 
 def test_the_hundred_are_shared_by_all_that_is_labelled_so() -> None:
-    tally = Tally()
-    assert [tally.bounded(f"Error{n}") for n in range(100)] == [f"Error{n}" for n in range(100)]
-    tally.frame_failed("Error100")
-    tally.event_failed("Error5")
-    assert tally.frame_errors() == {"_OTHER": 1}
-    assert tally.events() == {None: 0, "Error5": 1}
+    totals = Totals()
+    assert [totals.bounded(f"Error{n}") for n in range(100)] == [f"Error{n}" for n in range(100)]
+    totals.frame_failed("Error100")
+    totals.event_failed("Error5")
+    assert totals.frame_errors() == {"_OTHER": 1}
+    assert totals.events() == {None: 0, "Error5": 1}
 
 
 def test_sums_are_copies() -> None:
-    tally = Tally()
-    traffic = opened(tally, GRAPHQL_WS)
-    before = sums(tally)
+    totals = Totals()
+    traffic = opened(totals, GRAPHQL_WS)
+    before = sums(totals)
     for value in before.values():
         if isinstance(value, dict):
             value.clear()
     carry(traffic, data=1)
-    assert tally.messages() == {DATA: 1}
-    assert tally.connections() == {GRAPHQL_WS: 1}
+    assert totals.messages() == {DATA: 1}
+    assert totals.connections() == {GRAPHQL_WS: 1}
 
 
 lives = st.lists(
@@ -261,25 +261,25 @@ lives = st.lists(
 def test_no_sum_depends_on_who_is_still_alive(
     lives: list[tuple[str | None, dict[Any, int], bool]],
 ) -> None:
-    tally, expected, carried = Tally(), Counter[Any](), Counter[Any]()
+    totals, expected, carried = Totals(), Counter[Any](), Counter[Any]()
     for subprotocol, messages, over in lives:
-        traffic = opened(tally, subprotocol)
+        traffic = opened(totals, subprotocol)
         traffic.messages.update(messages)
         traffic.bytes_sent = sum(messages.values())
         traffic.bytes_received = 1
-        results = subscribed(tally, len(messages))
+        results = subscribed(totals, len(messages))
         expected.update(messages)
         carried[subprotocol, "transmit"] += traffic.bytes_sent
         carried[subprotocol, "receive"] += 1
         if over:
-            tally.ended(results)
-            tally.closed(normal(), traffic)
-    assert tally.messages() == expected
-    assert tally.bytes() == carried
-    assert tally.events() == {None: sum(len(messages) for _, messages, _ in lives)}
-    assert tally.subscriptions() == sum(not over for *_, over in lives)
-    assert sum(tally.connections().values()) == sum(not over for *_, over in lives)
-    assert sum(tally.closes().values()) == sum(over for *_, over in lives)
+            totals.ended(results)
+            totals.closed(normal(), traffic)
+    assert totals.messages() == expected
+    assert totals.bytes() == carried
+    assert totals.events() == {None: sum(len(messages) for _, messages, _ in lives)}
+    assert totals.subscriptions() == sum(not over for *_, over in lives)
+    assert sum(totals.connections().values()) == sum(not over for *_, over in lives)
+    assert sum(totals.closes().values()) == sum(over for *_, over in lives)
 
 
 # --- Threads ---------------------------------------------------------------------------------
@@ -308,98 +308,98 @@ def reading(read: Callable[[], dict[Any, Any]], watched: Any) -> Iterator[list[i
 
 
 def test_a_reader_in_a_thread_never_sees_messages_decrease(hasty_threads: None) -> None:
-    tally = Tally()
-    with reading(tally.messages, NEXT) as readings:
+    totals = Totals()
+    with reading(totals.messages, NEXT) as readings:
         for _ in range(ROUNDS):
-            traffic = opened(tally, GRAPHQL_TRANSPORT_WS)
+            traffic = opened(totals, GRAPHQL_TRANSPORT_WS)
             for n in range(1, 4):
                 traffic.messages[NEXT] = n
                 traffic.messages[PING] = n
-            tally.closed(normal(), traffic)
+            totals.closed(normal(), traffic)
     assert readings == sorted(readings)
     assert readings[-1] == 3 * ROUNDS
 
 
 def test_a_reader_in_a_thread_never_sees_results_decrease(hasty_threads: None) -> None:
-    tally = Tally()
-    with reading(tally.messages, NEXT) as readings:
+    totals = Totals()
+    with reading(totals.messages, NEXT) as readings:
         for _ in range(ROUNDS):
-            results = begun(tally, NEXT)
+            results = begun(totals, NEXT)
             for _ in range(3):
                 results.ok += 1
-            tally.ended(results)
+            totals.ended(results)
     assert readings == sorted(readings)
     assert readings[-1] == 3 * ROUNDS
 
 
 def test_a_reader_in_a_thread_never_sees_bytes_decrease(hasty_threads: None) -> None:
-    tally, key = Tally(), (GRAPHQL_TRANSPORT_WS, "transmit")
-    with reading(tally.bytes, key) as readings:
+    totals, key = Totals(), (GRAPHQL_TRANSPORT_WS, "transmit")
+    with reading(totals.bytes, key) as readings:
         for _ in range(ROUNDS):
-            traffic = opened(tally, GRAPHQL_TRANSPORT_WS)
+            traffic = opened(totals, GRAPHQL_TRANSPORT_WS)
             traffic.bytes_sent += 5
             traffic.bytes_sent += 5
-            tally.closed(normal(), traffic)
+            totals.closed(normal(), traffic)
     assert readings == sorted(readings)
     assert readings[-1] == 10 * ROUNDS
 
 
-def deliver(tally: Tally) -> None:
-    subscription = subscribed(tally)
+def deliver(totals: Totals) -> None:
+    subscription = subscribed(totals)
     for _ in range(3):
         subscription.ok += 1
-    tally.ended(subscription)
+    totals.ended(subscription)
 
 
 def test_a_reader_in_a_thread_never_sees_events_decrease(hasty_threads: None) -> None:
-    tally = Tally()
-    with reading(tally.events, None) as readings:
+    totals = Totals()
+    with reading(totals.events, None) as readings:
         for _ in range(ROUNDS):
-            deliver(tally)
+            deliver(totals)
     assert readings == sorted(readings)
     assert readings[-1] == 3 * ROUNDS
 
 
 def test_closes_of_many_threads_add_up(hasty_threads: None) -> None:
-    tally = Tally()
+    totals = Totals()
 
     def live_and_die() -> None:
         for _ in range(500):
-            traffic = opened(tally, GRAPHQL_WS)
+            traffic = opened(totals, GRAPHQL_WS)
             carry(traffic, data=1)
-            tally.closed(normal(), traffic)
+            totals.closed(normal(), traffic)
 
     threads = [threading.Thread(target=live_and_die) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert tally.closes()[Outcome.NORMAL, Fault.NONE] == 2000
-    assert tally.messages() == {DATA: 2000}
-    assert tally.connections() == {GRAPHQL_WS: 0}
+    assert totals.closes()[Outcome.NORMAL, Fault.NONE] == 2000
+    assert totals.messages() == {DATA: 2000}
+    assert totals.connections() == {GRAPHQL_WS: 0}
 
 
 class Abandoned:
     """A connection and a subscription of a loop that nobody runs any more."""
 
-    def __init__(self, tally: Tally) -> None:
-        self.tally, self.traffic = tally, opened(tally, None)
-        self.subscription = subscribed(tally)
+    def __init__(self, totals: Totals) -> None:
+        self.totals, self.traffic = totals, opened(totals, None)
+        self.subscription = subscribed(totals)
         self.itself = self
 
     def __del__(self) -> None:
-        self.tally.ended(self.subscription)
-        self.tally.closed(normal(), self.traffic)
+        self.totals.ended(self.subscription)
+        self.totals.closed(normal(), self.traffic)
 
 
 @pytest.mark.usefixtures("frozen_garbage")
 def test_the_garbage_collector_may_end_a_connection_while_counts_are_read() -> None:
-    tally, rounds = Tally(), 200
+    totals, rounds = Totals(), 200
 
     def collect_all_the_time() -> None:
         for _ in range(rounds):
-            Abandoned(tally)
-            sums(tally)
+            Abandoned(totals)
+            sums(totals)
 
     thresholds = gc.get_threshold()
     gc.set_threshold(1)
@@ -411,9 +411,9 @@ def test_the_garbage_collector_may_end_a_connection_while_counts_are_read() -> N
         gc.set_threshold(*thresholds)
     assert not thread.is_alive()
     gc.collect()
-    assert sum(tally.closes().values()) == rounds
-    assert tally.connections() == {None: 0}
-    assert tally.subscriptions() == 0
+    assert sum(totals.closes().values()) == rounds
+    assert totals.connections() == {None: 0}
+    assert totals.subscriptions() == 0
 
 
 # --- What happens between the lock and the sum ------------------------------------------------
@@ -434,34 +434,34 @@ class DyingOnRelease:
             dies()
 
 
-def dying(tally: Tally, dies: Callable[[], None]) -> Tally:
-    """The tally, in which something dies as the next reader lets go of the lock."""
-    tally._lock = DyingOnRelease(dies)  # type: ignore[assignment]  # a double
-    return tally
+def dying(totals: Totals, dies: Callable[[], None]) -> Totals:
+    """The totals, in which something dies as the next reader lets go of the lock."""
+    totals._lock = DyingOnRelease(dies)  # type: ignore[assignment]  # a double
+    return totals
 
 
 def test_results_that_end_while_messages_are_summed_up_are_counted_once() -> None:
-    tally = Tally()
-    results = begun(tally, NEXT, 3)
-    assert dying(tally, lambda: tally.ended(results)).messages() == {NEXT: 3}
-    assert tally.messages() == {NEXT: 3}
+    totals = Totals()
+    results = begun(totals, NEXT, 3)
+    assert dying(totals, lambda: totals.ended(results)).messages() == {NEXT: 3}
+    assert totals.messages() == {NEXT: 3}
 
 
 def test_a_subscription_that_ends_while_events_are_summed_up_is_counted_once() -> None:
-    tally = Tally()
-    results = subscribed(tally, 3)
-    assert dying(tally, lambda: tally.ended(results)).events() == {None: 3}
-    assert tally.events() == {None: 3}
+    totals = Totals()
+    results = subscribed(totals, 3)
+    assert dying(totals, lambda: totals.ended(results)).events() == {None: 3}
+    assert totals.events() == {None: 3}
 
 
 def test_a_connection_that_closes_while_bytes_are_summed_up_is_counted_once() -> None:
-    tally = Tally()
-    traffic = opened(tally, GRAPHQL_WS)
+    totals = Totals()
+    traffic = opened(totals, GRAPHQL_WS)
     traffic.bytes_sent = 5
-    dying(tally, lambda: tally.closed(normal(), traffic))
+    dying(totals, lambda: totals.closed(normal(), traffic))
     sums = {(GRAPHQL_WS, "receive"): 0, (GRAPHQL_WS, "transmit"): 5}
-    assert tally.bytes() == sums
-    assert tally.bytes() == sums
+    assert totals.bytes() == sums
+    assert totals.bytes() == sums
 
 
 class Growing(defaultdict[MessageType, int]):
@@ -474,9 +474,9 @@ class Growing(defaultdict[MessageType, int]):
 
 
 def test_a_type_that_comes_while_messages_are_summed_up_does_no_harm() -> None:
-    tally = Tally()
-    opened(tally, GRAPHQL_WS).messages = Growing(int, {NEXT: 1})
-    assert tally.messages() == {NEXT: 1}
+    totals = Totals()
+    opened(totals, GRAPHQL_WS).messages = Growing(int, {NEXT: 1})
+    assert totals.messages() == {NEXT: 1}
 
 
 class Begetting(Results):
@@ -484,9 +484,9 @@ class Begetting(Results):
 
     __slots__ = ("_tally",)
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, totals: Totals) -> None:
         super().__init__()
-        self._tally = tally
+        self._tally = totals
 
     @property
     def subscribed(self) -> bool:
@@ -499,35 +499,35 @@ class Begetting(Results):
 
 
 def test_the_child_of_a_fork_counts_though_a_reader_held_the_lock() -> None:
-    tally = Tally()
-    reader = threading.Thread(target=tally._lock.acquire)
+    totals = Totals()
+    reader = threading.Thread(target=totals._lock.acquire)
     reader.start()
     reader.join()
-    assert not tally._lock.acquire(blocking=False)
-    tally.forked()
-    opened(tally, GRAPHQL_WS)
-    assert tally.connections() == {GRAPHQL_WS: 1}
+    assert not totals._lock.acquire(blocking=False)
+    totals.forked()
+    opened(totals, GRAPHQL_WS)
+    assert totals.connections() == {GRAPHQL_WS: 1}
 
 
 def test_an_operation_that_begins_while_subscriptions_are_counted_does_no_harm() -> None:
-    tally = Tally()
-    tally.begun(Begetting(tally))
-    assert tally.subscriptions() == 1
+    totals = Totals()
+    totals.begun(Begetting(totals))
+    assert totals.subscriptions() == 1
 
 
 def test_an_operation_without_a_result_makes_no_series_while_it_lives_and_none_after() -> None:
-    tally = Tally()
-    results = begun(tally, NEXT)
-    assert tally.messages() == {}
-    tally.ended(results)
-    assert tally.messages() == {}
+    totals = Totals()
+    results = begun(totals, NEXT)
+    assert totals.messages() == {}
+    totals.ended(results)
+    assert totals.messages() == {}
 
 
 def test_an_operation_that_was_never_counted_may_end_and_one_that_was_ends_once() -> None:
-    tally, other = Tally(), Results(NEXT)
+    totals, other = Totals(), Results(NEXT)
     other.ok = 5
-    tally.ended(other)
-    own = subscribed(tally, ok=2)
-    tally.ended(own)
-    tally.ended(own)
-    assert (tally.messages(), tally.events()) == ({}, {None: 2})
+    totals.ended(other)
+    own = subscribed(totals, ok=2)
+    totals.ended(own)
+    totals.ended(own)
+    assert (totals.messages(), totals.events()) == ({}, {None: 2})

@@ -13,9 +13,9 @@ from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext
 
 from strawberry_ws_otel._current import (
+    Activation,
     Current,
     Placement,
-    Stay,
     application_context,
     current,
     is_being_cancelled,
@@ -201,7 +201,7 @@ class Somewhere(Place):
     def __init__(self, context: Context | None = None) -> None:
         super().__init__()
         self.fuse = Fuse()
-        self.stays: list[Stay] = []
+        self.activations: list[Activation] = []
         if context is not None:
             self.attach(context)
 
@@ -209,7 +209,7 @@ class Somewhere(Place):
         self, placement: Placement | None = None, request: Any = "request", operation: Any = None
     ) -> Current:
         inside = Current(request, operation, placement)
-        self.stays.append(self.run(Stay, inside, self.fuse))
+        self.activations.append(self.run(Activation, inside, self.fuse))
         return inside
 
     def puts(self, id_: int, **whom: Any) -> Placement:
@@ -218,8 +218,8 @@ class Somewhere(Place):
         self.enters(placement, **whom)
         return placement
 
-    def leaves(self) -> None:
-        self.run(self.stays.pop().leave)
+    def end(self) -> None:
+        self.run(self.activations.pop().end)
 
 
 def test_code_runs_for_nobody_unless_somebody_says_so() -> None:
@@ -231,9 +231,9 @@ def test_code_runs_for_whom_it_was_entered_and_no_longer() -> None:
     outer = place.enters(request="request")
     inner = place.enters(request="request", operation="operation")
     assert place.current is inner
-    place.leaves()
+    place.end()
     assert place.current is outer
-    place.leaves()
+    place.end()
     assert place.current == NOBODY
 
 
@@ -241,7 +241,7 @@ def test_a_task_runs_for_whom_it_was_started() -> None:
     place = Somewhere()
     inside = place.enters()
     task = place.task()
-    place.leaves()
+    place.end()
     assert (place.current, task.current) == (NOBODY, inside)
 
 
@@ -249,7 +249,7 @@ def test_without_a_span_the_context_is_not_touched() -> None:
     place = Somewhere(before := holding(THEIRS))
     place.enters()
     assert place.context is before
-    place.leaves()
+    place.end()
     assert place.context is before
 
 
@@ -257,7 +257,7 @@ def test_the_span_is_current_inside_and_the_context_outside_is_the_very_same() -
     place = Somewhere(before := holding(THEIRS, user="ann"))
     place.puts(OURS)
     assert recorded(place.context) == (OURS, {"user": "ann"})
-    place.leaves()
+    place.end()
     assert place.context is before
 
 
@@ -268,7 +268,7 @@ def test_a_span_that_is_there_already_is_not_put_there_again() -> None:
     place.attach(inner)
     place.enters(placement, operation="operation")
     assert place.context is inner
-    place.leaves()
+    place.end()
     assert place.context is inner
 
 
@@ -277,7 +277,7 @@ def test_what_the_application_attaches_inside_is_there_outside(change: Change) -
     place = Somewhere(BELOW)
     placement = place.puts(OURS)
     place.attach(change(placement.context))
-    place.leaves()
+    place.end()
     assert place.current == NOBODY
     left = place.context
     values = {key: left[key] for key in ("shared", "mine", "brought") if key in left}
@@ -290,12 +290,12 @@ def test_what_is_attached_in_the_inner_of_two_is_there_outside_of_both() -> None
     place.puts(OUTER)
     inner = place.puts(OURS)
     place.attach(add_baggage(inner.context))
-    place.leaves()
+    place.end()
     assert recorded(place.context) == (OUTER, {"user": "ann", "mine": "1"})
     outer = place.current.placement
     assert outer is not None
     assert outer.is_on_top(place.context)
-    place.leaves()
+    place.end()
     assert recorded(place.context) == (0, {"user": "ann", "mine": "1"})
 
 
@@ -304,9 +304,9 @@ def test_the_outer_span_comes_back_on_top_of_a_context_that_was_begun_anew() -> 
     place.puts(OUTER)
     place.puts(OURS)
     place.attach(holding(tenant="acme"))
-    place.leaves()
+    place.end()
     assert recorded(place.context) == (OUTER, {"tenant": "acme"})
-    place.leaves()
+    place.end()
     assert recorded(place.context) == (0, {"tenant": "acme"})
 
 
@@ -315,9 +315,9 @@ def test_a_span_that_the_application_leaves_current_hides_the_outer_one() -> Non
     place.puts(OUTER)
     inner = place.puts(OURS)
     place.attach(leave_span(inner.context))
-    place.leaves()
+    place.end()
     assert span_id(place.context) == 5
-    place.leaves()
+    place.end()
     assert span_id(place.context) == 5
 
 
@@ -327,7 +327,7 @@ def test_a_span_of_the_applications_around_the_inner_one_is_current_again() -> N
     place.attach(holding(THEIRS, place.context))
     inner = place.puts(OURS)
     place.attach(add_baggage(inner.context))
-    place.leaves()
+    place.end()
     assert recorded(place.context) == (THEIRS, {"mine": "1"})
 
 
@@ -338,7 +338,7 @@ def test_whoever_leaves_where_somebody_else_runs_leaves_everything_alone(other: 
     place, elsewhere = Somewhere(), Somewhere(context := holding(THEIRS))
     place.puts(OURS)
     elsewhere.enters(request=other.request, operation=other.operation)
-    elsewhere.run(place.stays.pop().leave)
+    elsewhere.run(place.activations.pop().end)
     assert elsewhere.current == other
     assert elsewhere.context is context
 
@@ -366,7 +366,7 @@ def test_a_span_that_was_replaced_inside_is_the_one_that_goes() -> None:
     place.puts(OUTER)
     moved = placed(OURS, holding(tenant="acme"))
     place.run(replace_current, place.fuse, placement=moved)
-    place.leaves()
+    place.end()
     assert recorded(place.context) == (0, {"tenant": "acme"})
     assert place.current == NOBODY
 
@@ -376,7 +376,7 @@ def test_an_operation_that_was_taken_over_inside_is_left_as_well() -> None:
     place.enters(operation="message")
     ours = placed(OURS, before)
     place.run(replace_current, place.fuse, operation="operation", placement=ours)
-    place.leaves()
+    place.end()
     assert place.current == NOBODY
     assert recorded(place.context) == recorded(before)
 
@@ -455,7 +455,7 @@ def test_whose_code_runs_is_known_even_if_the_runtime_context_fails(
     place.run(replace_current, place.fuse, operation="operation", placement=ours)
     assert place.current == ("request", "operation", ours)
     place.run(replace_current, place.fuse, operation=None)
-    place.leaves()
+    place.end()
     assert place.current == NOBODY
     assert place.fuse.blown
     assert len(library_log.records) == 1
@@ -467,7 +467,7 @@ def test_a_runtime_context_that_translates_is_left_as_it_was_found(
     place = Somewhere(holding(THEIRS, user="ann"))
     place.puts(OURS)
     assert recorded(place.context) == (OURS, {"user": "ann"})
-    place.leaves()
+    place.end()
     assert recorded(place.context) == (THEIRS, {"user": "ann"})
 
 
@@ -477,7 +477,7 @@ def test_a_span_of_ours_that_has_ended_and_is_no_longer_current_was_not_taken_aw
     place = Somewhere(holding(THEIRS, user="ann"))
     place.puts(OURS)
     translating.ended = frozenset({OURS})
-    place.leaves()
+    place.end()
     assert recorded(place.context) == (THEIRS, {"user": "ann"})
 
 
@@ -495,7 +495,7 @@ def test_what_the_application_attaches_in_a_runtime_context_that_translates_stay
     place = Somewhere(holding(THEIRS, user="ann"))
     place.puts(OURS)
     place.attach(change(place.context))
-    place.leaves()
+    place.end()
     assert recorded(place.context) == left
 
 
@@ -510,7 +510,7 @@ def test_what_the_application_detaches_inside_is_not_there_outside() -> None:
 
     place.puts(OURS)
     assert place.run(attach_and_detach) == (5, OURS)
-    place.leaves()
+    place.end()
     assert place.context == {}
 
 

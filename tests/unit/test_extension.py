@@ -203,7 +203,7 @@ ONE_TICK = "subscription Tick { ticks(to: 1) }"
 
 def connected(telemetry: Telemetry, **options: Any) -> FakeConnection:
     talk = FakeConnection(config(telemetry, **options))
-    talk.opens(GRAPHQL_TRANSPORT_WS)
+    talk.accept(GRAPHQL_TRANSPORT_WS)
     return talk
 
 
@@ -240,7 +240,7 @@ async def test_an_operation_of_a_connection_has_the_hooks_that_it_needs(
             instances.append(self)
 
     talk = connected(telemetry, phase_spans=phase_spans)
-    task = talk.starts(query=document)
+    task = talk.start_operation(query=document)
     operation = operation_in(task)
     [result] = await execute(task, Hooked, document=document)
     assert result.errors is None
@@ -250,7 +250,7 @@ async def test_an_operation_of_a_connection_has_the_hooks_that_it_needs(
     [instance] = instances
     own = {name: getattr(type(instance), name) for name in HOOKS}
     assert {n for n, hook in own.items() if hook is not getattr(SchemaExtension, n)} == hooks
-    talk.is_closed()
+    talk.close_by_client()
     telemetry.shutdown()
 
 
@@ -258,9 +258,9 @@ async def test_an_execution_besides_is_below_the_operation_and_names_its_connect
     telemetry: Telemetry,
 ) -> None:
     talk = connected(telemetry)
-    task = talk.starts()
+    task = talk.start_operation()
     await execute(task, OTelExtension, document="query Beside { hello }")
-    talk.is_closed()
+    talk.close_by_client()
     spans = {span["name"]: span for span in telemetry.snapshots()}
     assert spans["query"]["parent"] == spans[OPERATION]["id"]
     id_ = spans[OPERATION]["attributes"]["websocket.connection.id"]
@@ -271,20 +271,20 @@ async def test_a_stream_of_an_equal_document_in_another_task_is_the_operations(
     telemetry: Telemetry,
 ) -> None:
     talk = connected(telemetry)
-    operation = operation_in(talk.starts(query=HELLO))
+    operation = operation_in(talk.start_operation(query=HELLO))
     await execute(talk.reader, OTelExtension, document=f"{HELLO} "[:-1])
     assert operation.type == "query"
-    talk.is_closed()
+    talk.close_by_client()
 
 
 async def test_a_stream_of_another_document_is_the_applications_unless_the_host_serves(
     telemetry: Telemetry,
 ) -> None:
     talk = connected(telemetry)
-    task = talk.starts(query="query Sent { hello }")
+    task = talk.start_operation(query="query Sent { hello }")
     await execute(task, OTelExtension, document=HELLO)
     assert not operation_in(task).is_claimed
-    talk.is_closed()
+    talk.close_by_client()
 
 
 async def test_in_a_task_that_knows_nothing_the_very_document_leads_to_the_operation(
@@ -292,11 +292,11 @@ async def test_in_a_task_that_knows_nothing_the_very_document_leads_to_the_opera
 ) -> None:
     talk = connected(telemetry)
     document = f"{HELLO} "
-    operation = operation_in(talk.begins(query=document))
-    talk.handled()
+    operation = operation_in(talk.begin_operation(query=document))
+    talk.end_handling()
     await execute(Place(), OTelExtension, document=document)
     assert operation.is_claimed
-    talk.is_closed()
+    talk.close_by_client()
 
 
 @pytest.mark.parametrize("is_sampled", [True, False])
@@ -305,12 +305,12 @@ async def test_the_errors_of_a_connections_operation_come_with_its_result(
 ) -> None:
     telemetry = Telemetry() if is_sampled else Telemetry(sampler=ALWAYS_OFF)
     talk = connected(telemetry)
-    task = talk.starts(query=FAILING)
+    task = talk.start_operation(query=FAILING)
     results = await execute(task, OTelExtension, document=FAILING)
     for result in results:
         errors = [{"message": error.message} for error in result.errors or ()]
-        talk.says("next", id="a", payload={"errors": errors}, within=task)
-    talk.is_closed()
+        talk.send("next", id="a", payload={"errors": errors}, within=task)
+    talk.close_by_client()
     name = "graphql.server.subscription.event_count"
     assert telemetry.total(name) == 2
     assert telemetry.total(name, error__type="tests.support.schema.AppError") == 1
@@ -319,11 +319,11 @@ async def test_the_errors_of_a_connections_operation_come_with_its_result(
 
 async def test_a_document_without_the_operation_has_no_type(telemetry: Telemetry) -> None:
     talk = connected(telemetry)
-    task = talk.starts(query=UNPARSABLE)
+    task = talk.start_operation(query=UNPARSABLE)
     [result] = await execute(task, OTelExtension, document=UNPARSABLE)
     assert len(result.errors) == 1
     assert operation_in(task).type is None
-    talk.is_closed()
+    talk.close_by_client()
 
 
 # --- What an application may get wrong -----------------------------------------------------------

@@ -55,7 +55,7 @@ BEGINS = {GRAPHQL_TRANSPORT_WS: "handle_subscribe", GRAPHQL_WS: "handle_start"}
 @pytest.fixture(params=BOTH)
 def talk(request: pytest.FixtureRequest, telemetry: Telemetry) -> FakeConnection:
     talk = FakeConnection(config(telemetry))
-    talk.opens(request.param)
+    talk.accept(request.param)
     return talk
 
 
@@ -89,41 +89,41 @@ async def test_a_message_is_handled_for_its_connection_whoever_is_asked(
     method: str, talk: FakeConnection
 ) -> None:
     handler, message = handler_of(talk), {"type": "connection_init"}
-    talk.comes(message)
+    talk.receive(message)
     assert await getattr(handler, method)(message) == "noted"
     [inside] = handler.seen
     assert inside.request is talk.request
     assert inside.placement is not None
     assert current() == Current()
-    talk.is_closed()
+    talk.close_by_client()
 
 
 async def test_an_operation_is_begun_for_itself_however_it_is_reached(
     talk: FakeConnection,
 ) -> None:
     handler, message = handler_of(talk), start(talk)
-    talk.comes(message)
+    talk.receive(message)
     await getattr(handler, BEGINS[talk.protocol])(message)
     await handler.handle_message(message)
     [operation] = talk.connection._operations._open
     assert [inside.operation for inside in handler.seen] == [operation, operation]
     assert current() == Current()
-    talk.is_closed()
+    talk.close_by_client()
 
 
 async def test_within_the_handling_of_its_message_an_operation_is_begun_as_the_host_does(
     talk: FakeConnection,
 ) -> None:
     handler, message = handler_of(talk), start(talk)
-    operation = operation_in(talk.hears(message))
+    operation = operation_in(talk.receive_and_begin_handling(message))
     place = talk.reader.task()
     begin = getattr(handler, BEGINS[talk.protocol])
     task = place.run(asyncio.ensure_future, begin(message))
     assert await task == "noted"
     [inside] = handler.seen
     assert inside.operation is operation
-    talk.handled()
-    talk.is_closed()
+    talk.end_handling()
+    talk.close_by_client()
 
 
 async def test_an_application_that_begins_operations_may_know_a_document_by_other_means(
@@ -131,9 +131,9 @@ async def test_an_application_that_begins_operations_may_know_a_document_by_othe
 ) -> None:
     handler = handler_of(talk)
     message = {**start(talk), "payload": {"extensions": {"hash": "abc"}}}
-    talk.comes(message)
+    talk.receive(message)
     await getattr(handler, BEGINS[talk.protocol])(message)
-    talk.is_closed()
+    talk.close_by_client()
     assert reasons(telemetry) == ["connection_closed"]
 
 
@@ -143,7 +143,7 @@ async def test_the_hosts_own_method_knows_no_document(telemetry: Telemetry) -> N
         (GRAPHQL_WS, BaseGraphQLWSHandler, "handle_start"),
     ):
         talk = FakeConnection(config(telemetry))
-        talk.opens(protocol)
+        talk.accept(protocol)
         closes: list[object] = []
 
         async def close(closes: list[object] = closes, **how: object) -> None:
@@ -154,10 +154,10 @@ async def test_the_hosts_own_method_knows_no_document(telemetry: Telemetry) -> N
         handler.connection_acknowledged = False
         handler.websocket = SimpleNamespace(_otel_request=talk.request, close=close)
         message = {**start(talk), "payload": {"extensions": {"hash": "abc"}}}
-        talk.comes(message)
+        talk.receive(message)
         await getattr(handler, method)(message)
         assert closes == [{"code": 4401, "reason": "Unauthorized"}]
-        talk.is_closed()
+        talk.close_by_client()
     assert reasons(telemetry) == []
 
 
@@ -168,8 +168,8 @@ async def test_an_operation_is_served_for_itself_and_how_that_ends_is_reported(
     failure: BaseException | None, reason: str, talk: FakeConnection, telemetry: Telemetry
 ) -> None:
     handler = handler_of(talk, failure)
-    operation = operation_in(talk.begins())
-    talk.handled()
+    operation = operation_in(talk.begin_operation())
+    talk.end_handling()
     if failure is None:
         assert await runs(handler) == "noted"
     else:
@@ -179,7 +179,7 @@ async def test_an_operation_is_served_for_itself_and_how_that_ends_is_reported(
     [inside] = handler.seen
     assert (inside.request, inside.operation) == (talk.request, operation)
     assert current() == Current()
-    talk.is_closed()
+    talk.close_by_client()
     assert reasons(telemetry) == [reason]
 
 

@@ -1,4 +1,4 @@
-"""Instruments exist once for each meter provider, and observe one tally."""
+"""Instruments exist once for each meter provider, and observe one totals."""
 
 import gc
 import subprocess
@@ -18,7 +18,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from strawberry_ws_otel import __version__
 from strawberry_ws_otel._close import CloseFrame, Facts, verdict
-from strawberry_ws_otel._counts import Tally
+from strawberry_ws_otel._counts import Totals
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._metrics import Metrics, _Registry, metrics_of
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
@@ -71,17 +71,17 @@ def made_for(provider: metrics.MeterProvider) -> Metrics:
 
 def live(made: Metrics) -> None:
     """Something of everything happens."""
-    tally = made.tally
-    traffic = opened(tally, GRAPHQL_TRANSPORT_WS)
-    subscribed(tally, 2)
+    totals = made.totals
+    traffic = opened(totals, GRAPHQL_TRANSPORT_WS)
+    subscribed(totals, 2)
     traffic.messages[MODERN.sent["next"]] = 2
     traffic.bytes_sent = 10
-    opened(tally, None)
-    tally.frame_failed("TimeoutError")
-    tally.event_failed("ValueError")
+    opened(totals, None)
+    totals.frame_failed("TimeoutError")
+    totals.event_failed("ValueError")
     facts = Facts(upgraded=True)
     facts.frame_received(CloseFrame(1000))
-    tally.closed(verdict(facts), None)
+    totals.closed(verdict(facts), None)
     for name in HISTOGRAMS:
         made.record(name, 0.5, {"error.type": None, "kept": "yes"}, Fuse(), Context())
 
@@ -191,7 +191,7 @@ def test_two_providers_have_two(kind: type[NoOpMeterProvider]) -> None:
     [whose, made], [whose_other, made_other] = metrics_of(one), metrics_of(other)
     assert (whose is one, whose_other is other) == (True, True)
     assert made is not made_other
-    assert made.tally is not made_other.tally
+    assert made.totals is not made_other.totals
 
 
 def test_the_global_provider_may_be_named_or_not() -> None:
@@ -239,12 +239,12 @@ def test_a_provider_that_is_given_the_id_of_one_that_is_gone_has_its_own() -> No
     assert registry.get(provider) == (provider, own)
 
 
-def held_by_another_thread(registry: _Registry, tally: Tally) -> None:
+def held_by_another_thread(registry: _Registry, totals: Totals) -> None:
     """Let a thread end while it holds every lock, as one does that a fork leaves behind."""
 
     def play_and_assert() -> None:
         assert registry._lock.acquire(blocking=False)
-        assert tally._lock.acquire(blocking=False)
+        assert totals._lock.acquire(blocking=False)
 
     thread = threading.Thread(target=play_and_assert)
     thread.start()
@@ -256,13 +256,13 @@ def test_the_child_of_a_fork_waits_for_no_thread_of_its_parent(
     *, of_global: bool, telemetry: Telemetry
 ) -> None:
     registry, provider = _Registry(), None if of_global else telemetry.meter_provider
-    tally = registry.get(provider)[1].tally
-    held_by_another_thread(registry, tally)
+    totals = registry.get(provider)[1].totals
+    held_by_another_thread(registry, totals)
     registry.forked()
-    held_by_another_thread(registry, tally)
+    held_by_another_thread(registry, totals)
     registry.forked()
-    assert registry.get(provider)[1].tally is tally
-    assert set(tally.closes().values()) == {0}
+    assert registry.get(provider)[1].totals is totals
+    assert set(totals.closes().values()) == {0}
 
 
 def test_a_provider_is_not_kept_alive() -> None:
@@ -295,7 +295,7 @@ def active(reader):
                 print(sum(point.value for point in metric.data.data_points))
 
 def connected(made):
-    made.tally.opened(Traffic("graphql-ws"))
+    made.totals.opened(Traffic("graphql-ws"))
 
 """
 
@@ -405,7 +405,7 @@ def test_a_global_provider_that_cannot_be_loaded_counts_for_nobody(
     [whose, made] = registry.get(None)
     live(made)
     assert whose is None
-    assert made.tally.connections() == {GRAPHQL_TRANSPORT_WS: 1, None: 1}
+    assert made.totals.connections() == {GRAPHQL_TRANSPORT_WS: 1, None: 1}
     said = [record.getMessage().partition(":")[0] for record in library_log.records]
     assert said == [
         "Telemetry failed in the global meter provider",
@@ -418,7 +418,7 @@ def test_a_global_provider_that_cannot_be_loaded_counts_for_nobody(
 def test_a_broken_pipe_never_raises_and_counts_are_kept(name: str) -> None:
     made = made_for(PIPES[name]().meter_provider)
     live(made)
-    assert made.tally.connections() == {GRAPHQL_TRANSPORT_WS: 1, None: 1}
+    assert made.totals.connections() == {GRAPHQL_TRANSPORT_WS: 1, None: 1}
 
 
 @pytest.mark.internal_error

@@ -240,7 +240,7 @@ class Compared:
 
 def operations_of(telemetry: Telemetry) -> Operations:
     connection = FakeConnection(config(telemetry))
-    connection.opens(GRAPHQL_TRANSPORT_WS)
+    connection.accept(GRAPHQL_TRANSPORT_WS)
     return connection.connection._operations
 
 

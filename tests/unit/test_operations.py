@@ -24,7 +24,7 @@ CLOSE = verdict(Facts(upgraded=True, received=CloseFrame(1000), initiator=Initia
 @pytest.fixture
 def talk(telemetry: Telemetry) -> FakeConnection:
     talk = FakeConnection(config(telemetry))
-    talk.opens(GRAPHQL_TRANSPORT_WS)
+    talk.accept(GRAPHQL_TRANSPORT_WS)
     return talk
 
 
@@ -119,9 +119,9 @@ def test_an_id_winds_down_until_the_last_task_that_may_send_with_it_is_done(
 def test_what_a_task_sends_is_its_operations_though_the_id_is_anothers(
     talk: FakeConnection, operations: Operations
 ) -> None:
-    task = talk.starts()
+    task = talk.start_operation()
     operation = operation_in(task)
-    talk.handles({"type": "complete", "id": "a"})
+    talk.receive_and_handle({"type": "complete", "id": "a"})
     new = begun(operations)
     assert task.run(operations.sender, NEXT) is operation
     assert task.run(operations.sender, {"type": "next", "id": "b"}) is None
@@ -169,7 +169,7 @@ def test_only_the_newest_hundred_wait_to_be_handled(operations: Operations) -> N
 def test_a_task_runs_the_operation_that_it_was_started_for_else_the_newest_of_the_id(
     talk: FakeConnection, operations: Operations
 ) -> None:
-    task = talk.begins()
+    task = talk.begin_operation()
     own = operation_in(task)
     newest = begun(operations)
     assert task.run(operations.to_run, "a") is own
@@ -195,22 +195,22 @@ def test_an_operation_that_was_stopped_before_it_is_handled_does_not_send_for_it
     telemetry: Telemetry, talk: FakeConnection
 ) -> None:
     subscribe = {"type": "subscribe", "id": "a", "payload": {"query": QUERY}}
-    talk.comes(subscribe)
-    talk.comes({"type": "complete", "id": "a"})
+    talk.receive(subscribe)
+    talk.receive({"type": "complete", "id": "a"})
     again = {**subscribe, "payload": {"query": QUERY}}
-    talk.comes(again)
-    first_task = talk.turns_to(subscribe)
-    talk.handled()
-    talk.serves(first_task)
-    talk.delivers(within=first_task)
-    talk.says("complete", id="a", within=first_task)
-    second_task = talk.turns_to(again)
-    talk.handled()
-    talk.serves(second_task)
-    talk.delivers(within=second_task)
-    talk.served(second_task)
-    talk.says("complete", id="a", within=second_task)
-    talk.is_closed()
+    talk.receive(again)
+    first_task = talk.begin_handling(subscribe)
+    talk.end_handling()
+    talk.begin_serving(first_task)
+    talk.send_result(within=first_task)
+    talk.send("complete", id="a", within=first_task)
+    second_task = talk.begin_handling(again)
+    talk.end_handling()
+    talk.begin_serving(second_task)
+    talk.send_result(within=second_task)
+    talk.end_serving(second_task)
+    talk.send("complete", id="a", within=second_task)
+    talk.close_by_client()
     assert ends(telemetry) == [("client_completed", 0), ("completed", 1)]
 
 
@@ -268,7 +268,7 @@ async def test_a_method_that_returns_although_its_task_is_cancelled_was_cancelle
 def test_some_closes_refuse_the_operation_that_is_being_handled(
     talk: FakeConnection, operations: Operations, code: int, *, is_refused: bool
 ) -> None:
-    task = talk.begins()
+    task = talk.begin_operation()
     newer = begun(operations, "b")
     task.run(operations.close_sent, code)
     assert operation_in(task).end_reason == ("rejected" if is_refused else None)
@@ -297,7 +297,7 @@ def test_an_execution_serves_the_operation_of_its_document(operations: Operation
 def test_an_execution_in_the_task_of_an_operation_is_its_until_that_has_ended(
     talk: FakeConnection, operations: Operations
 ) -> None:
-    task = talk.starts()
+    task = talk.start_operation()
     operation = operation_in(task)
     assert task.run(operations.claim, execution(QUERY)) is operation
     operations.claimed(operation)
@@ -341,9 +341,9 @@ async def test_a_stream_of_another_document_may_be_the_operation_of_the_task(
     what: str, talk: FakeConnection, operations: Operations
 ) -> None:
     events, is_hosts, is_its = REWRITTEN[what]
-    task = talk.begins()
+    task = talk.begin_operation()
     operation = operation_in(task)
-    talk.handled()
+    talk.end_handling()
     for event in events:
         operation.claim() if event is Event.EXECUTE else operation.fire(event)
     claimed = task.run(operations.claim, execution("{ rewritten }", is_hosts=is_hosts))
@@ -355,7 +355,7 @@ async def test_a_stream_of_another_document_may_be_the_operation_of_the_task(
 async def test_a_stream_in_the_handling_of_a_message_is_the_applications(
     talk: FakeConnection, operations: Operations
 ) -> None:
-    task = talk.begins()
+    task = talk.begin_operation()
     operation_in(task).handled_in = asyncio.current_task()
     assert task.run(operations.claim, execution("{ may } ")) is None
 
@@ -417,19 +417,19 @@ async def test_the_id_of_stopped_operations_is_shared_until_all_their_tasks_are_
     talk: FakeConnection, telemetry: Telemetry
 ) -> None:
     stop = {"type": "complete", "id": "a"}
-    first = talk.starts()
-    talk.handles(stop)
-    second = talk.starts()
-    talk.handles(stop)
+    first = talk.start_operation()
+    talk.receive_and_handle(stop)
+    second = talk.start_operation()
+    talk.receive_and_handle(stop)
 
-    third = talk.begins()
-    talk.served(first)
-    talk.delivers(within=Place())
-    talk.handled()
-    talk.serves(third)
-    talk.served(second)
-    talk.delivers(within=third)
-    talk.is_closed()
+    third = talk.begin_operation()
+    talk.end_serving(first)
+    talk.send_result(within=Place())
+    talk.end_handling()
+    talk.begin_serving(third)
+    talk.end_serving(second)
+    talk.send_result(within=third)
+    talk.close_by_client()
 
     assert ends(telemetry) == [
         ("client_completed", 0),
@@ -442,12 +442,12 @@ async def test_a_method_that_calls_the_hosts_again_serves_one_operation(
     talk: FakeConnection, telemetry: Telemetry
 ) -> None:
     recorded = talk.connection
-    task = talk.starts()
+    task = talk.start_operation()
     again = task.run(recorded.operation_running, "a", QUERY, None, talk.request)
-    talk.delivers(within=task)
-    talk.says("complete", id="a", within=task)
+    talk.send_result(within=task)
+    talk.send("complete", id="a", within=task)
     task.run(recorded.operation_ran, again, None)
-    talk.served(task)
-    talk.is_closed()
+    talk.end_serving(task)
+    talk.close_by_client()
 
     assert ends(telemetry) == [("completed", 1)]

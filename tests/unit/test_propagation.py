@@ -24,7 +24,7 @@ from strawberry_ws_otel._propagation import (
     span_context,
 )
 from strawberry_ws_otel._spans import SpanRecorder, Spans
-from tests.support.broken_api import Ledger, broken, broken_propagator
+from tests.support.broken_api import CallLog, broken, broken_propagator
 from tests.support.log import LogKeeper
 from tests.support.strategies import PROPERTY, any_json, any_text
 from tests.support.telemetry import Telemetry
@@ -197,18 +197,18 @@ def test_the_configured_propagator_may_look_at_the_names_of_a_carrier(by_any_nam
 @pytest.mark.internal_error
 def test_a_propagator_that_raises_brings_nothing_and_is_logged(library_log: LogKeeper) -> None:
     fuse = Fuse()
-    with broken_propagator() as ledger:
+    with broken_propagator() as call_log:
         assert remote_context(CARRIER, fuse) is None
-    assert ledger.calls == ["TextMapPropagator.extract"]
+    assert call_log.calls == ["TextMapPropagator.extract"]
     assert fuse.blown
     assert len(library_log.records) == 1
 
 
 def test_an_empty_carrier_does_not_trouble_the_propagator() -> None:
-    with broken_propagator() as ledger:
+    with broken_propagator() as call_log:
         assert remote({}) is None
         assert remote({"traceparent": 5}) is None
-    assert not ledger.calls
+    assert not call_log.calls
 
 
 @PROPERTY
@@ -221,7 +221,7 @@ def test_any_carrier_can_be_read(carrier: dict[str, Any]) -> None:
 
 @pytest.mark.internal_error
 def test_a_span_without_a_context_is_the_invalid_one(library_log: LogKeeper) -> None:
-    context = trace.set_span_in_context(broken(trace.Span, Ledger()), Context())
+    context = trace.set_span_in_context(broken(trace.Span, CallLog()), Context())
     fuse = Fuse()
     assert span_context(context, fuse) == INVALID_SPAN.get_span_context()
     assert of_request(OTelConfig(), context, {}, fuse) == Parentage(context)
@@ -324,9 +324,9 @@ def test_two_headers_of_one_name_are_both_read() -> None:
 @pytest.mark.internal_error
 def test_headers_that_a_propagator_trips_over_bring_nothing(library_log: LogKeeper) -> None:
     fuse = Fuse()
-    with broken_propagator() as ledger:
+    with broken_propagator() as call_log:
         assert of_request(OTelConfig(), Context(), HEADERS, fuse) == Parentage(Context())
-    assert ledger.calls == ["TextMapPropagator.extract"]
+    assert call_log.calls == ["TextMapPropagator.extract"]
     assert fuse.blown
     assert len(library_log.records) == 1
 

@@ -123,7 +123,7 @@ def test_every_other_type_is_one_and_the_same(
     subprotocol: str | None, direction: Direction
 ) -> None:
     known = vocabulary(subprotocol)
-    other = known.unreadable if direction == "receive" else known.unspeakable
+    other = known.unknown_received if direction == "receive" else known.unknown_sent
     assert other is types(subprotocol, direction)["_OTHER"]
     assert (other.subprotocol, other.direction, other.meaning, other.event) == (
         subprotocol,
@@ -162,7 +162,7 @@ def test_a_received_message_is_decoded_to_its_type_its_id_and_its_value(word: Wo
 @pytest.mark.parametrize("word", [word for word in WORDS if word.direction == "transmit"], ids=str)
 def test_a_sent_message_is_of_its_type(word: Word) -> None:
     known = vocabulary(word.subprotocol)
-    assert known.speak({"type": word.name, "id": "7"}) is known.sent[word.name]
+    assert known.classify_sent({"type": word.name, "id": "7"}) is known.sent[word.name]
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_each_subprotocol_has_one_type_of_result(subprotocol: str | None, name: 
 @pytest.mark.parametrize("subprotocol", SUBPROTOCOLS)
 def test_whatever_else_is_sent_is_of_another_type(odd: Any, subprotocol: str | None) -> None:
     known = vocabulary(subprotocol)
-    assert known.speak({"id": "7", "type": odd}) is known.unspeakable
-    assert known.speak({"id": "7"}) is known.unspeakable
+    assert known.classify_sent({"id": "7", "type": odd}) is known.unknown_sent
+    assert known.classify_sent({"id": "7"}) is known.unknown_sent
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_what_is_no_message_is_another_type_and_malformed(
 ) -> None:
     known = vocabulary(subprotocol)
     message = known.read(value)
-    assert message.type is known.unreadable
+    assert message.type is known.unknown_received
     assert message.value is value
     assert not message.well_formed
     assert not message.starts_operation
@@ -236,7 +236,7 @@ def test_a_word_of_the_other_subprotocol_or_direction_is_another_type(
 ) -> None:
     known = vocabulary(subprotocol)
     message = known.read({"type": foreign, "id": "1", "payload": OPERATION})
-    assert (message.type, message.id) == (known.unreadable, "1")
+    assert (message.type, message.id) == (known.unknown_received, "1")
     assert not message.well_formed
 
 
@@ -435,7 +435,7 @@ def test_objects_that_are_no_dicts_are_read_like_dicts(
 @pytest.mark.parametrize("odd", [object(), type("Half", (), {"get": lambda *_: "ping"})()])
 def test_an_object_without_members_is_no_message(odd: object) -> None:
     known = vocabulary(GRAPHQL_TRANSPORT_WS)
-    assert known.read(odd) == Message(known.unreadable, NO_ID, odd)
+    assert known.read(odd) == Message(known.unknown_received, NO_ID, odd)
     assert not known.read(odd).well_formed
 
 
@@ -486,7 +486,7 @@ def test_what_is_well_formed_survives_the_wire(value: Any, subprotocol: str | No
 @given(type_=any_json, subprotocol=st.sampled_from(SUBPROTOCOLS))
 def test_any_message_that_is_sent_has_a_type(type_: Any, subprotocol: str | None) -> None:
     known = vocabulary(subprotocol)
-    assert known.speak({"type": type_}) in known.sent.values()
+    assert known.classify_sent({"type": type_}) in known.sent.values()
 
 
 @PROPERTY

@@ -6,11 +6,11 @@ import pytest
 
 from tests.support.event_loop import Run
 from tests.support.faults.conversations import TALKS
-from tests.support.transcripts import Transcripts, Twins
+from tests.support.transcripts import Comparison, Transcripts
 
 
 @pytest.fixture
 def twins(
     frozen_garbage: None, bare: Transcripts, run: Run[Any], caplog: pytest.LogCaptureFixture
-) -> Twins:
-    return Twins(TALKS, bare, run, caplog)
+) -> Comparison:
+    return Comparison(TALKS, bare, run, caplog)

@@ -21,11 +21,11 @@ from tests.support.views import instrumented
 TELEMETRY = ("internal", "outcomes", "whole", "active")
 
 
-Twins = Callable[[str, str], Iterator[tuple[Any, Any]]]
+Pairs = Callable[[str, str], Iterator[tuple[Any, Any]]]
 """What is reported without the library and with it, for each place in which a server can die."""
 
 
-def twins(*errors: str, **environment: str) -> Twins:
+def twins(*errors: str, **environment: str) -> Pairs:
     """Let servers die of these errors."""
     deaths = product(ARMS, errors, BOTH)
     runs = run_each("tests.support.faults.program", deaths, **environment)
@@ -45,12 +45,12 @@ def twins(*errors: str, **environment: str) -> Twins:
 
 
 @pytest.fixture(scope="module")
-def deaths() -> Twins:
+def deaths() -> Pairs:
     return twins(*ERRORS, "stop")
 
 
 @pytest.fixture(scope="module")
-def deaths_of_a_disabled_sdk() -> Twins:
+def deaths_of_a_disabled_sdk() -> Pairs:
     return twins("KeyboardInterrupt", OTEL_SDK_DISABLED="true")
 
 
@@ -69,7 +69,7 @@ SILENT = {"internal": 0, "outcomes": [], "whole": True, "active": 0}
 
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize("error", ERRORS)
-def test_an_interrupt_passes_through_untouched(error: str, protocol: str, deaths: Twins) -> None:
+def test_an_interrupt_passes_through_untouched(error: str, protocol: str, deaths: Pairs) -> None:
     for bare, traced in deaths(error, protocol):
         assert bare["left"] == f"{error}(3)"
         assert seen(traced) == seen(bare)
@@ -78,7 +78,7 @@ def test_an_interrupt_passes_through_untouched(error: str, protocol: str, deaths
 
 @pytest.mark.parametrize("protocol", BOTH)
 def test_a_loop_that_is_closed_under_live_connections_hears_nothing_from_us(
-    protocol: str, deaths: Twins
+    protocol: str, deaths: Pairs
 ) -> None:
     for bare, traced in deaths("stop", protocol):
         assert (traced["left"], traced["wire"]) == (bare["left"], bare["wire"])
@@ -90,7 +90,7 @@ def test_a_loop_that_is_closed_under_live_connections_hears_nothing_from_us(
 
 @pytest.mark.parametrize("protocol", BOTH)
 def test_a_disabled_sdk_is_no_telemetry_and_no_trouble(
-    protocol: str, deaths_of_a_disabled_sdk: Twins
+    protocol: str, deaths_of_a_disabled_sdk: Pairs
 ) -> None:
     for bare, traced in deaths_of_a_disabled_sdk("KeyboardInterrupt", protocol):
         assert seen(traced) == seen(bare)

@@ -10,12 +10,12 @@ from tests.support.faults.exporters import EXPORTERS, PATIENCE, Hanging, exporti
 from tests.support.hosting import hosting, one_subscription, part
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.transcripts import Twins
+from tests.support.transcripts import Comparison
 from tests.support.views import View, extension, instrumented
 
 
 @pytest.mark.parametrize("trouble", EXPORTERS)
-def test_an_exporter_in_trouble_changes_nothing(trouble: str, twins: Twins) -> None:
+def test_an_exporter_in_trouble_changes_nothing(trouble: str, twins: Comparison) -> None:
     exporter = EXPORTERS[trouble]()
     telemetry, _ = exporting(exporter)
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
@@ -26,7 +26,7 @@ def test_an_exporter_in_trouble_changes_nothing(trouble: str, twins: Twins) -> N
         if isinstance(exporter, Hanging):
             exporter.let_go.set()
         telemetry.shutdown()
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
     assert len(exporter.delivered) + exporter.refused == len(telemetry.spans())
     assert telemetry.total(name.METRIC_ACTIVE_CONNECTIONS) == 0
 

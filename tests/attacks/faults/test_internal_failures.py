@@ -19,8 +19,8 @@ from strawberry_ws_otel._aiohttp.view import Handshake
 from strawberry_ws_otel._aiohttp.websocket import Observer, Transport
 from strawberry_ws_otel._close import Facts
 from strawberry_ws_otel._connection import Connection, ConnectionInit
-from strawberry_ws_otel._counts import Tally
-from strawberry_ws_otel._current import Placement, Stay
+from strawberry_ws_otel._counts import Totals
+from strawberry_ws_otel._current import Activation, Placement
 from strawberry_ws_otel._log import CloseLog
 from strawberry_ws_otel._metrics import Metrics
 from strawberry_ws_otel._operation import Operation, SocketOperation
@@ -39,15 +39,15 @@ from tests.support.hosting import Host, hosting
 from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import HELLO, PARTIAL, TICKS, make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.transcripts import Transcripts, Twins
+from tests.support.transcripts import Comparison, Transcripts
 from tests.support.views import View, extension, instrumented
 
 PLACES: Final[list[tuple[object, str]]] = [
     # The view.
     (Recording, "fuses"),
     (Recording, "is_current"),
-    (Stay, "__init__"),
-    (Stay, "leave"),
+    (Activation, "__init__"),
+    (Activation, "end"),
     (Handshake, "__init__"),
     (Handshake, "_observe"),
     (Handshake, "_report_last"),
@@ -84,7 +84,7 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Connection, "_describe"),
     (Connection, "_forget"),
     (Connection, "_log"),
-    (Connection, "_stopped"),
+    (Connection, "_stop"),
     (Connection, "_summary"),
     (Connection, "_transport_failed"),
     (Connection, "_verdict_attributes"),
@@ -161,11 +161,11 @@ PLACES: Final[list[tuple[object, str]]] = [
     (SpanRecorder, "numbered_message"),
     (SpanRecorder, "rename"),
     (Spans, "start"),
-    (Tally, "begun"),
-    (Tally, "ended"),
-    (Tally, "frame_failed"),
-    (Tally, "opened"),
-    (Tally, "subscribed"),
+    (Totals, "begun"),
+    (Totals, "ended"),
+    (Totals, "frame_failed"),
+    (Totals, "opened"),
+    (Totals, "subscribed"),
     (_spans, "is_suppressed"),
     (_spans, "present"),
 ]
@@ -202,7 +202,7 @@ ENDINGS: Final[list[tuple[object, str]]] = [
     (SocketOperation, "end"),
     (SpanProxy, "__init__"),
     (SpanRecorder, "__init__"),
-    (Tally, "ended"),
+    (Totals, "ended"),
     (_connection, "placement_of"),
     (_connection, "span_id"),
 ]
@@ -218,8 +218,8 @@ HTTP_PLACES: Final[list[tuple[object, str]]] = [
     (Operation, "start"),
     (Recording, "fuses"),
     (Recording, "is_current"),
-    (Stay, "__init__"),
-    (Stay, "leave"),
+    (Activation, "__init__"),
+    (Activation, "end"),
     (_extension, "current_connection"),
     (_extension, "current_request"),
     (_extension, "error_attributes"),
@@ -233,8 +233,8 @@ HTTP_PLACES: Final[list[tuple[object, str]]] = [
 
 VIEW_PLACES: Final[list[tuple[object, str]]] = [
     (Recording, "is_current"),
-    (Stay, "__init__"),
-    (Stay, "leave"),
+    (Activation, "__init__"),
+    (Activation, "end"),
     (_view, "_kind_of"),
     (_view, "current"),
 ]
@@ -254,7 +254,7 @@ def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    twins = Twins(FEW, bare, run, caplog)
+    twins = Comparison(FEW, bare, run, caplog)
     failures = Failures()
     failures.replace(owner, name, monkeypatch)
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
@@ -263,7 +263,7 @@ def test_a_failure_of_our_own_changes_nothing_over_a_websocket(  # noqa: PLR0913
     assert failures.count
     assert any(map(is_internal, library_log.records))
     if (owner, name) not in ENDINGS:
-        assert telemetry.ledger.started == telemetry.ledger.ended
+        assert telemetry.span_counter.started == telemetry.span_counter.ended
     assert telemetry.total("websocket.server.active_connections") == 0
     begun = 0 if (owner, name) in BEGINNINGS else len(FEW)
     assert telemetry.total("websocket.server.closes") == begun

@@ -31,7 +31,7 @@ class Exporting:
 
     @property
     def ended(self) -> list[int]:
-        return sorted(self.telemetry.ledger.ended)
+        return sorted(self.telemetry.span_counter.ended)
 
     async def flush(self) -> None:
         """Try to send what waits, where it blocks nobody."""

@@ -10,7 +10,7 @@ from tests.support.hosting import hosting, part
 from tests.support.log import LogKeeper, is_internal
 from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry
-from tests.support.transcripts import Twins
+from tests.support.transcripts import Comparison
 from tests.support.views import config, extension, instrumented
 
 pytestmark = pytest.mark.internal_error
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.internal_error
 )
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_the_sdk_changes_nothing_and_counts_stay_right(
-    fault: str, talks: list[Case], twins: Twins, library_log: LogKeeper
+    fault: str, talks: list[Case], twins: Comparison, library_log: LogKeeper
 ) -> None:
     for case in talks:
         library_log.records.clear()
         play_and_assert(FAULTS[fault], case, twins, library_log)
 
 
-def play_and_assert(fault: Fault, case: Case, twins: Twins, log: LogKeeper) -> None:
+def play_and_assert(fault: Fault, case: Case, twins: Comparison, log: LogKeeper) -> None:
     telemetry = fault.make()
     arm, done = struck(fault, telemetry)
     bare = twins.bare_of(case)
@@ -55,14 +55,14 @@ def assert_counted(case: Case, telemetry: Telemetry) -> None:
 
 def assert_spans(fault: Fault, case: Case, telemetry: Telemetry) -> None:
     """No span that the SDK has given us is left without its end, or ended twice."""
-    ledger, exported = telemetry.ledger, len(telemetry.spans())
-    assert set(ledger.ended.values()) <= {1}
+    call_log, exported = telemetry.span_counter, len(telemetry.spans())
+    assert set(call_log.ended.values()) <= {1}
     match fault.spans:
         case "all":
-            assert ledger.started == ledger.ended
-            assert exported == len(ledger.ended) > 0
+            assert call_log.started == call_log.ended
+            assert exported == len(call_log.ended) > 0
         case "some":
-            assert 0 < exported <= len(ledger.ended) <= len(ledger.started)
+            assert 0 < exported <= len(call_log.ended) <= len(call_log.started)
         case "none":
             assert exported == 0
 
@@ -83,7 +83,7 @@ async def test_providers_that_are_replaced_hold_for_the_connections_that_begin_t
     assert active == [1, 1]
     for each in (telemetry, later):
         assert len(each.spans(name.SPAN_CONNECTION)) == 1
-        assert each.ledger.started == each.ledger.ended
+        assert each.span_counter.started == each.span_counter.ended
         assert each.total(name.METRIC_CLOSES) == 1
         assert each.total(name.METRIC_ACTIVE_CONNECTIONS) == 0
     later.shutdown()

@@ -35,7 +35,7 @@ from tests.support.scenarios.model import FAULTS, Scenario, Verdict, by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, ends, live, steps
 from tests.support.server import Server, Setup, Socket, serving
 from tests.support.telemetry import Telemetry, attributes_of, events_of, labels
-from tests.support.transcripts import Transcripts, Twins, play
+from tests.support.transcripts import Comparison, Transcripts, play
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
@@ -182,13 +182,13 @@ def test_a_failure_of_our_own_changes_nothing_either(  # noqa: PLR0913, PLR0917 
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cases = [on(Childless, case) for case in (*FEW, ANSWERED)]
-    twins = Twins(cases, bare, run, caplog)
+    twins = Comparison(cases, bare, run, caplog)
     failures = Failures()
     failures.replace(owner, place, monkeypatch)
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     assert twins.play(arm) == twins.bare
     assert failures.count
     assert any(map(is_internal, library_log.records))
-    assert telemetry.ledger.started == telemetry.ledger.ended
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
     assert telemetry.total(name.METRIC_ACTIVE_CONNECTIONS) == 0
     assert telemetry.total(name.METRIC_CLOSES) == len(cases)

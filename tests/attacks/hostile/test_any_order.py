@@ -196,7 +196,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(connection_=anyone, protocol=protocols)
     def opens(self, connection_: AnyConnection, protocol: str | None) -> None:
         connection_.upgraded |= not connection_.over
-        connection_.opens(protocol)
+        connection_.accept(protocol)
 
     @rule(connection_=anyone, size=st.integers(0, 1 << 20), ahead=st.booleans())
     def frame_received(self, connection_: AnyConnection, size: int, *, ahead: bool) -> None:
@@ -345,7 +345,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(connection_=anyone, message=mappings, within=places)
     def sent(self, connection_: AnyConnection, message: dict[str, Any], within: Place) -> None:
         connection_.notes("transmit")
-        connection_.sends(message, within=within)
+        connection_.send_message(message, within=within)
 
     @rule(connection_=anyone, message=mappings, error=st.sampled_from([ValueError(), TypeError()]))
     def not_sent(
@@ -371,7 +371,7 @@ class AnyOrder(RuleBasedStateMachine):
     ) -> None:
         connection_.settles()
         connection_.over = True
-        connection_.ends(exception, transport_alive=up)
+        connection_.end(exception, transport_alive=up)
 
     # --- What the application does -----------------------------------------------------------
 
@@ -415,9 +415,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     def assert_spans(self) -> None:
         """Every span that was started ended once, every operation for one reason."""
-        ledger = self.telemetry.ledger
-        assert ledger.started == ledger.ended
-        assert set(ledger.ended.values()) <= {1}
+        call_log = self.telemetry.span_counter
+        assert call_log.started == call_log.ended
+        assert set(call_log.ended.values()) <= {1}
         for span in self.telemetry.spans():
             attributes = attributes_of(span)
             if "graphql.ws.operation.id" in attributes:

@@ -33,11 +33,11 @@ ERROR_TYPES: Final = 100
 def attack(recording: Recording, word: str, number: int) -> None:
     """One conversation in which everything that an untrusted client can choose is new."""
     talk = FakeConnection(recording.config, recording=recording)
-    talk.opens((*BOTH, None)[number % 3])
-    talk.greets()
-    talk.hears({"type": f"type-{word}{number}", "id": f"id-{word}{number}"})
+    talk.accept((*BOTH, None)[number % 3])
+    talk.initialize()
+    talk.receive_and_begin_handling({"type": f"type-{word}{number}", "id": f"id-{word}{number}"})
     document, name = f"{{ field{word}{number} }}", f"Name{word}{number}"
-    task = talk.hears(
+    task = talk.receive_and_begin_handling(
         {
             "type": START.get(talk.protocol, "start"),
             "id": f"id-{word}{number}",
@@ -45,24 +45,24 @@ def attack(recording: Recording, word: str, number: int) -> None:
         }
     )
     if talk.protocol in START:
-        talk.serves(task, f"id-{word}{number}", document, name)
+        talk.begin_serving(task, f"id-{word}{number}", document, name)
         operation = operation_in(task)
         operation.describe(("subscription", "query")[number % 2], name)
         error = GraphQLError("bad", extensions={"code": f"CODE_{word}{number}"})
         operation.errors(error_type(error), 1, [])
-        talk.delivers(f"id-{word}{number}")
-    talk.handled()
+        talk.send_result(f"id-{word}{number}")
+    talk.end_handling()
     failure = type(f"Error_{word}{number}", (Exception,), {})(f"message {number}")
     match number % 4:
         case 0:
-            talk.is_closed(number, f"reason {word}{number}")
+            talk.close_by_client(number, f"reason {word}{number}")
         case 1:
-            talk.closes(number, f"reason {word}{number}")
+            talk.close_by_server(number, f"reason {word}{number}")
         case 2:
             talk.connection.error_received(failure, CloseFrame(1002))
-            talk.ends()
+            talk.end()
         case _:
-            talk.ends(failure)
+            talk.end(failure)
 
 
 def attacks(telemetry: Telemetry, word: str) -> dict[str, int]:
@@ -96,8 +96,8 @@ def test_a_thousand_abnormal_closes_do_not_flood_the_log(
     recording = Recording(options)
     for number in range(DISTINCT):
         talk = FakeConnection(options, recording=recording)
-        talk.opens(BOTH[0])
-        talk.is_closed(4499, f"reason {number}")
+        talk.accept(BOTH[0])
+        talk.close_by_client(4499, f"reason {number}")
     assert len(library_log.records) == 10
     assert telemetry.total("websocket.server.closes", {OUTCOME: "client_terminated"}) == DISTINCT
     assert [wrong for record in library_log.records for wrong in unbounded_record(record)] == []

@@ -42,7 +42,7 @@ PROMISES: Final = {
     "operations of one connection that wait to be handled and are kept with their first message": (
         f"{_operations._MAX_WAITING}"
     ),
-    "messages without a document that wait to be handled": f"{_connection._MAX_UNDECIDED}",
+    "messages without a document that wait to be handled": f"{_connection._MAX_WITHOUT_DOCUMENT}",
     "entries of a carrier of trace context that are read": f"{_propagation._MAX_ENTRIES}",
     "an entry of a carrier, key and value": f"{_propagation._MAX_ENTRY} characters",
     "distinct values of `error.type` on metrics": (

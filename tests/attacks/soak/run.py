@@ -158,15 +158,15 @@ class Soak:
     def _spans(self) -> list[ReadableSpan]:
         """The spans of a round, which are then forgotten; each of them has ended once."""
         telemetry, findings = self._telemetry, self.findings
-        spans, ledger = telemetry.spans(), telemetry.ledger
+        spans, call_log = telemetry.spans(), telemetry.span_counter
         odd = {
-            span: ledger.ended[span]
-            for span in ledger.started | ledger.ended
-            if ledger.started[span] != 1 or ledger.ended[span] != 1
+            span: call_log.ended[span]
+            for span in call_log.started | call_log.ended
+            if call_log.started[span] != 1 or call_log.ended[span] != 1
         }
         findings.strays += len(odd)
         findings.reports += [f"Span {span:x} ended {times} times" for span, times in odd.items()]
         telemetry.exporter.clear()
-        ledger.started.clear()
-        ledger.ended.clear()
+        call_log.started.clear()
+        call_log.ended.clear()
         return spans

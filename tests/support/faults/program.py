@@ -201,7 +201,7 @@ def die(arm: str, place: str, error: str, protocol: str) -> dict[str, Any]:
         ),
         "internal": sum(map(is_internal, log.records)),
         "outcomes": [attributes_of(span)[name.CLOSE_OUTCOME] for span in spans],
-        "whole": telemetry.ledger.started == telemetry.ledger.ended,
+        "whole": telemetry.span_counter.started == telemetry.span_counter.ended,
         "active": telemetry.total(name.METRIC_ACTIVE_CONNECTIONS),
     }
 
