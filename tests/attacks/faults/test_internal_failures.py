@@ -118,7 +118,7 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Placement, "__init__"),
     (Placement, "removed_from"),
     (Vocabulary, "read"),
-    (Vocabulary, "speak"),
+    (Vocabulary, "classify_sent"),
     (_connection, "application_context"),
     (_connection, "of_request"),
     (_connection, "placement_of"),
