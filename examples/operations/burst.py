@@ -23,8 +23,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from examples.demo.conversation import is_connection
-from examples.demo.names import SCOPE
+from examples.demo.names import SCOPE, SPAN_CONNECTION
 from examples.demo.telemetry import ENDPOINT_VARIABLE, Collector
 from examples.demo.visitor import subscribe, until, until_closed
 from examples.operations.measured import AT_ONCE, PATIENCE, join, open_session, serving
@@ -45,7 +44,7 @@ class Counter(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Count a span."""
         self.ended += 1
-        self._alive -= is_connection(span)
+        self._alive -= span.name == SPAN_CONNECTION
         if not self._alive:
             self.all_lost.set()
 
