@@ -30,6 +30,7 @@ import strawberry_ws_otel
 package = Path(strawberry_ws_otel.__file__).parent
 assert package.parent.name == "site-packages", package
 assert (package / "py.typed").is_file()
+assert (package / "console" / "__init__.py").is_file()
 names = "strawberry-graphql", "graphql-core", "aiohttp", "opentelemetry-api"
 print("Python", platform.python_version(), *(f"· {name} {version(name)}" for name in names))
 """

@@ -213,8 +213,9 @@ def clock(moment: int) -> str:
 
 
 def name_of(span: SpanSnapshot) -> str:
-    """Return the name of an operation's span, and that of the operation."""
-    return f"{span.name} {span.attributes.get(_semconv.OPERATION_NAME, '')}".rstrip()
+    """Return the name of an operation's span, with that of the operation unless it has it."""
+    name = span.attributes.get(_semconv.OPERATION_NAME)
+    return f"{span.name} {name}" if name and name not in span.name.split() else span.name
 
 
 def error_of(span: SpanSnapshot) -> str:

@@ -241,7 +241,8 @@ def test_ci_reads_the_commands_from_the_readme() -> None:
     assert not [command for command in commands() if command in CI]
 
 
-def test_the_python_of_the_readme_runs() -> None:
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    # No terminal, on which the console would draw.
     namespace: dict[str, Any] = {"Query": Query, "Subscription": Subscription}
     for block in blocks("python"):
         exec(compile(ast.parse(block), "README.md", "exec"), namespace)  # noqa: S102  # our own
@@ -273,6 +274,8 @@ def test_every_link_leads_somewhere() -> None:
 def lowest_versions() -> dict[str, str]:
     """The lower bounds of `pyproject.toml`, of the package and of what its tests need."""
     requirements = [*PROJECT["dependencies"]]
+    for extra in PROJECT["optional-dependencies"].values():
+        requirements += extra
     for group in "demo", "operations", "benchmark", "test":
         requirements += PYPROJECT["dependency-groups"][group]
     named = (one for one in requirements if isinstance(one, str))

@@ -206,6 +206,11 @@ class TestOneLineForAnOperationOverHTTP:
         drawn = plain(OperationLine(Operation(snapshot_of(ended(span, 12)))))
         assert drawn == f"{clock(BEGIN + 12 * MS)} ✓ query Quote  12 ms\n"
 
+    def test_a_name_that_the_span_has_is_not_written_twice(self) -> None:
+        span = begin("query Quote", {_semconv.OPERATION_NAME: "Quote"})
+        drawn = plain(OperationLine(Operation(snapshot_of(ended(span, 12)))))
+        assert drawn.endswith("✓ query Quote  12 ms\n")
+
     def test_a_failed_one_has_the_error(self) -> None:
         span = begin("mutation")
         span.set_status(StatusCode.ERROR)
