@@ -27,13 +27,13 @@ class Operation:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A connection that has ended, and what its client asked for, in the order of its end."""
+    """A connection that has ended, and what its client asked for over it."""
 
     connection: SpanSnapshot
     first_operations: Sequence[Operation] = ()
     last_operations: Sequence[Operation] = ()
     operations_left_out: int = 0
-    """How many there were between the first and the last, or were not sampled."""
+    """How many operations are missing: those between the first and the last, or not sampled."""
 
     @property
     def operations(self) -> Sequence[Operation]:

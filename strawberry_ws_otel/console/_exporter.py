@@ -27,9 +27,9 @@ EVERYTHING: Final[Only] = "all"
 class ConversationExporter(SpanExporter):
     """Draws each conversation on a terminal when its connection closes.
 
-    A conversation is drawn with its operations, their phases, the messages and the verdict. An
-    operation over HTTP is one line. For development: `show()` adds one to the SDK. With a span
-    processor of your own, choose one that exports soon:
+    The drawing shows the operations with their phases, the messages, and how the connection closed.
+    An operation over HTTP is one line. `show()` adds an exporter to the SDK. If you add one
+    yourself, use a span processor that exports soon:
 
         provider.add_span_processor(
             BatchSpanProcessor(ConversationExporter(only="abnormal"), schedule_delay_millis=200)
@@ -69,6 +69,7 @@ class ConversationExporter(SpanExporter):
             ValueError: `only` is none of its choices.
         """
         self._is_shut_down = self._has_failed = False
+        self._begin()
         self.choose(only=only, console=console, file=file)
 
     def choose(
@@ -84,7 +85,6 @@ class ConversationExporter(SpanExporter):
         """Where it draws, None where it draws nothing."""
         self._only = only
         self._chosen = console, file
-        self._begin()
 
     def _begin(self) -> None:
         """Begin without spans, in this process."""
@@ -112,7 +112,7 @@ class ConversationExporter(SpanExporter):
             return SpanExportResult.SUCCESS
         try:
             if self._pid != os.getpid():
-                # The parent's connections end there. A thread of it may have held the locks.
+                # After a fork, connections are the parent's, and its threads may hold the locks.
                 self.console = open_console(*self._chosen)
                 self._begin()
             with self._lock:

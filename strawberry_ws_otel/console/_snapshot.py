@@ -1,9 +1,9 @@
 """What is kept of a span: bounded, printable, and nothing that is not drawn.
 
-The SDK's span holds a document as long as its client wrote it. Much of what it holds is from
-untrusted clients, and is drawn on a terminal: characters that are not printable could move its
-cursor, change its colours or reorder its text. They are replaced here, so that no module that draws
-has to think of it.
+A span of the SDK may hold a document as long as its client wrote it. It also holds text of
+untrusted clients, in which a terminal would obey some characters: they move its cursor, change its
+colours or reorder its text. All text is truncated and made printable here, so that the modules that
+draw can use it as it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ class SpanSnapshot:
 
     id: int
     parent: int | None
-    """The id of the span above it, None if that is in no process or in another one."""
+    """The id of the span above it; None if there is none, or if it is in another process."""
     trace_id: int
     name: str
     start: int

@@ -1,12 +1,12 @@
 """Chooses where conversations are drawn.
 
-* What the application gives is drawn on, whatever it is.
-* Else stderr if it is a terminal, else stdout if that is one. So what a program writes to a pipe or
-  into a file stays as it is.
-* Where neither is a terminal, as under a service manager, nothing is drawn.
+* A console or a file that the application gives is used, whatever it is.
+* Otherwise stderr is used if it is a terminal, or stdout if only that is one. What a program writes
+  to a pipe or into a file stays as it is.
+* Where neither is a terminal, for example under a service manager, nothing is drawn.
 
-What a terminal is, rich decides: `FORCE_COLOR=1` makes it take for one what a container has.
-`NO_COLOR` takes away all styles, and not only colours.
+rich decides what a terminal is: with `FORCE_COLOR=1`, every stream is one. With `NO_COLOR`, the
+text has no styles at all.
 """
 
 import os
@@ -16,11 +16,11 @@ from typing import IO, Any, Final, cast
 from rich.console import Console
 
 WIDTH: Final = 100
-"""Cells of a line where there is no terminal that has a width, unless `COLUMNS` says it."""
+"""Cells of a line in a file that is no terminal, unless `COLUMNS` is set."""
 
 
 class _Encodable:
-    """A file that replaces what its encoding does not have, such as lines in ASCII."""
+    """A file that writes `?` for a character that its encoding does not have."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -34,7 +34,7 @@ class _Encodable:
 
 
 class _OwnConsole(Console):
-    """A console that belongs to us; the process belongs to the application."""
+    """A console that leaves the process alone."""
 
     def on_broken_pipe(self) -> None:
         """Raise the error: rich would end the process, and send its stdout nowhere."""
