@@ -1,7 +1,7 @@
 """Two tables: how every connection closed, and what the metrics counted."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
@@ -17,6 +17,9 @@ from rich.text import Text
 from examples.demo import names
 from examples.demo.scenarios import Numbered, Scenario, verdict_of
 from strawberry_ws_otel.console import Conversation, Picture
+
+WIDTH: Final = 95
+"""Cells of a terminal in which all columns fit."""
 
 AS_EXPECTED, UNEXPECTED = Text("✓", "bold green"), Text("✗", "bold red")
 
@@ -45,14 +48,21 @@ def is_expected(scenario: Scenario, conversation: Conversation | None) -> bool:
     return conversation is not None and verdict_of(conversation) == scenario.expected
 
 
-def closes(scenarios: Sequence[Numbered], conversations: Mapping[str, Conversation]) -> Table:
-    """Show how each connection ended, and whether that is as expected."""
-    columns = ("", "client", "outcome", "code", "initiator", "fault", "its operations", "")
+def closes(
+    scenarios: Sequence[Numbered], conversations: Mapping[str, Conversation], width: int
+) -> Table:
+    """Show how each connection ended, and whether that is as expected; who began, if it fits."""
+    columns = ["", "client", "outcome", "code", "initiator", "fault", "its operations", ""]
+    if width < WIDTH:
+        columns.remove("initiator")
     table = new_table("Closes", *columns)
+    for column in table.columns:
+        column.no_wrap = column.header != "client"
     for number, scenario in scenarios:
         conversation = conversations.get(scenario.user_agent)
         if conversation is None:
-            table.add_row(str(number), scenario.title, "no span at all", *[""] * 4, UNEXPECTED)
+            missing = ["no span at all", *[""] * (len(columns) - 4)]
+            table.add_row(str(number), scenario.title, *missing, UNEXPECTED)
             continue
         verdict = verdict_of(conversation)
         table.add_row(
@@ -60,7 +70,7 @@ def closes(scenarios: Sequence[Numbered], conversations: Mapping[str, Conversati
             scenario.title,
             Text(verdict.outcome, Picture(conversation).style),
             str(verdict.code or "-"),
-            verdict.initiator,
+            *([verdict.initiator] if "initiator" in columns else []),
             conversation.fault,
             "\n".join(verdict.end_reasons) or "-",
             AS_EXPECTED if is_expected(scenario, conversation) else UNEXPECTED,

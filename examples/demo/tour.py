@@ -51,7 +51,7 @@ def tour(
     conversations = album.conversations
     _, pictured = next((one for one in scenarios if one[1] is PICTURED), scenarios[0])
     example = conversations.get(pictured.user_agent)
-    console.print(Padding(tables.closes(scenarios, conversations), (1, 0)))
+    console.print(Padding(tables.closes(scenarios, conversations, console.width), (1, 0)))
     screen.show_conversations(console, scenarios, conversations, journal)
     console.print(Padding(tables.metrics(measured), (1, 0)))
     screen.show_collector(
