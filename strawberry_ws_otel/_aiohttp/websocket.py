@@ -33,7 +33,7 @@ from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._current import running_task
 from strawberry_ws_otel._limits import utf8_size
-from strawberry_ws_otel._strawberry.layers import DERIVED, StandIn, is_derived
+from strawberry_ws_otel._strawberry.layers import DERIVED, CoroutineProxy, is_derived
 
 _METHODS: Final = ("receive", "close", "send_str", "send_bytes", "send_frame")
 """The methods that are observed."""
@@ -222,7 +222,7 @@ def _from_outside(name: str, bind: Callable[[Any], Callable[..., Any]]) -> Calla
                 run = partial(observer.close_outside, reached, args, kwargs)
             case _:
                 run = partial(observer.send_outside, reached, args, kwargs)
-        return StandIn(partial(observer.outside, name, run, reached), reached)
+        return CoroutineProxy(partial(observer.outside, name, run, reached), reached)
 
     return call
 

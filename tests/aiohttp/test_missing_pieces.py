@@ -14,7 +14,7 @@ from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelViewMixin
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
-from strawberry_ws_otel._strawberry.layers import Layers
+from strawberry_ws_otel._strawberry.layers import RecordingLayer
 from tests.support.expected import PARSING, VALIDATION
 from tests.support.fake_connection import BOTH, RESULT, START, FakeConnection
 from tests.support.hosting import hosting
@@ -29,7 +29,7 @@ from tests.support.views import config, extension, instrumented
     "layers", [ADAPTER_LAYER, *HANDLER_LAYERS], ids=lambda each: each.attribute
 )
 async def test_a_layer_outside_a_connection_does_its_work_and_records_nothing(
-    layers: Layers, protocol: str, telemetry: Telemetry
+    layers: RecordingLayer, protocol: str, telemetry: Telemetry
 ) -> None:
     layered = layers.over(getattr_static(GraphQLView, layers.attribute))
     bare = type("Bare", (GraphQLView,), {layers.attribute: layered})
@@ -61,7 +61,7 @@ class Registered:
 @pytest.mark.parametrize(
     "layers", [ADAPTER_LAYER, *HANDLER_LAYERS], ids=lambda each: each.attribute
 )
-def test_an_application_sees_its_own_classes_and_none_of_ours(layers: Layers) -> None:
+def test_an_application_sees_its_own_classes_and_none_of_ours(layers: RecordingLayer) -> None:
     host = getattr_static(GraphQLView, layers.attribute)
     own = type("Own", (Registered, get_origin(host) or host), {})
     layered = layers.over(own)
