@@ -32,7 +32,7 @@ from strawberry_ws_otel._log import CloseLog
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
-from strawberry_ws_otel._strawberry.layers import CancellationWatch
+from strawberry_ws_otel._strawberry.layers import watch_cancellation
 
 _AUTHORITY: Final = re.compile(
     r"(?:\[(?P<ip>[^\[\]]+)\]|(?P<name>[^\s\[\]@:/?#]+))(?::(?P<port>[0-9]{0,5}))?"
@@ -169,7 +169,7 @@ class Handshake(Request):
                 error,
             )
 
-    # --- What a `CancellationWatch` reports --------------------------------------------------
+    # --- What `watch_cancellation` reports ---------------------------------------------------
 
     def cancelled(self) -> None:
         """Record whether the transport is up, as a cancellation is delivered to the handler.
@@ -299,7 +299,7 @@ async def serve(
     try:
         # The one place that sees every ending.
         host = run()
-        response = await (host if handshake is None else CancellationWatch(host, handshake))
+        response = await (host if handshake is None else watch_cancellation(host, handshake))
     except BaseException as exception:
         raised = exception
         raise

@@ -77,9 +77,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         except Exception as error:  # noqa: BLE001  # the fuse's
             Fuse(getattr(view, "_otel_failures", None)).blow(error)
 
-    def _otel_made(
-        self, _view: object, _request: object, ws: object, *_arguments: Any, **_keywords: Any
-    ) -> None:
+    def _otel_made(self, _view: object, _request: object, ws: object, *_: Any, **__: Any) -> None:
         """Record the messages of `ws` from now on, if it belongs to a connection."""
         request = current_request()
         if request is None or request.connection is None:
@@ -91,7 +89,11 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         self._otel_host_send = bound.__func__ if is_method else RecordingAdapter._otel_super_send
         self._otel_request = request
         self._otel_connection = request.connection
-        request.connection.reads_ahead = not _reads_as_the_host(type(self))
+        # Strawberry's own `iter_json` makes a message of a frame before it reads the next one.
+        classes = type(self).__mro__
+        behind = classes[classes.index(RecordingAdapter) + 1 :]
+        reader = next(each for each in behind if "iter_json" in vars(each))
+        request.connection.reads_ahead = not reader.__module__.startswith("strawberry.")
 
     def iter_json(self, *args: Any, **kwargs: Any) -> AsyncGenerator[object, None]:
         messages: AsyncGenerator[object, None] = super().iter_json(*args, **kwargs)  # type: ignore[safe-super]  # the next class's
@@ -132,14 +134,6 @@ class RecordingAdapter(AsyncWebSocketAdapter):
 
     async def _otel_super_send(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
         return await super().send_json(*args, **kwargs)  # type: ignore[safe-super]  # the next class's
-
-
-def _reads_as_the_host(adapter_class: type) -> bool:
-    """Whether Strawberry's own `iter_json` reads, which makes a message of each frame at once."""
-    classes = adapter_class.__mro__
-    behind = classes[classes.index(RecordingAdapter) + 1 :]
-    owner = next(each for each in behind if "iter_json" in vars(each))
-    return owner.__module__.startswith("strawberry.")
 
 
 ADAPTER_LAYER: Final = RecordingLayer(

@@ -43,14 +43,10 @@ async def _recorded(
     leave: Callable[[Connection, Any, BaseException | None], None],
     *what: object,
 ) -> Any:  # noqa: ANN401  # the host's
-    """Await the host's method between two calls of the connection that it serves, if any.
+    """Await the host's method between two methods of the connection that it serves, if any.
 
-    Args:
-        handler: of either subprotocol.
-        call: the host's method with its arguments.
-        enter: the first call, with `what` and the request.
-        leave: the second one, with what `enter` returned and what the host raised.
-        *what: the message, or the id, the document and the name of the operation.
+    `enter` gets the message or operation, as `what`, and the request. `leave` gets what `enter`
+    returned, and what the host's method raised.
     """
     request = _request_of(handler)
     if request is None or request.connection is None:
@@ -75,29 +71,24 @@ async def _recorded(
         del error
 
 
-def _handle(
-    handler: Any,  # noqa: ANN401  # of either subprotocol
-    call: Callable[[], Any],
-    message: object,
-    *,
-    knows_documents: bool | None = None,
-) -> Awaitable[Any]:
+def _handle(handler: Any, call: Callable[[], Any], message: object) -> Awaitable[Any]:  # noqa: ANN401  # of either subprotocol
     """Handle a message as the host does, in the context of that message."""
-    handling = partial(Connection.message_handling, knows_documents=knows_documents)
-    return _recorded(handler, call, handling, Connection.message_handled, message)
+    handling, handled = Connection.message_handling, Connection.message_handled
+    return _recorded(handler, call, handling, handled, message)
 
 
 def _begin(handler: Any, call: partial[Any], message: object, own: object) -> Awaitable[Any]:  # noqa: ANN401  # of either subprotocol
     """Handle the first message of an operation, unless `handle_message` does so already.
 
-    A message may bring no document. An application's method may know it by other means, the
+    A message may bring no document. The application's method may know it by other means, the
     host's `own` method does not.
     """
     operation = current().operation
     if operation is not None and operation.first is message:
         return call()  # type: ignore[no-any-return]  # a coroutine
     is_own = getattr(call.func, "__func__", None) is own
-    return _handle(handler, call, message, knows_documents=not is_own)
+    handling = partial(Connection.message_handling, knows_documents=not is_own)
+    return _recorded(handler, call, handling, Connection.message_handled, message)
 
 
 def _run(handler: Any, call: Callable[[], Any], *what: object) -> Any:  # noqa: ANN401  # of either subprotocol

@@ -12,8 +12,9 @@ assignment ("object layout differs").
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from functools import lru_cache, partial
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, get_origin
+from functools import lru_cache
+from types import coroutine
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, get_origin
 
 from strawberry_ws_otel._fuse import Fuse
 
@@ -70,29 +71,23 @@ class RecordedFactory:
     def __init__(self, factory: Any, layer: RecordingLayer) -> None:  # noqa: ANN401  # any descriptor
         self._factory = factory
         self._layer = layer
-        # A factory may make a new class for each instance. None is kept for ever.
+        # A factory may make a class for each instance, so that classes are not kept for ever.
         self._derived: Callable[[Any], Any] = lru_cache(maxsize=16)(layer.derived)
 
     def __get__(self, view: object, owner: type | None = None) -> Callable[..., Any]:
-        """Bind the factory to the view, as Python would do without us."""
+        """Bind the factory to the view, as Python does without us."""
         bind = getattr(type(self._factory), "__get__", None)
         factory = bind(self._factory, view, owner) if bind else self._factory
-        return partial(self._make, factory, getattr(view, "_otel_failures", None))
 
-    def _make(
-        self,
-        factory: Callable[..., Any],
-        failures: Any,  # noqa: ANN401  # an attribute of any view
-        /,
-        *arguments: Any,
-        **keywords: Any,
-    ) -> Any:  # noqa: ANN401  # the application's
-        made = factory(*arguments, **keywords)
-        with Fuse(failures):
-            if not isinstance(made, self._layer.recording):
-                made.__class__ = self._derived(type(made))
-                self._layer.made(made, *arguments, **keywords)
-        return made
+        def make(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401  # the application's
+            made = factory(*arguments, **keywords)
+            with Fuse(getattr(view, "_otel_failures", None)):
+                if not isinstance(made, self._layer.recording):
+                    made.__class__ = self._derived(type(made))
+                    self._layer.made(made, *arguments, **keywords)
+            return made
+
+        return make
 
 
 # --- Coroutines ------------------------------------------------------------------------------
@@ -152,43 +147,35 @@ class Watcher(Protocol):
         """Learn that nobody awaits the coroutine any more: its event loop is closed."""
 
 
-class CancellationWatch(Generic[T]):
-    """Awaits a coroutine, and reports when `CancelledError` is thrown into it.
+@coroutine
+def watch_cancellation(awaited: Coroutine[Any, Any, T], watcher: Watcher) -> Generator[Any, Any, T]:
+    """Await a coroutine as `yield from` does (PEP 380), and report its cancellations.
 
     A handler that is cancelled cleans up, and awaits, before the error leaves it. By then a server
     that shuts down looks like a peer that is gone (aiohttp 3.14).
     """
-
-    __slots__ = ("_coroutine", "_watcher")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T], watcher: Watcher) -> None:
-        self._coroutine = coroutine
-        self._watcher = watcher
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        """Do what `yield from` does (PEP 380), and report to the watcher."""
-        inner = self._coroutine.__await__()
-        value: Any = None
-        error: BaseException | None = None
-        was_cancelled = False
-        while True:
-            try:
-                if isinstance(error, GeneratorExit):
-                    self._watcher.abandoned()
-                    inner.close()
-                    raise error
-                awaited = inner.send(value) if error is None else inner.throw(error)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]  # that is how coroutines return
-            finally:
-                # The traceback of an error that leaves holds this frame: a cycle.
-                value = error = None
-            if was_cancelled:
-                self._watcher.went_on()
-            try:
-                value = yield awaited
-            except BaseException as thrown:  # noqa: BLE001  # it belongs to the coroutine
-                if isinstance(thrown, asyncio.CancelledError):
-                    was_cancelled = True
-                    self._watcher.cancelled()
-                error = thrown
+    inner = awaited.__await__()
+    value: Any = None
+    error: BaseException | None = None
+    was_cancelled = False
+    while True:
+        try:
+            if isinstance(error, GeneratorExit):
+                watcher.abandoned()
+                inner.close()
+                raise error
+            waits_for = inner.send(value) if error is None else inner.throw(error)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # that is how coroutines return
+        finally:
+            # The traceback of an error that leaves holds this frame: a cycle.
+            value = error = None
+        if was_cancelled:
+            watcher.went_on()
+        try:
+            value = yield waits_for
+        except BaseException as thrown:  # noqa: BLE001  # it belongs to the coroutine
+            if isinstance(thrown, asyncio.CancelledError):
+                was_cancelled = True
+                watcher.cancelled()
+            error = thrown

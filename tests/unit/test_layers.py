@@ -24,11 +24,11 @@ from strawberry_ws_otel._fuse import FailureLog
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
 from strawberry_ws_otel._strawberry.layers import (
-    CancellationWatch,
     CoroutineProxy,
     RecordedFactory,
     RecordingLayer,
     is_derived,
+    watch_cancellation,
 )
 from tests.support.event_loop import Run
 from tests.support.log import LogKeeper
@@ -389,7 +389,7 @@ class Recorder:
         self.order.append("abandoned")
 
     async def watch(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return await CancellationWatch(coroutine, self)
+        return await watch_cancellation(coroutine, self)
 
 
 async def bare(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -397,7 +397,7 @@ async def bare(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def watched(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return await CancellationWatch(coroutine, Recorder())
+    return await watch_cancellation(coroutine, Recorder())
 
 
 # --- The same as awaiting the coroutine itself -----------------------------------------------
@@ -562,7 +562,9 @@ def frames(way: Way) -> list[str]:
     with pytest.raises(OwnError) as raised:
         coroutine.throw(OwnError())
     stack = traceback.extract_tb(raised.value.__traceback__)
-    return [frame.name for frame in stack if frame.name not in {"__await__", "bare", "watched"}]
+    return [
+        frame.name for frame in stack if frame.name not in {"watch_cancellation", "bare", "watched"}
+    ]
 
 
 def test_the_traceback_leads_to_the_same_place() -> None:
