@@ -65,7 +65,8 @@ class OTelConfig:
         _check_provider("meter_provider", self.meter_provider, "MeterProvider", "get_meter")
         _check_count("message_events", self.message_events)
         for name in ("phase_spans", "capture_document", "name_spans_after_operation"):
-            _check_flag(name, getattr(self, name))
+            if not isinstance(value := getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {value!r}")
         _check_choice("trace_shape", self.trace_shape, get_args(TraceShape))
         _check_choice("remote_context", self.remote_context, get_args(RemoteContext))
         _check_choice("error_messages", self.error_messages, get_args(ErrorMessages))
@@ -91,11 +92,6 @@ def _check_count(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     if value < 0:
         raise ValueError(f"{name} must be 0 or more, not {value}; 0 turns message events off")
-
-
-def _check_flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ _PERMISSIONS: Final = "strawberry.permission"
 _MAX_LOCATIONS: Final = 10
 
 
-def error_type(error: GraphQLError) -> str:
+def error_type(error: BaseException) -> str:
     """Return the low-cardinality class of an error: its code, else the class of its cause."""
     cause = _cause(error)
     raised = error if isinstance(cause, GraphQLError) else cause
@@ -31,17 +31,17 @@ def error_attributes(
 ) -> Mapping[str, AttributeValue | None]:
     """Return the attributes of the event of one error.
 
-    The messages of graphql-core and Strawberry quote variables, literals and results. They are:
-    those from before the execution; at its start those of variables, which have no path and wrap
-    another `GraphQLError`; and those that the host raises as it coerces arguments and results.
+    A message of graphql-core or Strawberry can quote variables, literals and results. It comes from
+    before the execution, or from the host's own code, which coerces arguments and results.
     """
     cause = _cause(error)
-    is_in_field = executing and (
+    # An error of variables comes with the execution, has no path and wraps another `GraphQLError`.
+    in_resolver = executing and (
         error.path is not None or not isinstance(error.original_error, GraphQLError | None)
     )
-    is_applications = is_in_field and not _is_raised_by_host(cause)
+    is_applications = in_resolver and not _is_raised_by_host(cause)
     shown = {"all": True, "execution": is_applications, "none": False}[config.error_messages]
-    raised = None if not is_in_field or isinstance(cause, GraphQLError) else cause
+    raised = cause if in_resolver and not isinstance(cause, GraphQLError) else None
     locations = islice(error.locations or (), _MAX_LOCATIONS)
     return {
         _semconv.ERROR_MESSAGE: _limits.bounded(error.message, _limits.MESSAGE) if shown else None,
@@ -59,18 +59,17 @@ def _path(keys: Iterable[str | int]) -> str:
     return "".join(steps).removeprefix(".")
 
 
-def _code(error: GraphQLError) -> str | None:
-    extensions: object = error.extensions
+def _code(error: BaseException) -> str | None:
+    extensions: object = error.extensions if isinstance(error, GraphQLError) else None
     code = extensions.get("code") if isinstance(extensions, Mapping) else None
     return _limits.bounded(code, _limits.NAME) if isinstance(code, str) else None
 
 
-def _cause(error: GraphQLError) -> BaseException:
-    """Return what `error` goes back to, which graphql-core wraps once or more often."""
-    cause: BaseException = error
-    while isinstance(cause, GraphQLError) and cause.original_error is not None:
-        cause = cause.original_error
-    return cause
+def _cause(error: BaseException) -> BaseException:
+    """Return what was raised, which graphql-core wraps once or more often."""
+    while isinstance(error, GraphQLError) and error.original_error is not None:
+        error = error.original_error
+    return error
 
 
 def _is_raised_by_host(cause: BaseException) -> bool:

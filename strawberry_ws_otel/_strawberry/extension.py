@@ -37,7 +37,6 @@ from strawberry_ws_otel._config import OTelConfig, checked
 from strawberry_ws_otel._connection import current_connection, current_request
 from strawberry_ws_otel._current import Activation, Current, current, placement_of
 from strawberry_ws_otel._fuse import FailureLog, Fuse
-from strawberry_ws_otel._limits import exception_type
 from strawberry_ws_otel._operation import SUBSCRIPTION, Operation, leading_operation_type
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._propagation import of_request
@@ -74,7 +73,7 @@ class _WithoutHooks(SchemaExtension):
     """Records the errors of one operation, and its type once there is a result."""
 
     otel_config: ClassVar[OTelConfig]
-    _telemetry: ClassVar[Telemetry | None] = None
+    _telemetry: ClassVar[Telemetry | None]
     _failures: ClassVar[FailureLog]
     _variants: ClassVar[dict[type["_WithoutHooks"], type["_WithoutHooks"]]]
 
@@ -83,6 +82,19 @@ class _WithoutHooks(SchemaExtension):
     _has_left = False
     """Whether the host has left `on_operation`."""
     _host_context: ExecutionContext
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the configuration of an extension class, and make its variants."""
+        super().__init_subclass__(**kwargs)
+        if not hasattr(cls, "otel_config") or issubclass(cls, _WithType):
+            # The hooks of a variant, or a variant.
+            return
+        checked(cls, cls.otel_config)
+        cls._telemetry, cls._failures = None, FailureLog()
+        names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+        cls._variants = {_WithoutHooks: cls}
+        for hooks in (_WithType, _WithPreparation, _WithPhases, _Standalone):
+            cls._variants[hooks] = type(cls.__name__, (cls, hooks), names)
 
     # Not in `__init__`: the host's does nothing, so that subclasses need not call it.
     @cached_property
@@ -350,10 +362,8 @@ class _Standalone(_WithPhases):
         normal = (GeneratorExit, asyncio.CancelledError) if is_subscription else GeneratorExit
         if raised is None or isinstance(raised, normal):
             operation.finish(None)
-        elif isinstance(raised, GraphQLError):
-            operation.finish(error_type(raised))
         else:
-            operation.finish(exception_type(raised))
+            operation.finish(error_type(raised))
 
 
 class OTelExtension(_WithoutHooks):
@@ -369,27 +379,3 @@ class OTelExtension(_WithoutHooks):
 
     otel_config: ClassVar[OTelConfig] = OTelConfig()
     """The configuration where no view brings one; subclass to change it."""
-
-    _failures = FailureLog()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Check the configuration, and make the variants of the class."""
-        super().__init_subclass__(**kwargs)
-        checked(cls, cls.otel_config)
-        if not issubclass(cls, _WithType):
-            cls._telemetry = None
-            cls._failures = FailureLog()
-            cls._variants = _variants_of(cls)
-
-
-def _variants_of(cls: type[OTelExtension]) -> dict[type[_WithoutHooks], type[_WithoutHooks]]:
-    """Return a class for each variant, which has what the application's `cls` adds."""
-    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    hooks = (_WithType, _WithPreparation, _WithPhases, _Standalone)
-    return {
-        _WithoutHooks: cls,
-        **{each: type(cls.__name__, (cls, each), dict(names)) for each in hooks},
-    }
-
-
-OTelExtension._variants = _variants_of(OTelExtension)  # noqa: SLF001  # __init_subclass__ is for others

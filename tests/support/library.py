@@ -79,7 +79,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "_strawberry/adapter": ("_connection _fuse _strawberry/layers", STRAWBERRY),
         "_strawberry/extension": (
             (
-                "_config _connection _current _fuse _limits _operation _operations "
+                "_config _connection _current _fuse _operation _operations "
                 "_propagation _recording _semconv _spans _strawberry/errors"
             ),
             GRAPHQL | OTEL | STRAWBERRY,
