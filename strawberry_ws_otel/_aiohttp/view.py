@@ -78,8 +78,8 @@ class OTelViewMixin:
                     f"{cls.__qualname__} would not be recorded: the mixin must stand before the"
                     f" view, class {cls.__name__}(OTelViewMixin, GraphQLView)"
                 )
-            for layers in (ADAPTER_LAYER, *HANDLER_LAYERS):
-                setattr(cls, layers.attribute, layers.over(getattr_static(cls, layers.attribute)))
+            for layer in (ADAPTER_LAYER, *HANDLER_LAYERS):
+                setattr(cls, layer.attribute, layer.over(getattr_static(cls, layer.attribute)))
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make the view, and its instruments with it: gauges exist before the first request."""

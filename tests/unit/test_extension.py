@@ -326,6 +326,20 @@ async def test_a_document_without_the_operation_has_no_type(telemetry: Telemetry
     talk.close_by_client()
 
 
+async def test_a_subclass_reads_what_the_host_knows_of_the_operation(telemetry: Telemetry) -> None:
+    documents: list[str | None] = []
+
+    class Reading(extension(telemetry)):  # type: ignore[misc]  # whichever it is
+        def get_results(self) -> dict[str, Any]:
+            documents.append(self.execution_context.query)
+            results: dict[str, Any] = super().get_results()
+            return results
+
+    await make_schema(Reading).execute(HELLO)
+    assert documents == [HELLO]
+    assert len(telemetry.spans("query")) == 1
+
+
 # --- What an application may get wrong -----------------------------------------------------------
 
 

@@ -236,8 +236,8 @@ def test_what_a_factory_raises_is_its_own() -> None:
 
 
 def test_a_layer_may_begin_with_nothing() -> None:
-    layers = RecordingLayer("thing_class", Thing, Recording)
-    own: Any = type("Own", (View,), {"thing_class": layers.over(staticmethod(make))})
+    layer = RecordingLayer("thing_class", Thing, Recording)
+    own: Any = type("Own", (View,), {"thing_class": layer.over(staticmethod(make))})
     assert own().thing_class(1).speak() == "recorded LOUD host"
     assert isinstance(vars(own)["thing_class"], RecordedFactory)
 
@@ -245,8 +245,8 @@ def test_a_layer_may_begin_with_nothing() -> None:
 # --- The layers that there are ---------------------------------------------------------------
 
 KINDS: dict[str, tuple[RecordingLayer, type]] = {
-    layers.attribute: (layers, kind)
-    for layers, kind in zip(
+    layer.attribute: (layer, kind)
+    for layer, kind in zip(
         (ADAPTER_LAYER, *HANDLER_LAYERS),
         (AiohttpWebSocketAdapter, BaseGraphQLTransportWSHandler, BaseGraphQLWSHandler),
         strict=True,
@@ -256,25 +256,25 @@ KINDS: dict[str, tuple[RecordingLayer, type]] = {
 
 @pytest.mark.parametrize("attribute", KINDS)
 def test_an_application_s_class_sees_only_the_classes_of_the_application(attribute: str) -> None:
-    layers, kind = KINDS[attribute]
+    layer, kind = KINDS[attribute]
     recorded: list[tuple[str, str]] = []
 
     class Own(kind):  # type: ignore[misc,valid-type]  # whichever it is
         def __init_subclass__(cls, *, word: str) -> None:
             recorded.append((cls.__name__, word))
 
-    derived = layers.over(Own)
+    derived = layer.over(Own)
     assert recorded == []
 
     further: Any = types.new_class("Further", (derived,), {"word": "theirs"})
     assert recorded == [("Further", "theirs")]
-    assert layers.over(further) is further
+    assert layer.over(further) is further
 
 
 @pytest.mark.parametrize("attribute", KINDS)
 def test_a_layer_has_no_public_name_that_the_host_s_class_has_not(attribute: str) -> None:
-    layers, kind = KINDS[attribute]
-    added = set(dir(layers.over(kind))) - set(dir(kind))
+    layer, kind = KINDS[attribute]
+    added = set(dir(layer.over(kind))) - set(dir(kind))
     assert {name for name in added if not name.startswith("_")} == set()
     assert {name for name in added if not name.startswith("__")} == {
         name for name in added if name.startswith("_otel_")
