@@ -82,7 +82,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         request = current_request()
         if request is None or request.connection is None:
             return
-        # The view may have reported it when it made `ws`.
+        # Only the first call counts: the view may have made it when it upgraded.
         request.websocket_made(ws)
         bound: Any = super().send_json  # type: ignore[safe-super]  # the next class's
         is_method = isinstance(bound, MethodType) and bound.__self__ is self
@@ -99,7 +99,7 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         messages: AsyncGenerator[object, None] = super().iter_json(*args, **kwargs)  # type: ignore[safe-super]  # the next class's
         connection = self._otel_connection
         if connection is None or not isinstance(messages, AsyncIterable):
-            return messages  # The host's `async for` raises for what is no iterable.
+            return messages  # The host's `async for` raises a TypeError.
         return _MessageIterator(messages, connection)
 
     async def send_json(self, message: Mapping[str, object], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's

@@ -1,8 +1,8 @@
 """`OTelExtension`: what only the schema knows of an operation: type, name, phases, errors.
 
-Strawberry makes a context manager of every hook for every operation, which costs 15 to 60 us even
-if nothing is recorded. So each operation gets an instance of the variant that has only the hooks
-it needs:
+Each hook costs an operation 15 to 60 us, even if it records nothing: Strawberry makes a context
+manager of it every time (0.319, 0.341.2). So each operation gets an instance of the variant that
+has only the hooks it needs:
 
 * `OTelExtension`, without hooks: not sampled, over a WebSocket. The document's first words show the
   type, and errors come with the results;
@@ -76,6 +76,7 @@ class _WithoutHooks(SchemaExtension):
     _telemetry: ClassVar[Telemetry | None]
     _failures: ClassVar[FailureLog]
     _variants: ClassVar[dict[type["_WithoutHooks"], type["_WithoutHooks"]]]
+    """By their hooks."""
 
     _operation: Operation | None = None
     _seen_errors: Sequence[GraphQLError] = ()
@@ -301,6 +302,7 @@ class _Standalone(_WithPhases):
             if self._was_executed and self._operation is not None:
                 self._operation.delivered(failed)
             self._has_results = True
+            # The host has left `on_operation`, or never entered it: nothing else finishes this.
             if self._has_left or not self._is_parsed:
                 self._finish()
         return {}

@@ -68,6 +68,7 @@ async def _recorded(
             leave(connection, entered, error)
         except Exception as failure:  # noqa: BLE001  # the fuse's
             connection.fuse.blow(failure)
+        # Its traceback holds this frame: a cycle.
         del error
 
 
@@ -80,8 +81,8 @@ def _handle(handler: Any, call: Callable[[], Any], message: object) -> Awaitable
 def _begin(handler: Any, call: partial[Any], message: object, own: object) -> Awaitable[Any]:  # noqa: ANN401  # of either subprotocol
     """Handle the first message of an operation, unless `handle_message` does so already.
 
-    A message may bring no document. The application's method may know it by other means, the
-    host's `own` method does not.
+    A message may bring no document. An application's method may know it by other means. The host's
+    `own` method raises a KeyError (0.319, 0.341.2).
     """
     operation = current().operation
     if operation is not None and operation.first is message:
@@ -92,7 +93,7 @@ def _begin(handler: Any, call: partial[Any], message: object, own: object) -> Aw
 
 
 def _run(handler: Any, call: Callable[[], Any], *what: object) -> Any:  # noqa: ANN401  # of either subprotocol
-    """Serve an operation as the host does, in its context: its id, document and name."""
+    """Serve an operation as the host does, in its context; `what` is its id, document and name."""
     return _recorded(handler, call, Connection.operation_running, Connection.operation_ran, *what)
 
 

@@ -71,11 +71,11 @@ class RecordedFactory:
     def __init__(self, factory: Any, layer: RecordingLayer) -> None:  # noqa: ANN401  # any descriptor
         self._factory = factory
         self._layer = layer
-        # A factory may make a class for each instance, so that classes are not kept for ever.
+        # The last ones only: a factory may make a new class for each instance.
         self._derived: Callable[[Any], Any] = lru_cache(maxsize=16)(layer.derived)
 
     def __get__(self, view: object, owner: type | None = None) -> Callable[..., Any]:
-        """Bind the factory to the view, as Python does without us."""
+        """Bind the factory to the view as Python would, and record what it makes."""
         bind = getattr(type(self._factory), "__get__", None)
         factory = bind(self._factory, view, owner) if bind else self._factory
 
@@ -101,7 +101,7 @@ class CoroutineProxy(Coroutine[Any, Any, Any]):
     """
 
     def __init__(self, run: Callable[[], Coroutine[Any, Any, Any]], original: Any) -> None:  # noqa: ANN401  # a coroutine
-        """Stand for `original`; the first step calls `run`, which makes what awaits it."""
+        """Stand for `original`; the first step calls `run` for the coroutine that awaits it."""
         self._run: Callable[[], Coroutine[Any, Any, Any]] | None = run
         self._original = original
         self._running: Coroutine[Any, Any, Any] = original
