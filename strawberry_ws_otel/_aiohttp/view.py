@@ -1,9 +1,13 @@
-"""`OTelViewMixin`: the life of a connection around the host's `run`."""
+"""`OTelViewMixin`: serves the requests of a view, and records those that become WebSockets.
+
+Strawberry's `run` returns or raises when a request is done, so `serve` around it sees every end of
+a connection. `upgraded` gets the host's WebSocket as soon as there is one. Both take all they need
+as arguments: the mixin is one way to call them.
+"""
 
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
-from enum import Enum, auto
 from functools import partial
 from inspect import getattr_static
 from typing import Any, ClassVar, Final, Self, cast
@@ -57,11 +61,8 @@ class OTelViewMixin:
     otel_config: ClassVar[OTelConfig] = OTelConfig()
     """The configuration of the view."""
 
-    _otel_shared: ClassVar[Telemetry | None] = None
-    """What all views of the class record into that have its configuration."""
-
-    _otel_own: Telemetry | None = None
-    """What one view records into that was given a configuration of its own."""
+    _otel_recording: Telemetry | None = None
+    """What the views of the class record into; an instance with its own `otel_config` has one."""
 
     _otel_failures: ClassVar[FailureLog] = FailureLog()
     _otel_closes: ClassVar[CloseLog] = CloseLog()
@@ -69,8 +70,7 @@ class OTelViewMixin:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the class, and lay the recording layers over its adapter and its handlers."""
         super().__init_subclass__(**kwargs)
-        cls._otel_shared = None
-        cls._otel_failures, cls._otel_closes = FailureLog(), CloseLog()
+        cls._otel_recording, cls._otel_failures, cls._otel_closes = None, FailureLog(), CloseLog()
         checked(cls, cls.otel_config)
         if issubclass(cls, GraphQLView):
             if cls.__mro__.index(GraphQLView) < cls.__mro__.index(OTelViewMixin):
@@ -108,42 +108,53 @@ class OTelViewMixin:
         return await serve(request, run, self._otel_telemetry, self._otel_failures)
 
     def _otel_telemetry(self) -> Telemetry:
-        """Return what the view records into; an instance may have been given its own config."""
+        """Return what the view records into: new if the configuration or a provider changed."""
         cls, config = type(self), self.otel_config
-        if config is cls.otel_config:
-            if cls._otel_shared is None or not cls._otel_shared.is_current(config):
-                cls._otel_shared = self._otel_new_telemetry(config)
-            return cls._otel_shared
-        if self._otel_own is None or not self._otel_own.is_current(config):
-            self._otel_own = self._otel_new_telemetry(config)
-        return self._otel_own
-
-    def _otel_new_telemetry(self, config: OTelConfig) -> Telemetry:
-        return Telemetry(checked(type(self), config), self._otel_failures, self._otel_closes)
+        owner = cls if config is cls.otel_config else self
+        recording = owner._otel_recording  # noqa: SLF001  # our own
+        if recording is None or not recording.is_current(config):
+            recording = Telemetry(checked(cls, config), self._otel_failures, self._otel_closes)
+            owner._otel_recording = recording  # noqa: SLF001  # our own
+        return recording
 
 
 class Handshake(Request):
     """A request that becomes a WebSocket."""
 
     __slots__ = (
+        "_abandonment",
         "_alive_when_cancelled",
+        "_is_malformed",
         "_observer",
         "_transport",
         "_ws",
-        "abandonment",
     )
 
     connection: Connection
 
-    def __init__(self, telemetry: Telemetry, transport: Transport) -> None:
-        """Take where the handshake is recorded; its connection begins next."""
+    def __init__(
+        self, request: web.Request, telemetry: Telemetry, fuse: Fuse, *, is_malformed: bool
+    ) -> None:
+        """Begin the connection, in the running context.
+
+        Args:
+            request: of the handshake.
+            telemetry: where it is recorded.
+            fuse: keeps our failures from the host.
+            is_malformed: whether aiohttp trips over the handshake.
+        """
         super().__init__(telemetry)
-        self.abandonment: GeneratorExit | None = None
-        """What ends a handler that is abandoned, whatever leaves it as it cleans up."""
-        self._transport = transport
+        self._is_malformed = is_malformed
+        self._transport = Transport(request)
         self._ws: web.WebSocketResponse | None = None
         self._observer: Observer | None = None
         self._alive_when_cancelled: bool | None = None
+        self._abandonment: GeneratorExit | None = None
+        """The exception of an abandoned handler, which may raise another one as it cleans up."""
+        fuses = telemetry.fuses()
+        fuses.library = fuse
+        attributes = partial(_attributes, request)
+        self.connection = Connection(telemetry, fuses, get_current(), request.headers, attributes)
 
     def websocket_made(self, websocket: object) -> None:
         """Observe the socket of the upgrade; only the first call counts."""
@@ -152,7 +163,7 @@ class Handshake(Request):
         # Or what stands for it: the application may wrap it.
         self._ws = ws = cast("web.WebSocketResponse", websocket)
         with self.connection.fuse:
-            # A view that has closed it already did so when nobody observed it.
+            # A view may have closed it already, when nothing observed it.
             if not ws.closed:
                 self._observe(ws)
         with self.connection.fuse:
@@ -172,10 +183,9 @@ class Handshake(Request):
     # --- What a `CancellationWatch` reports --------------------------------------------------
 
     def cancelled(self) -> None:
-        """Record whether the transport is up, as a cancellation is delivered to the handler.
+        """Record whether the transport is up when the handler is cancelled.
 
-        Only the first one counts: the next are those of the handler's own tasks, which it awaits
-        as it cleans up.
+        Only the first time: further cancellations are those of tasks that it awaits to clean up.
         """
         with self.connection.fuse:
             if self._alive_when_cancelled is None:
@@ -190,23 +200,14 @@ class Handshake(Request):
 
     def abandoned(self) -> None:
         """Record that the event loop was closed under the handler."""
-        self.abandonment = GeneratorExit()
+        self._abandonment = GeneratorExit()
 
     # --- The end -----------------------------------------------------------------------------
 
-    def ended(
-        self, exception: BaseException | None, response: object, *, is_malformed: bool
-    ) -> None:
-        """End the connection: its handler is done.
-
-        Args:
-            exception: what left the handler.
-            response: what it returned.
-            is_malformed: whether aiohttp trips over the handshake.
-        """
-        connection = self.connection
-        exception = self.abandonment or exception
-        end = HandlerEnd(exception=exception, is_malformed=is_malformed)
+    def ended(self, exception: BaseException | None, response: object) -> None:
+        """End the connection: the handler returned `response`, or raised `exception`."""
+        connection, exception = self.connection, self._abandonment or exception
+        end = HandlerEnd(exception=exception, is_malformed=self._is_malformed)
         # One step may fail, and the others are still taken.
         with connection.fuse:
             if self._observer is not None:
@@ -233,11 +234,11 @@ class Handshake(Request):
         observer: Observer | None,
         exception: BaseException | None,
     ) -> None:
-        """Report how the socket was closed as far as nobody has seen it."""
-        # `ws.close_code` shows that there was a close frame, and not whose came first.
+        """Report a close that the observer, if there is one, did not see."""
+        # Without an observer, a `ws.close_code` shows that there was a close frame, not whose.
         if not ws.closed and (observer is not None or ws.close_code is None):
             if exception is None and self._transport.writable:
-                # aiohttp will close it, in `write_eof()`, when nobody observes it any more.
+                # aiohttp closes it in `write_eof()`, after the handler has returned.
                 self.connection.close_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))
         elif observer is None or (not observer.knows_end and ws.exception() is None):
             self.connection.close_unobserved(ws.exception())
@@ -249,12 +250,12 @@ class Handshake(Request):
         return None if self._ws is None else self._ws.exception()
 
     def _was_alive(self, exception: BaseException | None) -> bool | None:
-        """Whether the transport was, when the handler was cancelled or raised."""
+        """Whether the transport was alive when the handler was cancelled or raised."""
         if isinstance(exception, Exception):
             return self._transport.writable
         if self._alive_when_cancelled is None:
             return None
-        return self._alive_when_cancelled or not self._transport.loss_cancels
+        return self._alive_when_cancelled or not self._transport.handler_cancellation
 
 
 def _is_cancelled(exception: BaseException | None) -> bool:
@@ -281,23 +282,18 @@ async def serve(
     """
     fuse = Fuse(failures)
     handshake: Handshake | None = None
-    kind = _Kind.PLAIN
     activation: Activation | None = None
     response: object = None
     raised: BaseException | None = None
     with fuse:
-        served, kind = telemetry(), _kind_of(request)
-        if kind is _Kind.PLAIN:
-            activation = Activation(
-                Current(Request(served, request.headers), None, current().placement), fuse
-            )
+        recording = telemetry()
+        handshake = _handshake(request, recording, fuse)
+        if handshake is not None:
+            activation = handshake.connection.serving(handshake)
         else:
-            begun = Handshake(served, Transport(request))
-            connection = begun.connection = _begin(served, fuse, request)
-            handshake = begun
-            activation = connection.serving(begun)
+            plain = Request(recording, request.headers)
+            activation = Activation(Current(plain, None, current().placement), fuse)
     try:
-        # The one place that sees every ending.
         host = run()
         response = await (host if handshake is None else CancellationWatch(host, handshake))
     except BaseException as exception:
@@ -308,30 +304,20 @@ async def serve(
     finally:
         if handshake is not None:
             with fuse:
-                handshake.ended(raised, response, is_malformed=kind is _Kind.MALFORMED)
-        with fuse:
-            if activation is not None:
+                handshake.ended(raised, response)
+        if activation is not None:
+            with fuse:
                 activation.end()
+        # Its traceback leads to this frame.
         del raised
 
 
 def upgraded(ws: web.WebSocketResponse, failures: FailureLog) -> None:
     """Observe the socket that a view has made of the request which the running code serves."""
-    try:
+    with Fuse(failures):
         request = current_request()
         if request is not None:
             request.websocket_made(ws)
-    except Exception as error:  # noqa: BLE001  # the fuse's
-        Fuse(failures).blow(error)
-
-
-class _Kind(Enum):
-    """What a request is to aiohttp, which decides about the upgrade."""
-
-    PLAIN = auto()
-    WELL_FORMED = auto()
-    MALFORMED = auto()
-    """aiohttp trips over it: a key that is no ASCII."""
 
 
 class _AnyProtocol(tuple[str, ...]):
@@ -347,23 +333,19 @@ _PROBE: Final = web.WebSocketResponse(protocols=_AnyProtocol(), compress=False)
 """It is only asked, never prepared."""
 
 
-def _kind_of(request: web.Request) -> _Kind:
-    """Ask aiohttp whether it would upgrade the request, in a way that logs nothing."""
+def _handshake(request: web.Request, telemetry: Telemetry, fuse: Fuse) -> Handshake | None:
+    """Begin the connection of a request that aiohttp would upgrade; None for any other."""
+    # aiohttp refuses it without reading the other headers, and nothing is logged.
     if request.headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
-        return _Kind.PLAIN
+        return None
+    is_malformed = False
     try:
-        return _Kind.WELL_FORMED if _PROBE.can_prepare(request).ok else _Kind.PLAIN
+        if not _PROBE.can_prepare(request).ok:
+            return None
     except ValueError:
-        return _Kind.MALFORMED
-
-
-def _begin(telemetry: Telemetry, fuse: Fuse, request: web.Request) -> Connection:
-    """Begin the connection of a handshake in the running context."""
-    fuses = telemetry.fuses()
-    fuses.library = fuse
-    return Connection(
-        telemetry, fuses, get_current(), request.headers, partial(_attributes, request)
-    )
+        # A Sec-WebSocket-Key that is not ASCII, which `base64.b64decode` refuses.
+        is_malformed = True
+    return Handshake(request, telemetry, fuse, is_malformed=is_malformed)
 
 
 def _attributes(request: web.Request) -> dict[str, AttributeValue | None]:
@@ -405,13 +387,14 @@ def _server(request: web.Request) -> tuple[str | None, int | None]:
 
 
 def _refusal(response: object, raised: BaseException | None) -> int | None:
-    """Return the HTTP status that a refused handshake was answered with."""
-    if isinstance(raised, web.HTTPException):
-        return raised.status
-    if isinstance(raised, HTTPException):
-        return raised.status_code
-    if isinstance(raised, TimeoutError):
-        return web.HTTPGatewayTimeout.status_code
-    if isinstance(raised, Exception):
-        return web.HTTPInternalServerError.status_code
+    """Return the HTTP status with which aiohttp answered a handshake that was refused."""
+    match raised:
+        case web.HTTPException():
+            return raised.status
+        case HTTPException():
+            return raised.status_code
+        case TimeoutError():
+            return web.HTTPGatewayTimeout.status_code
+        case Exception():
+            return web.HTTPInternalServerError.status_code
     return response.status if isinstance(response, web.StreamResponse) else None
