@@ -1,12 +1,11 @@
 """`OTelViewMixin`: serves the requests of a view, and records those that become WebSockets.
 
-Strawberry's `run` returns or raises when a request is done, so `serve` around it sees every end of
-a connection. `upgraded` gets the host's WebSocket as soon as there is one. Both take all they need
-as arguments: the mixin is one way to call them.
+The mixin is one way to call `serve`, around Strawberry's `run`, which is where every connection
+ends, and `upgraded`, with the WebSocket that Strawberry has made. They need no mixin.
 """
 
-import asyncio
 import re
+from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from functools import partial
 from inspect import getattr_static
@@ -15,21 +14,14 @@ from typing import Any, ClassVar, Final, Self, cast
 from aiohttp import hdrs, web
 from opentelemetry.context import get_current
 from opentelemetry.util.types import AttributeValue
-from strawberry.aiohttp.views import (  # type: ignore[attr-defined]  # see HTTPException
-    GraphQLView,
-    HTTPException,  # where the view has it from differs between versions
-)
+from strawberry.aiohttp.views import GraphQLView, HTTPException  # type: ignore[attr-defined]  # not its own, and from where depends on the version
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._aiohttp.websocket import (
-    NotObservableError,
-    Observer,
-    Transport,
-)
+from strawberry_ws_otel._aiohttp.websocket import NotObservableError, Observer, Transport
 from strawberry_ws_otel._close import CloseCode, CloseFrame, HandlerEnd
 from strawberry_ws_otel._config import OTelConfig, checked
 from strawberry_ws_otel._connection import Connection, Request, current_request
-from strawberry_ws_otel._current import Activation, Current, current
+from strawberry_ws_otel._current import Activation, Current, current, is_being_cancelled
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._limits import NAME, bounded
 from strawberry_ws_otel._log import CloseLog
@@ -42,8 +34,6 @@ _AUTHORITY: Final = re.compile(
     r"(?:\[(?P<ip>[^\[\]]+)\]|(?P<name>[^\s\[\]@:/?#]+))(?::(?P<port>[0-9]{0,5}))?"
 )
 """A Host header: RFC 9110 7.2, RFC 3986 3.2.2."""
-
-_MAX_PORT: Final = (1 << 16) - 1
 
 
 class OTelViewMixin:
@@ -96,9 +86,8 @@ class OTelViewMixin:
 
     async def create_websocket_response(self, *args: Any, **kwargs: Any) -> web.WebSocketResponse:
         """Upgrade as the host does, and observe the socket from then on."""
-        ws: web.WebSocketResponse = await super().create_websocket_response(  # type: ignore[misc]  # the next class's
-            *args, **kwargs
-        )
+        make = super().create_websocket_response  # type: ignore[misc]  # the next class's
+        ws: web.WebSocketResponse = await make(*args, **kwargs)
         upgraded(ws, self._otel_failures)
         return ws
 
@@ -135,16 +124,10 @@ class Handshake(Request):
     def __init__(
         self, request: web.Request, telemetry: Telemetry, fuse: Fuse, *, is_malformed: bool
     ) -> None:
-        """Begin the connection, in the running context.
-
-        Args:
-            request: of the handshake.
-            telemetry: where it is recorded.
-            fuse: keeps our failures from the host.
-            is_malformed: whether aiohttp trips over the handshake.
-        """
+        """Begin the connection, in the running context."""
         super().__init__(telemetry)
         self._is_malformed = is_malformed
+        """Whether aiohttp trips over the handshake."""
         self._transport = Transport(request)
         self._ws: web.WebSocketResponse | None = None
         self._observer: Observer | None = None
@@ -160,30 +143,26 @@ class Handshake(Request):
         """Observe the socket of the upgrade; only the first call counts."""
         if self._ws is not None:
             return
-        # Or what stands for it: the application may wrap it.
+        # Or a wrapper of the application's, which has the same attributes.
         self._ws = ws = cast("web.WebSocketResponse", websocket)
         with self.connection.fuse:
-            # A view may have closed it already, when nothing observed it.
-            if not ws.closed:
-                self._observe(ws)
+            try:
+                # If the application has closed it already, the close was not seen.
+                self._observer = (
+                    None if ws.closed else Observer(ws, self.connection, self._transport)
+                )
+            except NotObservableError as error:
+                self.telemetry.warn_once(
+                    "%s cannot be observed (%s): its closes are recorded as `other`, its bytes and"
+                    " ERROR messages are not counted; use a response class that accepts attributes",
+                    type(ws).__qualname__,
+                    error,
+                )
         with self.connection.fuse:
             self.connection.accepted(ws.ws_protocol, is_observed=self._observer is not None)
 
-    def _observe(self, ws: web.WebSocketResponse) -> None:
-        try:
-            self._observer = Observer(ws, self.connection, self._transport)
-        except NotObservableError as error:
-            self.telemetry.warn_once(
-                "%s cannot be observed (%s): its closes are recorded as `other`, its bytes and"
-                " ERROR messages are not counted; use a response class that accepts attributes",
-                type(ws).__qualname__,
-                error,
-            )
-
-    # --- What a `CancellationWatch` reports --------------------------------------------------
-
     def cancelled(self) -> None:
-        """Record whether the transport is up when the handler is cancelled.
+        """Record whether the client is there when the handler is cancelled.
 
         Only the first time: further cancellations are those of tasks that it awaits to clean up.
         """
@@ -192,17 +171,14 @@ class Handshake(Request):
                 self._alive_when_cancelled = self._transport.alive
 
     def went_on(self) -> None:
-        """Record that the handler goes on: the cancellation was a timeout's, and taken back."""
+        """Forget a cancellation that was taken back, as `asyncio.timeout()` does."""
         with self.connection.fuse:
-            task = asyncio.current_task()
-            if task is not None and not task.cancelling():
+            if not is_being_cancelled():
                 self._alive_when_cancelled = None
 
     def abandoned(self) -> None:
         """Record that the event loop was closed under the handler."""
         self._abandonment = GeneratorExit()
-
-    # --- The end -----------------------------------------------------------------------------
 
     def ended(self, exception: BaseException | None, response: object) -> None:
         """End the connection: the handler returned `response`, or raised `exception`."""
@@ -213,13 +189,12 @@ class Handshake(Request):
             if self._observer is not None:
                 self._observer.remove()
         with connection.fuse:
-            if self._ws is not None:
-                self._report_last(self._ws, self._observer, exception)
+            self._report_unseen_close(exception)
         with connection.fuse:
             end = end._replace(
                 transport_error=self._transport_error(exception),
                 transport_alive=self._was_alive(exception),
-                is_cancelled=_is_cancelled(exception),
+                is_cancelled=not isinstance(exception, CancelledError) or is_being_cancelled(),
                 status=_refusal(response, exception),
             )
         with connection.fuse:
@@ -228,19 +203,17 @@ class Handshake(Request):
         self._ws = self._observer = None
         del self._transport
 
-    def _report_last(
-        self,
-        ws: web.WebSocketResponse,
-        observer: Observer | None,
-        exception: BaseException | None,
-    ) -> None:
-        """Report a close that the observer, if there is one, did not see."""
-        # Without an observer, a `ws.close_code` shows that there was a close frame, not whose.
+    def _report_unseen_close(self, exception: BaseException | None) -> None:
+        """Report how the socket closes, if the observer did not see it or there is none."""
+        ws, observer = self._ws, self._observer
+        if ws is None:
+            return
+        # Without an observer, `ws.close_code` shows that there was a close frame, not whose.
         if not ws.closed and (observer is not None or ws.close_code is None):
             if exception is None and self._transport.writable:
                 # aiohttp closes it in `write_eof()`, after the handler has returned.
                 self.connection.close_sent(CloseFrame(CloseCode.NORMAL_CLOSURE))
-        elif observer is None or (not observer.knows_end and ws.exception() is None):
+        elif observer is None or (not observer.close_is_known and ws.exception() is None):
             self.connection.close_unobserved(ws.exception())
 
     def _transport_error(self, exception: BaseException | None) -> BaseException | None:
@@ -258,14 +231,6 @@ class Handshake(Request):
         return self._alive_when_cancelled or not self._transport.handler_cancellation
 
 
-def _is_cancelled(exception: BaseException | None) -> bool:
-    """Whether a `CancelledError` is that of the running handler."""
-    if not isinstance(exception, asyncio.CancelledError):
-        return True
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
-
-
 async def serve(
     request: web.Request,
     run: Callable[[], Coroutine[Any, Any, Any]],
@@ -274,11 +239,7 @@ async def serve(
 ) -> Any:  # noqa: ANN401  # the host's
     """Serve a request of a view as the host does.
 
-    Args:
-        request: to be served.
-        run: the host's `run`, bound to the view and the request.
-        telemetry: returns what the view records into.
-        failures: the log of our own failures.
+    `run` is the host's, bound to the view and the request; `telemetry` what the view records into.
     """
     fuse = Fuse(failures)
     handshake: Handshake | None = None
@@ -320,10 +281,8 @@ def upgraded(ws: web.WebSocketResponse, failures: FailureLog) -> None:
             request.websocket_made(ws)
 
 
-class _AnyProtocol(tuple[str, ...]):
+class _AnyProtocol(frozenset[str]):
     """The subprotocols of a server that knows them all: aiohttp logs those it does not know."""
-
-    __slots__ = ()
 
     def __contains__(self, _name: object) -> bool:
         return True
@@ -335,7 +294,7 @@ _PROBE: Final = web.WebSocketResponse(protocols=_AnyProtocol(), compress=False)
 
 def _handshake(request: web.Request, telemetry: Telemetry, fuse: Fuse) -> Handshake | None:
     """Begin the connection of a request that aiohttp would upgrade; None for any other."""
-    # aiohttp refuses it without reading the other headers, and nothing is logged.
+    # Most requests: aiohttp would raise an exception for each.
     if request.headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
         return None
     is_malformed = False
@@ -381,7 +340,7 @@ def _server(request: web.Request) -> tuple[str | None, int | None]:
     if match is None:
         return None, None
     port = int(match["port"] or 0) or (443 if request.secure else 80)
-    if port > _MAX_PORT:
+    if port >= 1 << 16:
         return None, None
     return bounded((match["ip"] or match["name"]).lower(), NAME), port
 

@@ -5,16 +5,16 @@ client does not echo a 4400, 1000 if the close wakes a reader in another task, a
 if the client answers with 1000. aiohttp also closes by itself, inside `receive()`, and a reader
 that iterates never gets the frame that made it do so.
 
-So a socket has another class while its handler runs. Its bases are the application's class and,
-next to aiohttp's own, `_Observed`:
+So the socket changes its class while its handler runs: to one derived from its own, in which
+`_Observed` is the next base before aiohttp's class.
 
 * `_Observed` sees what aiohttp is asked for, when it is asked: after an overriding `close()` that
   waits, or that sends another code. It calls aiohttp first or last, and changes nothing.
-* Its methods have aiohttp's signatures. Python refuses a call that aiohttp would refuse, before
-  anything is recorded.
-* The application's own methods can bypass it: `web.WebSocketResponse.close(ws)` in an overriding
-  method, or in a wrapper that is an attribute of the object. They are called overrides here, and
-  wrapped. If `_Observed` saw nothing of a call, it is reported when it returns.
+* Its methods have aiohttp's signatures: a call that aiohttp would refuse raises before anything is
+  recorded.
+* Overrides, which are the application's methods and the attributes of the object that hide them,
+  may bypass it: `web.WebSocketResponse.close(ws)`. So they are wrapped. If `_Observed` saw nothing
+  of a call, the call is reported when it returns.
 * An object whose class Python or the application refuses to change is not observed: the log says so
   once for each view class, and its closes are `other`.
 """
@@ -27,7 +27,7 @@ from functools import lru_cache, partial
 from inspect import getattr_static
 from socket import socket
 from types import CoroutineType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
@@ -49,20 +49,17 @@ class Transport:
         self._request = request
         transport = request.transport
         # By one argument: the transport of aiohttp's mocked requests takes no more.
-        self._socket: socket | None = (
-            None if transport is None else transport.get_extra_info("socket")
-        )
-        # Private, as aiohttp has no public way to ask. Where it is gone, the socket decides.
+        self._socket: socket | None = transport.get_extra_info("socket") if transport else None
+        # Private: aiohttp has no public way to ask. Without it, the socket decides.
         server = getattr(request.protocol, "_manager", None)
         self.handler_cancellation: bool = getattr(server, "handler_cancellation", True)
-        """Whether aiohttp cancels the handler of a client that is gone, or only a shutdown does."""
+        """Whether aiohttp cancels the handler of a lost client. If not, only a shutdown does."""
 
     @property
     def alive(self) -> bool:
         """Whether the socket is open.
 
-        A shutdown of the server sets the request's transport to None just as a lost client does,
-        but closes the socket later. A transport that was gone from the start has shown no socket.
+        A shutdown of the server closes it later than a lost client; both forget the transport.
         """
         return self._socket is not None and self._socket.fileno() != -1
 
@@ -79,19 +76,16 @@ class NotObservableError(Exception):
 
 # --- The class of an observed socket ---------------------------------------------------------
 
-# Looked up once: `send_str` is called for every message.
+# Looked up once, as they are called for every message.
 _receive: Final[Any] = web.WebSocketResponse.receive
-_close: Final[Any] = web.WebSocketResponse.close
-_send_str: Final[Any] = web.WebSocketResponse.send_str
-_send_bytes: Final[Any] = web.WebSocketResponse.send_bytes
-_send_frame: Final[Any] = web.WebSocketResponse.send_frame
+_send_str: Final = web.WebSocketResponse.send_str
+_send_bytes: Final = web.WebSocketResponse.send_bytes
 
 
 class _Observed(web.WebSocketResponse):
-    """The methods of aiohttp's that are observed.
+    """The methods of aiohttp's that are observed, as long as the object has an observer.
 
-    The application may keep one of them, bound, until the observer is removed and its attribute
-    with it. It then does what aiohttp's does.
+    The application may keep a bound method longer.
     """
 
     __slots__ = ()
@@ -108,14 +102,10 @@ class _Observed(web.WebSocketResponse):
         self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
         observer: Observer | None = getattr(self, "_otel_observer", None)
-        reads_echo = False
-        if observer is not None:
-            with observer.fuse:
-                reads_echo = observer.close_called(code, message, drain=drain)
-        closed: bool = await _close(self, code=code, message=message, drain=drain)
+        reads_echo = observer is not None and observer.close_called(code, message, drain=drain)
+        closed = await web.WebSocketResponse.close(self, code=code, message=message, drain=drain)
         if observer is not None and reads_echo:
-            with observer.fuse:
-                observer.echoed()
+            observer.echoed()
         return closed
 
     async def send_str(self, data: str, compress: int | None = None) -> None:
@@ -154,15 +144,13 @@ class _Observed(web.WebSocketResponse):
     ) -> None:
         observer: Observer | None = getattr(self, "_otel_observer", None)
         if observer is not None and opcode == WSMsgType.CLOSE:
-            with observer.fuse:
-                observer.close_frame_called(message)
-        await _send_frame(self, message, opcode, compress)
+            observer.close_frame_called(message)
+        await web.WebSocketResponse.send_frame(self, message, opcode, compress)
 
 
-_OVERRIDABLE: Final = ("receive", "close", "send_str", "send_bytes")
-"""The methods whose overrides are wrapped."""
+_OVERRIDES: Final = ("receive", "close", "send_str", "send_bytes")
 
-for _name in (*_OVERRIDABLE, "send_frame"):
+for _name in (*_OVERRIDES, "send_frame"):
     # Python names the method in the error for a call with wrong arguments.
     getattr(_Observed, _name).__qualname__ = getattr(web.WebSocketResponse, _name).__qualname__
 
@@ -177,19 +165,15 @@ class _SkipInitSubclass(web.WebSocketResponse):
             super().__init_subclass__(**kwargs)
 
 
-@lru_cache(maxsize=16)  # an application may make classes without end
+# Bounded: an application may make a class for each request.
+@lru_cache(maxsize=16)
 def _observed_class(cls: type) -> type:
-    """Return `cls` with `_Observed` between it and aiohttp's own class."""
+    """Derive the class of observed sockets from the application's, or from aiohttp's."""
     bases = (_Observed,) if cls is web.WebSocketResponse else (_SkipInitSubclass, cls, _Observed)
-    names: dict[str, Any] = {
-        # An object can change its class to one of the same layout only.
-        "__slots__": (),
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-        "__doc__": cls.__doc__,
-        DERIVED: True,
-    }
-    for name in _OVERRIDABLE:
+    names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    # Without slots, its layout is that of `cls`: Python assigns no other class to an object.
+    names |= {"__slots__": (), DERIVED: True}
+    for name in _OVERRIDES:
         if getattr(cls, name) is not getattr(web.WebSocketResponse, name):
             names[name] = _wrap(name, getattr_static(cls, name))
     return type(cls)(cls.__name__, bases, names)
@@ -201,12 +185,12 @@ def _wrap(name: str, override: Any) -> Callable[..., Any]:  # noqa: ANN401  # wh
 
     def call(ws: web.WebSocketResponse, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the application's
         bound = override if bind is None else bind(override, ws, type(ws))
-        # First: wrong arguments raise here and now, and what is no coroutine, as a task, begins.
-        called = bound(*args, **kwargs)
+        # Called at once: wrong arguments raise here, and what is no coroutine begins, as a task.
+        result = bound(*args, **kwargs)
         observer: Observer | None = getattr(ws, "_otel_observer", None)
-        if observer is None or not isinstance(called, CoroutineType):
-            return called
-        return StandIn(partial(observer.override_called, name, called, args, kwargs), called)
+        if observer is None or not isinstance(result, CoroutineType):
+            return result
+        return StandIn(partial(observer.run_override, name, result, args, kwargs), result)
 
     return call
 
@@ -214,29 +198,19 @@ def _wrap(name: str, override: Any) -> Callable[..., Any]:  # noqa: ANN401  # wh
 # --- The observer ----------------------------------------------------------------------------
 
 
-class _Answer(NamedTuple):
-    """The close frame that aiohttp wrote by itself inside a `receive()` that has not returned."""
-
-    sent: CloseFrame
-    received: CloseFrame | None
-    """The client's close frame, if that is what it answers; its reason is not known yet."""
-
-
 @dataclass(slots=True, eq=False)
 class _CloseCall:
     """A call of `close()`, and the socket before it."""
 
-    code: int
-    message: bytes | str
-    drain: bool
-    was_closed: bool
-    was_writable: bool
-    close_code: int | None
-    """`ws.close_code`."""
-    has_reader: bool
-    """Whether a `receive()` waits."""
+    frame: CloseFrame | Exception
+    """What aiohttp writes, or why it cannot make a frame of the arguments."""
     by_aiohttp: bool
     """Whether aiohttp closes by itself, inside `receive()`."""
+    answers: CloseFrame | None
+    """The client's close frame that it then answers, if it does; without the reason."""
+    was_closed: bool
+    was_writable: bool
+    had_reader: bool
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -256,30 +230,31 @@ class Observer:
     """The data frames that aiohttp was asked to send."""
     timed_out: bool = False
     """Whether the last `receive()` timed out."""
-    knows_end: bool = False
-    """Whether it is known what has closed the socket."""
-    _class: type = field(init=False)
-    """The application's class."""
+    close_is_known: bool = False
+    """Whether the connection knows what closed the socket."""
+    _application_class: type = field(init=False)
     _wrapped: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    """The attributes of the object that are overrides: the application's, and the wrapper."""
-    _override_calls: set[tuple[str, object]] = field(default_factory=set)
+    """The attributes of the object that are overrides: the application's, and its wrapper."""
+    _running_overrides: set[tuple[str, object]] = field(default_factory=set)
     """The calls of overrides that have not returned: the name, and the task that awaits it."""
     _unseen_closes: list[_CloseCall] = field(default_factory=list)
     """The calls of an overriding `close()` that have not called `_Observed.close()` (yet)."""
     _receiving: Any = None
     """The `receive()` that has not returned: an override until it calls `_Observed.receive()`."""
-    _is_override: bool = False
-    """Whether it is an override."""
+    _receiving_override: bool = False
     _was_closed: bool = False
     """Whether the socket was closed before the last `receive()`."""
-    _answer: _Answer | None = None
+    _answer: CloseFrame | None = None
+    """The close frame that aiohttp wrote by itself, inside the last `receive()`."""
+    _answered: CloseFrame | None = None
+    """The client's close frame that it answers, if it does."""
 
     def __post_init__(self) -> None:
-        ws, self._class = self._ws, type(self._ws)
+        ws, self._application_class = self._ws, type(self._ws)
         self.fuse, self.traffic = self._connection.fuse, self._connection.traffic
         try:
             attributes = vars(ws)
-            observed = _observed_class(self._class)
+            observed = _observed_class(self._application_class)
             # Not `ws.__class__ = observed`: the application may have a `__setattr__` of its own.
             object.__setattr__(ws, "__class__", observed)
         except Exception as error:
@@ -287,10 +262,10 @@ class Observer:
         if type(ws) is not observed:
             raise NotObservableError("its class was set, and is what it was")
         attributes["_otel_observer"] = self
-        for name in _OVERRIDABLE:
+        for name in _OVERRIDES:
             if name in attributes:
                 override = attributes[name]
-                # An attribute is bound already, like a static method.
+                # It is bound already, as a static method would be.
                 attributes[name] = wrapper = partial(_wrap(name, staticmethod(override)), ws)
                 self._wrapped[name] = override, wrapper
 
@@ -301,19 +276,16 @@ class Observer:
         for name, (override, wrapper) in self._wrapped.items():
             if attributes.get(name) is wrapper:
                 attributes[name] = override
-        self._wrapped.clear()
         if is_derived(type(self._ws)):
-            object.__setattr__(self._ws, "__class__", self._class)
-
-    # --- Receiving ---------------------------------------------------------------------------
+            object.__setattr__(self._ws, "__class__", self._application_class)
 
     async def receive(self, receiving: Any, *, is_override: bool) -> Any:  # noqa: ANN401  # a coroutine
-        """Await a `receive()` and report its frame, unless it is an override and aiohttp's was."""
-        if self._receiving is not None and (is_override or not self._is_override):
+        """Await a `receive()`, and report its frame. An override leaves that to `_Observed`'s."""
+        if self._receiving is not None and (is_override or not self._receiving_override):
             # A second reader, which aiohttp refuses.
             return await receiving
-        self._receiving, self._is_override = receiving, is_override
-        self._answer = None
+        self._receiving, self._receiving_override = receiving, is_override
+        self._answer = self._answered = None
         self._was_closed = self._ws.closed
         self.timed_out = False
         try:
@@ -339,22 +311,22 @@ class Observer:
             case WSMsgType.TEXT | WSMsgType.BINARY:
                 connection.data_received(utf8_size(message.data))
             case WSMsgType.CLOSE:
-                self.knows_end = True
+                self.close_is_known = True
                 connection.close_received(_received_close(message.data, message.extra))
                 if answer is not None:
-                    connection.close_sent(answer.sent)
+                    connection.close_sent(answer)
             case WSMsgType.ERROR:
-                self.knows_end = True
-                connection.error_received(message.data, answer.sent if answer else None)
+                self.close_is_known = True
+                connection.error_received(message.data, answer)
             case WSMsgType.CLOSED:
-                # The end of the stream; but aiohttp also returns it wherever a closed socket is
-                # read, and then it says nothing of a close that was not seen.
+                # The end of the stream. aiohttp also returns it to every reader of a closed socket:
+                # then it says nothing about a close that was not seen.
                 error = self._ws.exception()
-                if self.knows_end or error is not None or not self._was_closed:
-                    self.knows_end = True
+                if self.close_is_known or error is not None or not self._was_closed:
+                    self.close_is_known = True
                     connection.disconnected(error)
             case _:
-                # CLOSING, by which aiohttp wakes this reader: another task is closing.
+                # CLOSING, with which aiohttp wakes a reader: another task is closing.
                 call = next((each for each in self._unseen_closes if not each.was_closed), None)
                 if call is not None:
                     self._close_unseen(call, has_returned=False)
@@ -362,49 +334,47 @@ class Observer:
     def _report_answer(self) -> None:
         """Report the close frames of a `receive()` that was cancelled before it returned."""
         if self._answer is not None:
-            if self._answer.received is not None:
-                self._connection.close_received(self._answer.received)
-            self._connection.close_sent(self._answer.sent)
-
-    # --- Closing -----------------------------------------------------------------------------
+            if self._answered is not None:
+                self._connection.close_received(self._answered)
+            self._connection.close_sent(self._answer)
 
     def close_called(self, code: int, message: bytes | str, *, drain: bool) -> bool:
-        """Report what a `close()` does, right before aiohttp does it without a pause.
-
-        Returns:
-            Whether aiohttp will read the echo.
-        """
-        # Any override that has not returned is, or waits for, this call.
-        self._unseen_closes.clear()
-        return self._report_close(self._close_call(code, message, drain=drain))
+        """Report a `close()` right before aiohttp does it; return whether it will read the echo."""
+        with self.fuse:
+            # A running override has made this call, or will find the socket closed.
+            self._unseen_closes.clear()
+            return self._report_close(self._before_close(code, message, drain=drain))
+        return False
 
     def close_frame_called(self, payload: bytes) -> None:
         """Report a close frame that the application sends by `send_frame()`."""
-        if not self._ws.closed and self._transport.writable:
-            self._connection.close_sent(_parse_close(payload))
+        with self.fuse:
+            if not self._ws.closed and self._transport.writable:
+                self._connection.close_sent(_parse_close(payload))
 
     def echoed(self) -> None:
         """Report the client's answer to a close frame (RFC 6455 section 5.5.1), if one came."""
-        if self._ws.exception() is None:
-            self._connection.close_received(_received_close(self._ws.close_code, None))
+        with self.fuse:
+            if self._ws.exception() is None:
+                self._connection.close_received(_received_close(self._ws.close_code))
 
-    def _close_call(self, code: int, message: bytes | str, *, drain: bool) -> _CloseCall:
-        ws = self._ws
+    def _before_close(self, code: int, message: bytes | str, *, drain: bool) -> _CloseCall:
+        ws, by_aiohttp = self._ws, self._is_aiohttp_closing()
+        # aiohttp (since 3.9) does not drain when it answers a close frame, and only then.
+        is_answer = by_aiohttp and not drain
         return _CloseCall(
-            code,
-            message,
-            drain,
+            _written_close(code, message),
+            by_aiohttp,
+            answers=_received_close(ws.close_code) if is_answer else None,
             was_closed=ws.closed,
             was_writable=self._transport.writable,
-            close_code=ws.close_code,
-            has_reader=self._receiving is not None,
-            by_aiohttp=self._is_aiohttp_closing(),
+            had_reader=self._receiving is not None,
         )
 
     def _is_aiohttp_closing(self) -> bool:
         """Whether aiohttp closes by itself, inside `receive()`.
 
-        It sets the `close_code` of an open socket first, and nothing else does. On a closed socket
+        It sets the `close_code` of an open socket first, and nothing else does. On a closed socket,
         its `receive()` is the coroutine that runs. To compare tasks would cost every frame a system
         call, and the application may receive in a task of its own.
         """
@@ -413,46 +383,35 @@ class Observer:
         return self._receiving is not None and self._ws.close_code is not None
 
     def _report_close(self, call: _CloseCall) -> bool:
-        """Report a close, and return whether aiohttp will read the echo."""
+        """Report a close; return whether aiohttp will read the echo."""
         if call.was_closed:
             if not call.by_aiohttp:
                 self._connection.close_redundant()
             return False
-        self.knows_end = True
+        self.close_is_known = True
         if not call.was_writable:
             if not call.by_aiohttp:
                 self._connection.write_failed()
-            return False
-        try:
-            # As aiohttp makes it.
-            text = call.message
-            frame = _parse_close(
-                struct.pack("!H", call.code) + (text.encode() if isinstance(text, str) else text)
-            )
-        except Exception as error:  # noqa: BLE001  # whatever makes aiohttp fail to make it
+        elif isinstance(call.frame, Exception):
             # aiohttp keeps the error, drops the transport, and writes nothing.
-            self._connection.close_dropped(error)
-            return False
-        if call.by_aiohttp:
-            # Reported when `receive()` returns, which shows why. aiohttp (since 3.9) does not drain
-            # when it answers a close frame.
-            received = None if call.drain else _received_close(call.close_code, None)
-            self._answer = _Answer(frame, received)
-            return False
-        self._connection.close_sent(frame)
-        # A reader in another task is woken by aiohttp, which then does not wait for the echo.
-        return not call.has_reader
+            self._connection.close_dropped(call.frame)
+        elif call.by_aiohttp:
+            # Reported when `receive()` returns the message that shows why aiohttp closed.
+            self._answer, self._answered = call.frame, call.answers
+        else:
+            self._connection.close_sent(call.frame)
+            # aiohttp wakes a reader in another task, and then does not wait for the echo.
+            return not call.had_reader
+        return False
 
-    # --- Overrides ---------------------------------------------------------------------------
-
-    async def override_called(
+    async def run_override(
         self, name: str, called: Awaitable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:  # noqa: ANN401  # the application's
-        """Await an override; one that is called by another of its name is part of that call."""
+        """Await an override. One that calls itself, or the class's own, is observed once."""
         call = name, running_task()
-        if call in self._override_calls:
+        if call in self._running_overrides:
             return await called
-        self._override_calls.add(call)
+        self._running_overrides.add(call)
         try:
             match name:
                 case "receive":
@@ -462,7 +421,7 @@ class Observer:
                 case _:
                     return await self._send_override(called, args, kwargs)
         finally:
-            self._override_calls.discard(call)
+            self._running_overrides.discard(call)
 
     async def _close_override(
         self, closing: Awaitable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -470,12 +429,9 @@ class Observer:
         """Await an overriding `close()`, and report it unless `_Observed` saw it."""
         call: _CloseCall | None = None
         with self.fuse:
-            named = dict(zip(("code", "message", "drain"), args, strict=False)) | kwargs
-            call = self._close_call(
-                named.get("code", CloseCode.NORMAL_CLOSURE),
-                named.get("message", b""),
-                drain=named.get("drain", True),
-            )
+            defaults = {"code": CloseCode.NORMAL_CLOSURE, "message": b"", "drain": True}
+            passed: dict[str, Any] = defaults | dict(zip(defaults, args, strict=False)) | kwargs
+            call = self._before_close(passed["code"], passed["message"], drain=passed["drain"])
             self._unseen_closes.append(call)
         has_returned = False
         try:
@@ -488,12 +444,10 @@ class Observer:
         return returned
 
     def _close_unseen(self, call: _CloseCall, *, has_returned: bool) -> None:
-        """Report a close that `_Observed` did not see, unless nothing was closed."""
+        """Report a close that `_Observed` did not see, if it has closed anything."""
         self._unseen_closes.remove(call)
-        if not (has_returned if call.was_closed else self._ws.closed):
-            return
-        reads_echo = self._report_close(call)
-        if reads_echo and has_returned:
+        has_closed = has_returned if call.was_closed else self._ws.closed
+        if has_closed and self._report_close(call) and has_returned:
             self.echoed()
 
     async def _send_override(
@@ -531,6 +485,16 @@ def _parse_close(payload: bytes) -> CloseFrame:
     return CloseFrame(code, payload[2:].decode("utf-8", "replace"))
 
 
-def _received_close(code: int | None, reason: str | None) -> CloseFrame:
+def _written_close(code: int, message: bytes | str) -> CloseFrame | Exception:
+    """Make a close frame as aiohttp does; return what that fails with."""
+    try:
+        reason = message.encode() if isinstance(message, str) else message
+        payload = struct.pack("!H", code) + reason
+    except Exception as error:  # noqa: BLE001  # whatever the application passes
+        return error
+    return _parse_close(payload)
+
+
+def _received_close(code: int | None, reason: str | None = None) -> CloseFrame:
     """Return a received close frame; aiohttp's code is 0 for a frame without one."""
     return CloseFrame(int(code or CloseCode.NO_STATUS_RCVD), reason or "")

@@ -448,6 +448,32 @@ async def test_a_response_that_closes_as_it_receives_is_the_one_that_closed(
 
     await both(telemetry, answering(Strict), ping)
     assert closed(telemetry) == ("application_code", 4029, "server", "application_code")
+    assert codes(telemetry) == (4029, 4029)
+
+
+async def test_a_response_that_answers_as_it_receives_is_the_one_that_answered(
+    telemetry: Telemetry,
+) -> None:
+    class Polite(web.WebSocketResponse):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(autoclose=False, **options)
+
+        async def receive(self, timeout: float | None = None) -> WSMessage:  # noqa: ASYNC109  # aiohttp's
+            message = await super().receive(timeout)
+            if message.type is WSMsgType.CLOSE:
+                await self.close(code=4001, message=b"so long")
+            return message
+
+    await both(telemetry, answering(Polite), gives_up)
+    assert closed(telemetry)[:3] == ("client_terminated", 4499, "client")
+    assert codes(telemetry) == (4001, 4499)
+
+
+def codes(telemetry: Telemetry) -> tuple[Any, ...]:
+    """The codes of the close frames that were sent and received."""
+    [connection] = recorded(telemetry, CONNECTION)
+    names = ("sent_code", "received_code")
+    return tuple(connection["attributes"].get(f"websocket.close.{name}") for name in names)
 
 
 # --- Timeouts that the application handles ---------------------------------------------------
