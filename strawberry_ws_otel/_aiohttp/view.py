@@ -1,7 +1,7 @@
 """`OTelViewMixin`: serves the requests of a view, and records those that become WebSockets.
 
-The mixin is one way to call `serve`, around Strawberry's `run`, which is where every connection
-ends, and `upgraded`, with the WebSocket that Strawberry has made. They need no mixin.
+`serve` runs around Strawberry's `run`, and sees every connection end. `upgraded` gets the WebSocket
+that Strawberry has made. The mixin calls both, and they do not depend on it.
 """
 
 import re
@@ -133,7 +133,7 @@ class Handshake(Request):
         self._observer: Observer | None = None
         self._alive_when_cancelled: bool | None = None
         self._abandonment: GeneratorExit | None = None
-        """The exception of an abandoned handler, which may raise another one as it cleans up."""
+        """What an abandoned handler got; it may raise another exception as it cleans up."""
         fuses = telemetry.fuses()
         fuses.library = fuse
         attributes = partial(_attributes, request)
@@ -171,7 +171,7 @@ class Handshake(Request):
                 self._alive_when_cancelled = self._transport.alive
 
     def went_on(self) -> None:
-        """Forget a cancellation that was taken back, as `asyncio.timeout()` does."""
+        """Forget the cancellation if it was taken back, as `asyncio.timeout()` does."""
         with self.connection.fuse:
             if not is_being_cancelled():
                 self._alive_when_cancelled = None
@@ -199,7 +199,7 @@ class Handshake(Request):
             )
         with connection.fuse:
             connection.ended(end)
-        # Timers that the host has cancelled keep the connection's context until they are due.
+        # A cancelled timer of the host keeps the context, and so the handshake, until it is due.
         self._ws = self._observer = None
         del self._transport
 

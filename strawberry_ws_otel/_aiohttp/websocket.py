@@ -9,7 +9,7 @@ So the socket changes its class while its handler runs: to one derived from its 
 `_Observed` is the next base before aiohttp's class.
 
 * `_Observed` sees what aiohttp is asked for, when it is asked: after an overriding `close()` that
-  waits, or that sends another code. It calls aiohttp first or last, and changes nothing.
+  waits, or that sends another code. It hands on every call and every result unchanged.
 * Its methods have aiohttp's signatures: a call that aiohttp would refuse raises before anything is
   recorded.
 * Overrides, which are the application's methods and the attributes of the object that hide them,
@@ -59,7 +59,7 @@ class Transport:
     def alive(self) -> bool:
         """Whether the socket is open.
 
-        A shutdown of the server closes it later than a lost client; both forget the transport.
+        A shutdown drops the transport as a lost client does, but closes the socket later.
         """
         return self._socket is not None and self._socket.fileno() != -1
 
@@ -148,15 +148,15 @@ class _Observed(web.WebSocketResponse):
         await web.WebSocketResponse.send_frame(self, message, opcode, compress)
 
 
-_OVERRIDES: Final = ("receive", "close", "send_str", "send_bytes")
+_OVERRIDABLE: Final = ("receive", "close", "send_str", "send_bytes")
 
-for _name in (*_OVERRIDES, "send_frame"):
+for _name in (*_OVERRIDABLE, "send_frame"):
     # Python names the method in the error for a call with wrong arguments.
     getattr(_Observed, _name).__qualname__ = getattr(web.WebSocketResponse, _name).__qualname__
 
 
 class _SkipInitSubclass(web.WebSocketResponse):
-    """Hides the class of an observed socket from the application's `__init_subclass__`."""
+    """Hides the derived class from the application's `__init_subclass__`, which may refuse it."""
 
     __slots__ = ()
 
@@ -173,7 +173,7 @@ def _observed_class(cls: type) -> type:
     names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
     # Without slots, its layout is that of `cls`: Python assigns no other class to an object.
     names |= {"__slots__": (), DERIVED: True}
-    for name in _OVERRIDES:
+    for name in _OVERRIDABLE:
         if getattr(cls, name) is not getattr(web.WebSocketResponse, name):
             names[name] = _wrap(name, getattr_static(cls, name))
     return type(cls)(cls.__name__, bases, names)
@@ -207,7 +207,7 @@ class _CloseCall:
     by_aiohttp: bool
     """Whether aiohttp closes by itself, inside `receive()`."""
     answers: CloseFrame | None
-    """The client's close frame that it then answers, if it does; without the reason."""
+    """The client's close frame, if aiohttp answers one; its reason is not known yet."""
     was_closed: bool
     was_writable: bool
     had_reader: bool
@@ -238,7 +238,7 @@ class Observer:
     _running_overrides: set[tuple[str, object]] = field(default_factory=set)
     """The calls of overrides that have not returned: the name, and the task that awaits it."""
     _unseen_closes: list[_CloseCall] = field(default_factory=list)
-    """The calls of an overriding `close()` that have not called `_Observed.close()` (yet)."""
+    """The calls of an overriding `close()` that have not called `_Observed.close()` yet."""
     _receiving: Any = None
     """The `receive()` that has not returned: an override until it calls `_Observed.receive()`."""
     _receiving_override: bool = False
@@ -247,7 +247,7 @@ class Observer:
     _answer: CloseFrame | None = None
     """The close frame that aiohttp wrote by itself, inside the last `receive()`."""
     _answered: CloseFrame | None = None
-    """The client's close frame that it answers, if it does."""
+    """The client's close frame, if that is what it answers."""
 
     def __post_init__(self) -> None:
         ws, self._application_class = self._ws, type(self._ws)
@@ -262,7 +262,7 @@ class Observer:
         if type(ws) is not observed:
             raise NotObservableError("its class was set, and is what it was")
         attributes["_otel_observer"] = self
-        for name in _OVERRIDES:
+        for name in _OVERRIDABLE:
             if name in attributes:
                 override = attributes[name]
                 # It is bound already, as a static method would be.
@@ -325,8 +325,8 @@ class Observer:
                 if self.close_is_known or error is not None or not self._was_closed:
                     self.close_is_known = True
                     connection.disconnected(error)
-            case _:
-                # CLOSING, with which aiohttp wakes a reader: another task is closing.
+            case WSMsgType.CLOSING:
+                # Not a frame: aiohttp wakes a reader with it, as another task is closing.
                 call = next((each for each in self._unseen_closes if not each.was_closed), None)
                 if call is not None:
                     self._close_unseen(call, has_returned=False)
@@ -341,7 +341,7 @@ class Observer:
     def close_called(self, code: int, message: bytes | str, *, drain: bool) -> bool:
         """Report a `close()` right before aiohttp does it; return whether it will read the echo."""
         with self.fuse:
-            # A running override has made this call, or will find the socket closed.
+            # A running override has made this call, or finds the socket closed later.
             self._unseen_closes.clear()
             return self._report_close(self._before_close(code, message, drain=drain))
         return False
@@ -363,8 +363,8 @@ class Observer:
         # aiohttp (since 3.9) does not drain when it answers a close frame, and only then.
         is_answer = by_aiohttp and not drain
         return _CloseCall(
-            _written_close(code, message),
-            by_aiohttp,
+            frame=_written_close(code, message),
+            by_aiohttp=by_aiohttp,
             answers=_received_close(ws.close_code) if is_answer else None,
             was_closed=ws.closed,
             was_writable=self._transport.writable,
@@ -374,9 +374,9 @@ class Observer:
     def _is_aiohttp_closing(self) -> bool:
         """Whether aiohttp closes by itself, inside `receive()`.
 
-        It sets the `close_code` of an open socket first, and nothing else does. On a closed socket,
-        its `receive()` is the coroutine that runs. To compare tasks would cost every frame a system
-        call, and the application may receive in a task of its own.
+        First it sets the `close_code` of an open socket; nothing else does. If the socket is closed
+        already, `receive()` is the coroutine that runs. A comparison of tasks would need a system
+        call for every frame, and fail if the application receives in a task of its own.
         """
         if self._ws.closed:
             return getattr(self._receiving, "cr_running", False)
@@ -407,7 +407,7 @@ class Observer:
     async def run_override(
         self, name: str, called: Awaitable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:  # noqa: ANN401  # the application's
-        """Await an override. One that calls itself, or the class's own, is observed once."""
+        """Await an override. One that calls another override of its name is observed once."""
         call = name, running_task()
         if call in self._running_overrides:
             return await called
@@ -429,6 +429,7 @@ class Observer:
         """Await an overriding `close()`, and report it unless `_Observed` saw it."""
         call: _CloseCall | None = None
         with self.fuse:
+            # The arguments and defaults of aiohttp's. What the override passes on is not seen.
             defaults = {"code": CloseCode.NORMAL_CLOSURE, "message": b"", "drain": True}
             passed: dict[str, Any] = defaults | dict(zip(defaults, args, strict=False)) | kwargs
             call = self._before_close(passed["code"], passed["message"], drain=passed["drain"])

@@ -384,6 +384,41 @@ async def test_bytes_are_counted_by_whatever_way_aiohttp_is_called(
     assert telemetry.total("websocket.server.io", {"network.io.direction": "transmit"}) == sent
 
 
+class Pinged(ClosingByName):
+    """Closes as soon as a PING has come, to which the application has to answer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(autoping=False, **options)
+        self.has_ping = asyncio.Event()
+
+    async def receive(self, timeout: float | None = None) -> WSMessage:  # noqa: ASYNC109  # aiohttp's
+        message = await super().receive(timeout)
+        if message.type is WSMsgType.PING:
+            self.has_ping.set()
+        return message
+
+    async def close(self, **arguments: Any) -> bool:
+        await self.has_ping.wait()
+        return await super().close(**arguments)
+
+
+async def test_a_ping_that_is_read_before_a_close_says_nothing_of_it(telemetry: Telemetry) -> None:
+    tasks: list[asyncio.Task[bool]] = []
+
+    class Closing(answering(Pinged)):  # type: ignore[misc]  # a class from a call
+        async def on_ws_connect(self, context: Any) -> Any:
+            tasks.append(asyncio.create_task(context["response"].close(code=4000)))
+            return await super().on_ws_connect(context)
+
+    async def pings(client: Client) -> None:
+        client.send(Frame(Opcode.PING, b""))
+        await client.until_end()
+
+    await both(telemetry, Closing, pings)
+    assert all(task.done() for task in tasks)
+    assert closed(telemetry) == ("application_code", 4000, "server", "application_code")
+
+
 # --- Responses that receive in their own way -------------------------------------------------
 
 
