@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Self, cast
 from aiohttp import hdrs, web
 from opentelemetry.context import get_current
 from opentelemetry.util.types import AttributeValue
-from strawberry.aiohttp.views import GraphQLView, HTTPException  # type: ignore[attr-defined]  # not its own, and from where depends on the version
+from strawberry.aiohttp.views import GraphQLView, HTTPException  # type: ignore[attr-defined]  # re-exported, from where depends on the version
 
 from strawberry_ws_otel import _semconv
 from strawberry_ws_otel._aiohttp.websocket import NotObservableError, Observer, Transport
@@ -52,7 +52,7 @@ class OTelViewMixin:
     """The configuration of the view."""
 
     _otel_recording: Telemetry | None = None
-    """What the views of the class record into; an instance with its own `otel_config` has one."""
+    """What the views of the class record into, or one view that has an `otel_config` of its own."""
 
     _otel_failures: ClassVar[FailureLog] = FailureLog()
     _otel_closes: ClassVar[CloseLog] = CloseLog()
@@ -239,7 +239,7 @@ async def serve(
 ) -> Any:  # noqa: ANN401  # the host's
     """Serve a request of a view as the host does.
 
-    `run` is the host's, bound to the view and the request; `telemetry` what the view records into.
+    `run` is the host's, bound to the view and the request. `telemetry` returns what to record into.
     """
     fuse = Fuse(failures)
     handshake: Handshake | None = None
@@ -282,19 +282,19 @@ def upgraded(ws: web.WebSocketResponse, failures: FailureLog) -> None:
 
 
 class _AnyProtocol(frozenset[str]):
-    """The subprotocols of a server that knows them all: aiohttp logs those it does not know."""
+    """Contains every subprotocol: aiohttp logs a WARNING for a request that offers no known one."""
 
     def __contains__(self, _name: object) -> bool:
         return True
 
 
 _PROBE: Final = web.WebSocketResponse(protocols=_AnyProtocol(), compress=False)
-"""It is only asked, never prepared."""
+"""Is asked whether it could answer a request, and never does."""
 
 
 def _handshake(request: web.Request, telemetry: Telemetry, fuse: Fuse) -> Handshake | None:
     """Begin the connection of a request that aiohttp would upgrade; None for any other."""
-    # Most requests: aiohttp would raise an exception for each.
+    # Most requests are none, and aiohttp raises an exception for each that it is asked about.
     if request.headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
         return None
     is_malformed = False
