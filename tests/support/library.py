@@ -75,7 +75,10 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         ),
     },
     {
-        "_aiohttp/websocket": ("_close _connection _current _limits _strawberry/layers", AIOHTTP),
+        "_aiohttp/websocket": (
+            "_close _connection _counts _current _fuse _limits _strawberry/layers",
+            AIOHTTP,
+        ),
         "_strawberry/adapter": ("_connection _fuse _strawberry/layers", STRAWBERRY),
         "_strawberry/extension": (
             (

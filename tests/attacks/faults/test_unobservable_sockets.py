@@ -7,6 +7,7 @@ import pytest
 
 from strawberry_ws_otel import _semconv as name
 from strawberry_ws_otel._aiohttp.view import Handshake
+from strawberry_ws_otel._aiohttp.websocket import Observer
 from strawberry_ws_otel._semconv import SPAN_CONNECTION as CONNECTION
 from tests.support.assertions import (
     OPERATIONS,
@@ -159,9 +160,9 @@ def test_nothing_of_it_is_changed(refusal: str, telemetry: Telemetry, run: Run[A
 
 
 PLACES: list[tuple[object, str]] = [
-    (Handshake, "_observe"),
-    (Handshake, "_report_last"),
+    (Handshake, "_report_unseen_close"),
     (Handshake, "websocket_made"),
+    (Observer, "__init__"),
 ]
 
 PARSE = "Failed to parse message"
