@@ -164,10 +164,11 @@ class Totals:
         live = list(self._live)
         return sum(results.subscribed and not results.is_over for results in live)
 
-    def closes(self) -> dict[tuple[Outcome, Fault], int]:
-        """Return the ended connections, every outcome from 0 on."""
+    def closes(self) -> dict[tuple[str, str], int]:
+        """Return the ended connections by outcome and fault, every outcome from 0 on."""
         with self._lock:
-            return dict(self._closes)
+            closes = self._closes.copy()
+        return {(outcome.value, fault.value): count for (outcome, fault), count in closes.items()}
 
     def frame_errors(self) -> dict[str, int]:
         """Return the ERROR frames by `error.type`."""

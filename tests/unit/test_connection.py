@@ -1831,7 +1831,7 @@ def test_a_broken_pipe_changes_no_verdict_and_no_count(
     talk.accept(GRAPHQL_WS)
     talk.lose()
     totals = Recording(broken).metrics.totals
-    assert {outcome.value: n for (outcome, _), n in totals.closes().items() if n} == {
+    assert {outcome: n for (outcome, _), n in totals.closes().items() if n} == {
         "normal": 1,
         "connection_lost": 1,
     }
