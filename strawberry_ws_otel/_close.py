@@ -293,12 +293,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(facts: Facts, normal: Collection[str | int] = ()) -> Verdict:
-    """Judge `facts` by the tables above.
-
-    Args:
-        facts: what is known about the end of a connection.
-        normal: outcomes and close codes that the operator has declared normal.
-    """
+    """Judge `facts` by the tables above; `normal` outcomes and close codes are nobody's fault."""
     first, code = facts.first, None
     if first is not None:
         code = first.code

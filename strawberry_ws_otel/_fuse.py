@@ -99,18 +99,6 @@ class FailureLog:
                 exc_info=exc,
             )
 
-    def refused(self, signal: str, call: str, exc: Exception) -> None:
-        """Log that a call of a span was refused, once for each name of a call."""
-        if call not in self._warned:
-            self._warned.add(call)
-            _logger.warning(
-                "Telemetry leaves out %s() in %s, which raised %s: %s",
-                call,
-                signal,
-                exception_type(exc),
-                exception_message(exc),
-            )
-
     def warn_once(self, message: str, *arguments: object) -> None:
         """Log a WARNING, once for each message."""
         if message not in self._warned:
@@ -151,9 +139,12 @@ class Fuse:
         return True
 
     def refuse(self, call: str, exc: Exception) -> None:
-        """Log that a call of a span raised `exc`; everything else goes on."""
+        """Log once that a call of spans raised `exc`; everything else goes on."""
+        text = f"Telemetry leaves out {call}() in %s, which raised %s: %s"
         with suppress(Exception):
-            self._failures.refused(self._signal, call, exc)
+            self._failures.warn_once(
+                text, self._signal, exception_type(exc), exception_message(exc)
+            )
 
 
 class Fuses:

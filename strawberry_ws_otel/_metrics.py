@@ -34,6 +34,8 @@ _HISTOGRAMS: Final = (
     (_semconv.METRIC_REQUEST_DURATION, "Duration of queries and mutations.", _SHORT),
 )
 
+_Attributes = Mapping[str, AttributeValue | None]
+
 _GAUGES: Final = (
     (_semconv.METRIC_ACTIVE_CONNECTIONS, "{connection}", "Open connections."),
     (_semconv.METRIC_SUBSCRIPTIONS_ACTIVE, "{subscription}", "Live subscriptions."),
@@ -83,13 +85,7 @@ class Metrics:
     def __init__(
         self, meter: metrics.Meter, source: str, failures: FailureLog | None = None
     ) -> None:
-        """Create the instruments.
-
-        Args:
-            meter: that of the library.
-            source: how the log names these metrics.
-            failures: where a failure to create them is logged.
-        """
+        """Create the instruments of `meter`; the log names them by `source`."""
         self.totals = Totals()
         self.meter = meter
         self.source = source
@@ -99,23 +95,18 @@ class Metrics:
 
     def _create(self, meter: metrics.Meter) -> None:
         for name, unit, description in _GAUGES:
-            observers = [_observer(name, self.totals)]
-            meter.create_observable_up_down_counter(name, observers, unit, description)
+            observer = _observer(name, self.totals)
+            meter.create_observable_up_down_counter(name, [observer], unit, description)
         for name, unit, description in _COUNTERS:
-            observers = [_observer(name, self.totals)]
-            meter.create_observable_counter(name, observers, unit, description)
+            observer = _observer(name, self.totals)
+            meter.create_observable_counter(name, [observer], unit, description)
         for name, description, buckets in _HISTOGRAMS:
             self._histograms[name] = meter.create_histogram(
                 name, "s", description, explicit_bucket_boundaries_advisory=buckets
             )
 
     def record(
-        self,
-        name: str,
-        seconds: float,
-        attributes: Mapping[str, AttributeValue | None],
-        fuse: Fuse,
-        context: Context,
+        self, name: str, seconds: float, attributes: _Attributes, fuse: Fuse, context: Context
     ) -> None:
         """Record a duration in the context whose span an exemplar shall lead to."""
         known: dict[str, AttributeValue] = present(attributes)

@@ -133,15 +133,7 @@ class ConnectionTrace:
         handshake: Parentage,
         handshake_id: int,
     ) -> None:
-        """Begin with the connection's span.
-
-        Args:
-            config: says what becomes of a remote context.
-            fuse: guards the propagator.
-            span: the connection's.
-            handshake: its parentage.
-            handshake_id: the id of the span that was current at the handshake.
-        """
+        """Take the connection's `span`, its parentage, and the id of the current span before it."""
         self._config = config
         self._fuse = fuse
         self._span = span

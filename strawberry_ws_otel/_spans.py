@@ -200,16 +200,10 @@ class SpanRecorder:
         context: SpanContext = INVALID_SPAN_CONTEXT,
         is_request: bool = False,
     ) -> None:
-        """Record into `span`.
+        """Record into `span`, and keep the `first` message events of each type.
 
-        Args:
-            span: the tracer's.
-            fuse: that of the spans.
-            recording: whether the span records; if not, nothing costly is made for it.
-            first: how many message events of each type are kept before they are thinned.
-            name: that the span was started with.
-            context: that of the span; the invalid one for a span without an id of its own.
-            is_request: whether it covers a connection, its init or an operation, not a phase.
+        `context` is invalid for a span without an id of its own. `is_request` says that the span
+        covers a connection, its init or an operation, not a phase of one.
         """
         self.span = SpanProxy(span)
         self.context = context
@@ -276,7 +270,7 @@ class SpanRecorder:
         if not self.recording or self.span._otel_is_renamed:  # noqa: SLF001  # ours
             return
         try:
-            # A processor has the real span. Not every bridge lets the name be read.
+            # A processor may have renamed it. Not every bridge lets the name be read.
             if getattr(self._real, "name", self._name) == self._name:
                 self._real.update_name(name)
                 self._name = name
@@ -351,13 +345,7 @@ class Spans:
         message_events: int,
         failures: FailureLog | None = None,
     ) -> None:
-        """Get the tracer of `provider`, or of the global one.
-
-        Args:
-            provider: None for the global one.
-            message_events: how many message events of each type are kept before they are thinned.
-            failures: where a failure to get the tracer is logged.
-        """
+        """Get the tracer of `provider`, or of the global one."""
         self._first = message_events
         self.provider: object = provider
         """The provider at the time; the global one may be replaced later."""
@@ -384,14 +372,8 @@ class Spans:
     ) -> SpanRecorder:
         """Start a span below the one in `context`; samplers see `attributes` and `links`.
 
-        Args:
-            name: of the span.
-            fuse: that of the spans.
-            context: with the parent.
-            attributes: makes the attributes; not called where no span starts.
-            links: the contexts of other spans.
-            kind: SERVER for what a client asked for, INTERNAL for a phase of it.
-            start_time: in nanoseconds since the epoch, unless it is now.
+        `attributes` is not called if no span starts. `kind` is INTERNAL for a phase of an
+        operation. `start_time` is in nanoseconds since the epoch; None for now.
         """
         if fuse.blown or is_suppressed(context):
             return SpanRecorder(INVALID_SPAN, fuse)
