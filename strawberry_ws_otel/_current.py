@@ -74,19 +74,16 @@ class Placement:
 
     def _uncarried(self, context: Context, carried: Context) -> Context:
         """Take out what the carrier brought, unless the application has changed it."""
-        own = baggage.get_all(self.below)
+        below = self.below
+        own = baggage.get_all(below)
         for name, value in baggage.get_all(carried).items():
             if name not in own and baggage.get_baggage(name, context) == value:
                 context = baggage.remove_baggage(name, context)
-        brought = {
-            key
-            for key, value in carried.items()
-            if context.get(key) is value and self.below.get(key) is not value
-        }
+        brought = {k for k, v in carried.items() if context.get(k) is v and below.get(k) is not v}
         if not brought:
             return context
         kept = {key: value for key, value in context.items() if key not in brought}
-        return Context({**{key: self.below[key] for key in brought & self.below.keys()}, **kept})
+        return Context({**{key: below[key] for key in brought & below.keys()}, **kept})
 
 
 def placement_of(

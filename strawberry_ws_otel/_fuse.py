@@ -19,7 +19,6 @@ import os
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Final, Literal, NamedTuple
 
 from strawberry_ws_otel._limits import exception_message, exception_type
@@ -27,12 +26,8 @@ from strawberry_ws_otel._semconv import OTHER, SCOPE
 
 _logger = logging.getLogger(SCOPE)
 
-RECORDS_PER_MINUTE: Final = 10
-"""Records of one kind."""
-
-MAX_KINDS: Final = 100
-"""Distinct kinds; all further ones share one bound."""
-
+RECORDS_PER_MINUTE: Final = 10  # of each kind
+MAX_KINDS: Final = 100  # all further kinds share one bound
 _MINUTE: Final = 60.0
 
 
@@ -120,12 +115,7 @@ class Fuse:
     def __enter__(self) -> None:
         """Nothing to prepare."""
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, _type: object, exc: BaseException | None, _traceback: object) -> bool:
         """Stop an `Exception`, let everything else pass."""
         return isinstance(exc, Exception) and self.blow(exc)
 

@@ -6,7 +6,6 @@ its own bound, so that a flood of one outcome hides no `server_error`.
 
 import logging
 from collections.abc import Mapping
-from typing import Final
 
 from opentelemetry.util.types import AttributeValue
 
@@ -16,9 +15,6 @@ from strawberry_ws_otel._fuse import RecordRate
 from strawberry_ws_otel._limits import present
 
 _logger = logging.getLogger(_semconv.SCOPE)
-
-_SILENT: Final = frozenset({Outcome.HANDSHAKE_REJECTED})
-"""Scanners provoke these all the time."""
 
 
 class CloseLog:
@@ -38,7 +34,8 @@ class CloseLog:
         how many closes of this outcome were not logged. The message has the id and that number,
         too, since few formatters show `extra`.
         """
-        if not verdict.abnormal or verdict.outcome in _SILENT:
+        # Scanners, whose handshakes are rejected, would fill the log.
+        if not verdict.abnormal or verdict.outcome is Outcome.HANDSHAKE_REJECTED:
             return
         left_out = self._rate.admit(verdict.outcome)
         if left_out is None:

@@ -49,9 +49,6 @@ class _AnyCase(Getter[Mapping[str, list[str]]]):
         return list(carrier)
 
 
-_GETTER: Final = _AnyCase()
-
-
 class MultiMapping(Protocol):
     """The headers of a request: a mapping that may hold a key more than once."""
 
@@ -71,16 +68,13 @@ class _Headers(Getter[MultiMapping]):
         return list(dict.fromkeys(islice(carrier, _MAX_ENTRIES)))
 
 
-_HEADERS: Final = _Headers()
-
-
 def remote_context(carrier: Mapping[Any, Any], fuse: Fuse) -> Context | None:
     """Return a context with what `carrier` brings, and nothing else; None if it has no span."""
     lowered: dict[str, list[str]] = {}
     for key, value in islice(carrier.items(), _MAX_ENTRIES):
         if isinstance(key, str) and isinstance(value, str) and _is_field(key, value):
             lowered.setdefault(key.lower(), []).append(value)
-    return _extracted(lowered, _GETTER, fuse) if lowered else None
+    return _extracted(lowered, _AnyCase(), fuse) if lowered else None
 
 
 def _extracted(carrier: Any, getter: Getter[Any], fuse: Fuse) -> Context | None:  # noqa: ANN401  # as its getter has it
@@ -112,7 +106,7 @@ def of_request(
     """
     if config.remote_context == "ignore" or span_context(current, fuse).is_valid:
         return Parentage(current)
-    remote = _extracted(headers, _HEADERS, fuse) if headers else None
+    remote = _extracted(headers, _Headers(), fuse) if headers else None
     if remote is None:
         return Parentage(current)
     if config.remote_context == "parent":

@@ -233,9 +233,11 @@ class SpanRecorder:
             return
         ordinal = ordinals[message_type] = ordinals.get(message_type, 0) + 1
         if is_kept(ordinal, self._first):
-            self._message_event(message_type, ordinal, timestamp)
+            self.numbered_message(message_type, ordinal, timestamp)
 
-    def numbered_message(self, message_type: MessageType, ordinal: int) -> int:
+    def numbered_message(
+        self, message_type: MessageType, ordinal: int, timestamp: int | None = None
+    ) -> int:
         """Add the event of a message that the caller counts.
 
         Returns:
@@ -243,17 +245,12 @@ class SpanRecorder:
         """
         if self._ordinals is None:
             return 0
-        self._message_event(message_type, ordinal)
-        return next_kept(ordinal, self._first)
-
-    def _message_event(
-        self, message_type: MessageType, ordinal: int, timestamp: int | None = None
-    ) -> None:
         attributes = {
             _semconv.IO_DIRECTION: message_type.direction,
             _semconv.MESSAGE_SEQUENCE: ordinal,
         }
         self._call("add_event", message_type.event, attributes, timestamp)
+        return next_kept(ordinal, self._first)
 
     def event(self, name: str, attributes: Mapping[str, AttributeValue | None]) -> None:
         """Add an event; attributes without a value are left out."""
