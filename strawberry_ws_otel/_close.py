@@ -135,6 +135,7 @@ _SENT: Final[Mapping[int, Outcome]] = {
 
 # The legacy subprotocol has no codes of its own: it refuses with a `connection_error`, then closes.
 _SENT_AFTER_REFUSAL: Final[Mapping[int, Outcome]] = {
+    **_SENT,
     CloseCode.NORMAL_CLOSURE: Outcome.INVALID_MESSAGE,
     CloseCode.INTERNAL_ERROR: Outcome.FORBIDDEN,
 }
@@ -179,9 +180,9 @@ _WITHOUT_FRAMES: Final = frozenset(
 
 def outcomes_of(code: int) -> frozenset[Outcome]:
     """Return the outcomes that a close with `code` can have, whichever side sent it."""
-    tables: tuple[Mapping[int, Outcome], ...] = (_SENT, {**_SENT, **_SENT_AFTER_REFUSAL}, _RECEIVED)
-    named = {_by_code(code, table) for table in tables} | {Outcome.INVALID_FRAME}
-    return frozenset(named | (_WITHOUT_FRAMES if code == CloseCode.ABNORMAL_CLOSURE else set()))
+    named = {_by_code(code, table) for table in (_SENT, _SENT_AFTER_REFUSAL, _RECEIVED)}
+    unframed = _WITHOUT_FRAMES if code == CloseCode.ABNORMAL_CLOSURE else frozenset()
+    return unframed | named | {Outcome.INVALID_FRAME}
 
 
 class CloseFrame(NamedTuple):
@@ -227,10 +228,8 @@ class Facts:
     """What aiohttp's ERROR message carried, or `ws.exception()`, if that decided the close."""
     dropped: BaseException | None = None
     """Why aiohttp dropped the transport where it was asked to close, and wrote no close frame."""
-    lost: bool = False
-    """The end of the stream was read before any close frame."""
-    is_refused: bool = False
-    """The legacy `connection_error` was sent."""
+    lost: bool = False  # the end of the stream was read before any close frame
+    is_refused: bool = False  # the legacy `connection_error` was sent
     end: HandlerEnd = field(default_factory=HandlerEnd)
 
     def frame_sent(self, frame: CloseFrame) -> None:
@@ -337,7 +336,7 @@ def _by_frame(facts: Facts, first: CloseFrame) -> Outcome:
         return _by_code(first.code, _RECEIVED)
     if facts.frame_error is not None:
         return Outcome.INVALID_FRAME
-    return _by_code(first.code, {**_SENT, **_SENT_AFTER_REFUSAL} if facts.is_refused else _SENT)
+    return _by_code(first.code, _SENT_AFTER_REFUSAL if facts.is_refused else _SENT)
 
 
 def _by_code(code: int, outcomes: Mapping[int, Outcome]) -> Outcome:

@@ -49,7 +49,7 @@ class Results:
         self.is_over = False
         """Whether no more are sent, although the operation may not have ended yet."""
         self.ok = 0
-        self.failed = 0
+        self.failed = 0  # with an error
         self.fast_path_limit = 0
         """A result without an error is only counted, in `ok`, until `ok` reaches this limit."""
 

@@ -98,10 +98,8 @@ def placement_of(
 class Current(NamedTuple):
     """What the running code serves, and the placement that was attached last."""
 
-    request: Any = None
-    """A `Request` of `_connection`."""
-    operation: Any = None
-    """An `Operation`, over a WebSocket or not."""
+    request: Any = None  # a `Request` of `_connection`
+    operation: Any = None  # an `Operation`, over a WebSocket or not
     placement: Placement | None = None
 
 

@@ -36,14 +36,11 @@ class _Minute(NamedTuple):
 
     began: float
     written: int = 0
-    left_out: int = 0
-    """Since the last record that was written, whenever that was."""
+    left_out: int = 0  # since the last record that was written, whenever that was
 
 
 class RecordRate:
     """The bound on the records of one log, which event loops in several threads may share."""
-
-    __slots__ = ("_lock", "_minutes", "_pid")
 
     def __init__(self) -> None:
         # Reentrant: the collector may end a connection of an abandoned loop while this one is held.
@@ -73,8 +70,6 @@ class RecordRate:
 
 class FailureLog:
     """The log records of the library's failures, at most 10 a minute for each exception class."""
-
-    __slots__ = ("_rate", "_warned")
 
     def __init__(self) -> None:
         self._rate = RecordRate()

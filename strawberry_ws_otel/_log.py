@@ -20,8 +20,6 @@ _logger = logging.getLogger(_semconv.SCOPE)
 class CloseLog:
     """The log records of one view class's abnormal closes."""
 
-    __slots__ = ("_rate",)
-
     def __init__(self) -> None:
         self._rate = RecordRate()
 

@@ -20,7 +20,6 @@ SCOPE: Final = "strawberry_ws_otel"
 OTHER: Final = "_OTHER"
 
 # --- Span names ------------------------------------------------------------------------------
-
 # own
 SPAN_CONNECTION: Final = "GraphQL WebSocket Connection"
 SPAN_CONNECTION_INIT: Final = "GraphQL WebSocket Connection Init"
@@ -32,7 +31,6 @@ SPAN_VALIDATION: Final = "GraphQL Document Validation"
 SPAN_EXECUTION: Final = "GraphQL Operation Execution"
 
 # --- Span events -----------------------------------------------------------------------------
-
 # own
 EVENT_MESSAGE_PREFIX: Final = "graphql.ws."  # and the message type: `graphql.ws.subscribe`
 EVENT_WEBSOCKET_ERROR: Final = "websocket.error"
@@ -43,7 +41,6 @@ EVENT_WEBSOCKET_REDUNDANT_CLOSE: Final = "websocket.redundant_close"
 EVENT_GRAPHQL_ERROR: Final = "graphql.error"
 
 # --- Attributes of the connection ------------------------------------------------------------
-
 # own; the close as RFC 6455 7.1.4 (clean), 7.1.5 (code) and 7.1.6 (reason) define it
 CONNECTION_ID: Final = "websocket.connection.id"
 SUBPROTOCOL: Final = "websocket.subprotocol"
@@ -73,7 +70,6 @@ CLIENT_ADDRESS: Final = "client.address"
 USER_AGENT: Final = "user_agent.original"
 
 # --- Attributes of an operation --------------------------------------------------------------
-
 # OTel
 OPERATION_TYPE: Final = "graphql.operation.type"
 OPERATION_NAME: Final = "graphql.operation.name"
@@ -91,7 +87,6 @@ RESULTS: Final = "graphql.ws.results"
 TIME_TO_FIRST_RESULT: Final = "graphql.ws.time_to_first_result"
 
 # --- Attributes of events and metrics --------------------------------------------------------
-
 # OTel
 IO_DIRECTION: Final = "network.io.direction"
 EXCEPTION_TYPE: Final = "exception.type"
@@ -109,12 +104,10 @@ MESSAGE_SEQUENCE: Final = "graphql.ws.message.sequence"
 MESSAGE_TYPE: Final = "graphql.ws.message.type"
 
 # --- Fields of log records -------------------------------------------------------------------
-
 # own: how many closes of the same outcome were not logged since the record before
 LOG_LEFT_OUT: Final = "websocket.close.left_out"
 
 # --- Metrics ---------------------------------------------------------------------------------
-
 # own
 METRIC_ACTIVE_CONNECTIONS: Final = "websocket.server.active_connections"
 METRIC_CONNECTION_DURATION: Final = "websocket.server.connection.duration"
