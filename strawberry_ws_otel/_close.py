@@ -211,7 +211,7 @@ class HandlerEnd(NamedTuple):
     is_cancelled: bool = True
     """Whether a `CancelledError` is the handler's own, not that of something it awaited."""
     is_malformed: bool = False
-    """Whether the host raised because of a malformed handshake or message."""
+    """Whether the host raised because of a malformed handshake; `Connection` adds messages."""
     status: int | None = None
     """HTTP status of a refused handshake."""
 
@@ -245,7 +245,7 @@ class Facts:
             self.initiator = Initiator.CLIENT
 
     def unobserved(self, error: BaseException | None) -> None:
-        """Record that the socket is closed, unless it is known how it was closed."""
+        """Record a close that the edge did not observe, unless a close frame is known."""
         if self.first is None and self.dropped is None:
             self.frame_error = error
             self.initiator = Initiator.UNKNOWN

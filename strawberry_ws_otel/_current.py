@@ -7,9 +7,9 @@ one whenever it likes, and a vendor's runtime context may keep only the span and
 * Only a `Placement` goes into OpenTelemetry's context: the current span, with the baggage and the
   values that the client's carrier brought. A span without an id of its own stays out of it, since
   it would hide the application's.
-* An `Activation` attaches a placement for some time and takes it out again, without what the
-  application has attached meanwhile. It finds its span by the id, never by identity: ddtrace hands
-  the current span back as another object at every call.
+* An `Activation` attaches a placement for some time and takes it out again. What the application
+  has attached meanwhile stays. The library finds its span by the id, never by identity: ddtrace
+  hands the current span back as another object at every call.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ def joined(context: Context, carried: Context) -> Context:
 class Placement:
     """A span of the library on top of a context of the application.
 
-    `below` is the application's context, and `context`, in which the host runs, is `below` with the
-    span and with what a carrier brought. The application derives contexts from `context`, or
-    attaches others that have nothing to do with it. Therefore `removed_from` takes out of any of
-    them what the placement put there, piece by piece, and does not just go back to `below`.
+    `below` is the application's context. `context`, in which the host runs, is `below` with the
+    span and with what a carrier brought. The application may attach a context that it derives from
+    `context`, or one of its own. So `removed_from` does not go back to `below`: it takes what the
+    placement put there, piece by piece, out of the context that it is given.
     """
 
     __slots__ = ("_carried", "_span", "below", "context", "span_id")

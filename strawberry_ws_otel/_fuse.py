@@ -51,7 +51,7 @@ class RecordRate:
     def admit(self, kind: str) -> int | None:
         """Return how many of `kind` were left out before this one, or None to leave it out."""
         # Only the parent of a fork has the thread that may have held the lock. `register_at_fork`
-        # would keep every bound for ever.
+        # would keep every object alive for ever.
         if (pid := os.getpid()) != self._pid:
             self._lock, self._pid = threading.RLock(), pid
         now = time.monotonic()
@@ -143,7 +143,7 @@ class Fuses:
         spans: str = "the spans",
         metrics: str = "the metrics",
     ) -> None:
-        """Share the log of `failures`, which names the spans and the metrics so."""
+        """Share the log of `failures`, and give it names for the spans and the metrics."""
         self.library = Fuse(failures)
         self.spans = Fuse(failures, spans)
         self.metrics = Fuse(failures, metrics)

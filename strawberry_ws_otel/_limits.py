@@ -1,4 +1,4 @@
-"""How long text of others may be, and how it is truncated.
+"""How long untrusted text may be, and how it is truncated.
 
 Everything that a client sends is truncated before it is recorded. Lone surrogates, which JSON can
 carry and UTF-8 cannot, are replaced: one of them would make an exporter drop a whole batch.

@@ -165,13 +165,13 @@ class ConnectionTrace:
         """
         carried = own or self._init
         links: tuple[SpanContext, ...] = (self._span.context,)
-        has_current = span_id(application) not in {INVALID_SPAN_ID, self._handshake_id}
+        has_span = span_id(application) not in {INVALID_SPAN_ID, self._handshake_id}
         if self._config.remote_context == "link":
             if carried is not None:
                 links = (*links, span_context(carried, self._fuse))
-        elif carried is not None and (own is not None or not has_current):
+        elif carried is not None and (own is not None or not has_span):
             return Parentage(joined(application, carried), links, is_apart=True, carried=carried)
-        if has_current:
+        if has_span:
             return Parentage(application, links, is_apart=True)
         if self._config.trace_shape == "nested":
             placement = placement_of(self._span, application, self._carried)

@@ -40,7 +40,7 @@ class Shape(Enum):
     ANY = auto()
     PAYLOAD = auto()  # an optional object `payload`
     ID = auto()  # a string `id`
-    OPERATION = auto()  # a string `id`, and a `payload` with a string `query`
+    OPERATION = auto()  # a string `id`, and a `payload` with a string `query` and optional members
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -41,13 +41,13 @@ EVENT_WEBSOCKET_REDUNDANT_CLOSE: Final = "websocket.redundant_close"
 EVENT_GRAPHQL_ERROR: Final = "graphql.error"
 
 # --- Attributes of the connection ------------------------------------------------------------
-# own; the close as RFC 6455 7.1.4 (clean), 7.1.5 (code) and 7.1.6 (reason) define it
+# own
 CONNECTION_ID: Final = "websocket.connection.id"
-SUBPROTOCOL: Final = "websocket.subprotocol"
-CLOSE_CODE: Final = "websocket.close.code"
-CLOSE_REASON: Final = "websocket.close.reason"
+SUBPROTOCOL: Final = "websocket.subprotocol"  # RFC 6455 1.9
+CLOSE_CODE: Final = "websocket.close.code"  # RFC 6455 7.1.5
+CLOSE_REASON: Final = "websocket.close.reason"  # RFC 6455 7.1.6
 CLOSE_INITIATOR: Final = "websocket.close.initiator"
-CLOSE_CLEAN: Final = "websocket.close.clean"
+CLOSE_CLEAN: Final = "websocket.close.clean"  # RFC 6455 7.1.4
 CLOSE_OUTCOME: Final = "websocket.close.outcome"
 CLOSE_FAULT: Final = "websocket.close.fault"
 CLOSE_SENT_CODE: Final = "websocket.close.sent_code"

@@ -75,7 +75,7 @@ _READABLE: Final = (
 
 
 class _EndedSpan(NonRecordingSpan):
-    """What can still be read of a span that has ended: all but its links and events."""
+    """What can still be read of a span that has ended: not its links, events and whole document."""
 
     events = links = ()
 
@@ -96,7 +96,7 @@ class SpanProxy(Span):
     """The span that is in the context of resolvers and generators, and `connection_span()`.
 
     It forwards to the real span. `end()` does nothing: the connection or the operation goes on.
-    When that has ended, the real span is let go, and what was read of it can be read still.
+    When that has ended, what can be read of the real span is kept here, and the span is let go.
 
     `__class__` is that of the real span. So `isinstance(span, ReadableSpan)` holds with the SDK,
     and ddtrace's context accepts it as a span of its own.
@@ -200,7 +200,7 @@ class SpanRecorder:
         context: SpanContext = INVALID_SPAN_CONTEXT,
         is_request: bool = False,
     ) -> None:
-        """Record into `span`, and keep the `first` message events of each type.
+        """Record into `span`, with the `first` message events of each type before they are thinned.
 
         `context` is invalid for a span without an id of its own. `is_request` says that the span
         covers a connection, its init or an operation, not a phase of one.
