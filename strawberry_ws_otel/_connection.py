@@ -722,11 +722,9 @@ class Connection:
         # One step may fail, and the others are still taken.
         with self.fuse:
             self._transport_failed(end.transport_error)
-            facts.exception, facts.is_cancelled = end.exception, end.is_cancelled
-            facts.transport_up = end.transport_alive is not False
-            if not facts.upgraded and facts.transport_up:
-                facts.status = end.status
-            facts.malformed = self._stop(end.exception) or end.is_malformed
+            facts.end = end
+            if self._stop(end.exception):
+                facts.end = end._replace(is_malformed=True)
         judged = self._judge()
         with self.fuse:
             self._decided(judged)

@@ -202,8 +202,6 @@ STATELESS: Final = {
     "_operation.IGNORED",
     "_operation.TRANSITIONS",
     "_operation._STOPPED",
-    "_propagation._GETTER",
-    "_propagation._HEADERS",
     "_protocol._VOCABULARIES",
     "_spans.NOT_STARTED",
     "_strawberry/adapter.ADAPTER_LAYER",

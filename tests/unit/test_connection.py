@@ -1153,7 +1153,7 @@ def test_what_no_message_can_be_made_of_is_counted_as_another(telemetry: Telemet
 def test_an_exception_is_not_kept(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.end(KeyError("user"))
-    assert talk.connection._facts.exception is None
+    assert talk.connection._facts.end.exception is None
 
 
 def test_the_record_of_an_abnormal_close_names_the_connection(
@@ -1831,7 +1831,7 @@ def test_a_broken_pipe_changes_no_verdict_and_no_count(
     talk.accept(GRAPHQL_WS)
     talk.lose()
     totals = Recording(broken).metrics.totals
-    assert {outcome.value: n for (outcome, _), n in totals.closes().items() if n} == {
+    assert {outcome: n for (outcome, _), n in totals.closes().items() if n} == {
         "normal": 1,
         "connection_lost": 1,
     }
