@@ -1,14 +1,19 @@
-"""One operation on any transport, and the table of what can happen to one over a WebSocket.
+"""One operation on any transport, and the state machine of one over a WebSocket.
 
 Rules:
 
-1. `TRANSITIONS` decides what becomes of an operation over a WebSocket. For each event and state it
-   gives the next state and, if the operation ends, its one end reason.
-2. What else is done depends on the event (`_ON_EVENT`), and on the state that is left or entered
-   (`_ON_EXIT`, `_ON_ENTRY`). No flag decides anything.
+1. `TRANSITIONS` decides how an operation over a WebSocket ends. For each event and state it gives
+   the next state and, if the operation ends, its end reason. No flag decides anything.
+2. `_ON_EXIT`, `_ON_EVENT` and `_ON_ENTRY` say what is recorded as a state is left, because of an
+   event, and as a state is entered. `SocketOperation.fire` runs them in this order.
 3. Every pair of event and state has a meaning. `IGNORED` lists the pairs that change nothing, and
    says why.
-4. The table knows one operation. `_operations` finds out which operation an event is about.
+4. A `complete` of the host's method is not final (`State.COMPLETING`): the operation completed if
+   the method then returns, and failed if it raises.
+5. The table knows one operation. `_operations` finds out which operation an event is about.
+
+A new end reason is a member of `EndReason`, and of `_FAILURES` if the span is to fail. The rows of
+`TRANSITIONS` that lead to it name it.
 
 Four parties act on their own, and the table is about their races: the client sends messages, the
 host handles them (perhaps much later), the task that the host started serves the operation, and the
@@ -31,7 +36,7 @@ from itertools import islice
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from opentelemetry import trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
@@ -60,38 +65,43 @@ class EndReason(StrEnum):
     REJECTED = "rejected"
     """The host refused it: limit, not acknowledged, duplicate id."""
     CONNECTION_CLOSED = "connection_closed"
-    """It died with its connection."""
+    """The connection closed before it ended."""
     FAILED = "failed"
     """An exception ended its task."""
+
+
+_FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
+"""The reasons that give the span the status ERROR. `CONNECTION_CLOSED` does so if the close is
+abnormal, and every reason does if a result has GraphQL errors."""
 
 
 class State(IntEnum):
     """What is known of an operation.
 
-    The order matters: nobody serves an operation before `SERVED`, and it has ended from
+    The order matters: nothing serves an operation before `SERVED`, and it has ended from
     `WINDING_DOWN` on. Integers, because those are hashed and compared without a call.
     """
 
     RECEIVED = auto()
     """Its first message was received. Its span has not started."""
     HANDLED = auto()
-    """The host was handed that message, and may refuse it."""
+    """The host handles that message, and may refuse the operation."""
     SERVED = auto()
-    """An execution or a result is its, outside of the host's method that serves operations."""
+    """It was executed, or a result was sent, outside the host's method that serves operations."""
     RUNNING = auto()
-    """The host's method that serves it runs."""
+    """The host's method that serves operations runs for it."""
     COMPLETING = auto()
-    """That method has sent `complete`: whether it completed or failed shows when it ends."""
+    """That method has sent `complete`. How the method ends decides: completed or failed."""
     RETURNED = auto()
-    """That method has ended and said nothing: somebody else does, or the connection closes."""
+    """That method has ended without a last message. Another task may still send one."""
     CANCELLED = auto()
     """That method was cancelled: by the application, if the connection's handler goes on."""
     WINDING_DOWN = auto()
-    """It has ended, and the host's method still runs: what that sends is not another's."""
+    """It has ended, and the host's method still runs and may send with its id."""
     ENDED = auto()
-    """It has ended, and may still be handled, or served by code whose end nobody sees."""
+    """It has ended. It may still be handled, or served by code whose end is not observed."""
     GONE = auto()
-    """It has ended, and nothing of it is kept. What its task may still send is nobody's."""
+    """It has ended, and is forgotten. What its task still sends belongs to no operation."""
 
 
 class Event(IntEnum):
@@ -102,7 +112,7 @@ class Event(IntEnum):
     RUN = auto()
     """The host's method that serves operations begins to serve it."""
     EXECUTE = auto()
-    """An execution of the schema turns out to be its."""
+    """An execution of the schema is found to be its own."""
     RESULT_SENT = auto()
     ERROR_SENT = auto()
     COMPLETE_SENT = auto()
@@ -113,19 +123,19 @@ class Event(IntEnum):
     REUSE = auto()
     """The client sends a `subscribe` with its id."""
     REFUSE = auto()
-    """The connection closes over it: 4401, 4409, or while it asks for an id that is taken."""
+    """The connection closes because of it: 4401, 4409, or while it asks for an id in use."""
     RETURN = auto()
     """The host's method that serves it returns."""
     RAISE = auto()
     """That method raises an exception."""
     RAISE_CLOSING = auto()
-    """That method raises one while the connection closes."""
+    """That method raises an exception while the connection closes."""
     CANCEL = auto()
     """That method is cancelled."""
     CANCEL_CLOSING = auto()
     """That method is cancelled while the connection closes."""
     GO_ON = auto()
-    """The connection's handler goes on: no cancellation before was the connection's."""
+    """The connection's handler goes on: an earlier cancellation was not the connection's."""
     CLOSE = auto()
     """The connection has closed."""
 
@@ -136,7 +146,7 @@ class Row(NamedTuple):
     state: State
     """The next state."""
     reason: EndReason | None = None
-    """Why the operation ends, if it does."""
+    """Why the operation ends; None if it goes on, or has ended before."""
 
 
 _STOPPED: Final = {
@@ -146,7 +156,7 @@ _STOPPED: Final = {
     State.RUNNING: Row(State.WINDING_DOWN, EndReason.CLIENT_COMPLETED),
     State.RETURNED: Row(State.GONE, EndReason.CLIENT_COMPLETED),
 }
-"""What becomes of an operation that the client has done with."""
+"""What becomes of an operation that the client ends."""
 
 TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
     # Strawberry: `handle_message` awaits `handle_subscribe` or `handle_start`, which looks for the
@@ -164,13 +174,13 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.ENDED: Row(State.WINDING_DOWN),
     },
     # The host executes in its method (Strawberry: `Schema.stream`, legacy `Schema.subscribe`). Only
-    # a handler of the application's executes before or without it.
+    # an application's own handler executes before that method runs, or without it.
     Event.EXECUTE: {
         State.RECEIVED: Row(State.SERVED),
         State.HANDLED: Row(State.SERVED),
     },
-    # transport-ws, "Next"; legacy, "GQL_DATA". An application may send from a task of its own, also
-    # when the host's method is done.
+    # transport-ws, "Next"; legacy, "GQL_DATA". An application may send from its own task, also when
+    # the host's method is done.
     Event.RESULT_SENT: {
         State.RECEIVED: Row(State.SERVED),
         State.HANDLED: Row(State.SERVED),
@@ -181,7 +191,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
     },
     # transport-ws, "Error"; legacy, "GQL_ERROR". Before anything serves the operation, the error is
     # that of a limit: `max_subscriptions_per_connection` (Strawberry: `handle_subscribe`,
-    # `handle_start`). The host's method still runs when it has sent an error of its own.
+    # `handle_start`). The host's method still runs after it has sent an `error`.
     Event.ERROR_SENT: {
         State.RECEIVED: Row(State.ENDED, EndReason.REJECTED),
         State.HANDLED: Row(State.GONE, EndReason.REJECTED),
@@ -216,7 +226,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.RECEIVED: Row(State.ENDED, EndReason.REJECTED),
         State.HANDLED: Row(State.GONE, EndReason.REJECTED),
     },
-    # A method that returns without a last message leaves that to another task of the application's,
+    # A method that returns without a last message leaves that to another task of the application,
     # or has closed the connection (Strawberry: 4400 for a syntax error).
     Event.RETURN: {
         State.RUNNING: Row(State.RETURNED),
@@ -224,7 +234,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.WINDING_DOWN: Row(State.GONE),
     },
     # Strawberry: `run_operation` sends `complete` and raises. `handle_async_results` raises in a
-    # task that nobody awaits.
+    # task that is not awaited.
     Event.RAISE: {
         State.RUNNING: Row(State.GONE, EndReason.FAILED),
         State.COMPLETING: Row(State.GONE, EndReason.FAILED),
@@ -253,8 +263,8 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.COMPLETING: Row(State.RETURNED),
         State.WINDING_DOWN: Row(State.GONE),
     },
-    # The handler has received or handled a message after the cancellation: it was the application
-    # who cancelled. The client hears nothing (Strawberry: `run_operation` catches no cancellation).
+    # The handler has received or handled a message after the cancellation, so the application
+    # cancelled. No message tells the client (Strawberry: `run_operation` catches no cancellation).
     Event.GO_ON: {State.CANCELLED: Row(State.GONE, EndReason.FAILED)},
     # RFC 6455, section 7.1.4: the WebSocket connection is closed, and no message can follow.
     Event.CLOSE: {
@@ -267,7 +277,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.CANCELLED: Row(State.GONE, EndReason.CONNECTION_CLOSED),
     },
 }
-"""What each event makes of each state, unless `IGNORED` says that it makes nothing of it."""
+"""What each event makes of each state. The other pairs are in `IGNORED`."""
 
 
 class Ignored(NamedTuple):
@@ -305,17 +315,17 @@ IGNORED: Final = (
         (State.COMPLETING,),
     ),
     Ignored(
-        "transport-ws, Subscribe: it is the new one that is refused, with 4409.",
+        "transport-ws, Subscribe: the new operation is refused, with 4409.",
         (Event.REUSE,),
         (*_NEW, *_IDLE, State.RUNNING),
     ),
     Ignored(
-        "The client's message is a sign that the handler goes on, and `GO_ON` comes first.",
+        "The client's message shows that the handler goes on, and `GO_ON` comes first.",
         (Event.STOP, Event.RESTART),
         (State.CANCELLED,),
     ),
     Ignored(
-        "It has been accepted: the close refuses another one.",
+        "It has been accepted: the close refuses another operation.",
         (Event.REFUSE,),
         (*_IDLE, *_AT_WORK),
     ),
@@ -325,7 +335,7 @@ IGNORED: Final = (
         (*_NEW, *_IDLE, State.ENDED, State.GONE),
     ),
     Ignored(
-        "Nobody has cancelled it.",
+        "It has not been cancelled.",
         (Event.GO_ON,),
         (*_NEW, State.SERVED, *_AT_WORK, State.RETURNED),
     ),
@@ -341,34 +351,26 @@ IGNORED: Final = (
         (State.WINDING_DOWN, State.GONE),
     ),
 )
-"""The pairs that `TRANSITIONS` has no row for. Together they are all pairs."""
+"""The pairs for which `TRANSITIONS` has no row. Both together have every pair once."""
 
 METHOD_RUNS: Final = frozenset({State.RUNNING, State.COMPLETING, State.WINDING_DOWN})
 """The states in which the host's method that serves an operation runs."""
 
-_FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
-"""The reasons that give the span the status ERROR whatever else happened."""
-
-RECEIVED: Final = State.RECEIVED
-HANDLED: Final = State.HANDLED
-RUNNING: Final = State.RUNNING
-HANDLE: Final = Event.HANDLE
-RUN: Final = Event.RUN
-EXECUTE: Final = Event.EXECUTE
-RESULT_SENT: Final = Event.RESULT_SENT
-COMPLETE_SENT: Final = Event.COMPLETE_SENT
-RETURN: Final = Event.RETURN
-"""What every operation asks for, looked up once: in Python 3.11 an enumeration is slow to ask."""
+# Members that every operation needs, looked up once: in Python 3.11 each access to a member of an
+# enumeration goes through a descriptor.
+RECEIVED, HANDLED, RUNNING = State.RECEIVED, State.HANDLED, State.RUNNING
+HANDLE, RUN, EXECUTE, RETURN = Event.HANDLE, Event.RUN, Event.EXECUTE, Event.RETURN
+RESULT_SENT, COMPLETE_SENT = Event.RESULT_SENT, Event.COMPLETE_SENT
 
 # --- Operations on any transport ---------------------------------------------------------------
 
 MAX_ERROR_EVENTS: Final = 10
 """Events `graphql.error` of one span."""
 
-WAITED: Final = 0.01
-"""Seconds from which on a message has waited before it was handled.
+_WAITED: Final = 0.01
+"""Seconds that a message waits for its handling before its span gets a start time of its own.
 
-Only then does a span get a start time of its own, which the bridges of Elastic and ddtrace misread.
+The bridges of Elastic and ddtrace misread such a start time, so most spans get none.
 """
 
 SUBSCRIPTION: Final = "subscription"
@@ -410,12 +412,12 @@ class Operation:
 
     first: object = None
     """The message that asked for it, if one did and the host has not accepted it yet."""
-
     registry: "Registry | None" = None
-    """Those of the connection over which it came, if it came over one."""
-
+    """The operations of its connection, if it came over a WebSocket."""
+    placement: Placement | None = None
+    """What puts its span into a context, where that is kept."""
     _is_request: ClassVar[bool] = True
-    """Whether it is a request even if nobody learns its type."""
+    """Whether it counts as a request even if its type is never known."""
 
     def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
         self,
@@ -428,13 +430,8 @@ class Operation:
     ) -> None:
         """Begin the operation; its span starts later.
 
-        Args:
-            telemetry: where it is recorded.
-            fuses: what keeps our failures from the host.
-            name: the operation's, as the client gave it: any value.
-            document: likewise; None as long as only its hash is known.
-            attributes: further ones of the span.
-            message_type: as which messages its results are counted, if they are messages.
+        `name` and `document` are as the client gave them, of any type. `message_type` is the type
+        of its results, if they are messages.
         """
         self.fuses = fuses
         self.config = telemetry.config
@@ -446,22 +443,16 @@ class Operation:
         self.span = NOT_STARTED
         self.type: str | None = None
         self.is_subscription = False
-        """Whether that is known to be `subscription`."""
+        """Whether the type is known to be `subscription`."""
         self._describe: Callable[[], None] | None = None
-        """What learns the type, as long as it is only expected."""
+        """Learns the type from the parsed document, while the type is only expected."""
         self.results = Results(message_type)
-        """The results that it has delivered."""
         self._error_type: str | None = None
         self._error_count = 0
         self._is_ended = False
 
     def start(self, parentage: Parentage, start_time: int | None = None) -> None:
-        """Start the span.
-
-        Args:
-            parentage: where it starts.
-            start_time: in nanoseconds since the epoch, unless it is now.
-        """
+        """Start the span: now, or at `start_time` in nanoseconds since the epoch."""
         self.span = self._telemetry.spans.start(
             _semconv.SPAN_OPERATION,
             self.fuses.spans,
@@ -490,13 +481,11 @@ class Operation:
             self.span.set(document_attributes(document, captured=self.config.capture_document))
 
     def expect(self, operation_type: str, describe: Callable[[], None]) -> None:
-        """Take the operation for what its document seems to ask for, until that is parsed.
+        """Assume the type with which the document begins, until the document is parsed.
 
-        Args:
-            operation_type: what the document begins with.
-            describe: learns the type, at the latest as the operation ends.
+        The operation calls `describe` to learn its type, at the latest as it ends.
         """
-        # An application may execute more than once: what the attempt before knows comes first.
+        # An application may execute more than once: the type of the first attempt counts.
         self._learn_type()
         if self._is_ended or self.type is not None:
             return
@@ -505,7 +494,7 @@ class Operation:
             self._telemetry.metrics.totals.subscribed(self.results)
 
     def describe(self, operation_type: str, name: str | None) -> None:
-        """Record what the document turned out to be."""
+        """Record the type and the name that the parsed document shows; the first call counts."""
         if self._is_ended or self.type is not None:
             return
         self.type, self._describe = operation_type, None
@@ -520,22 +509,20 @@ class Operation:
                 {
                     _semconv.OPERATION_TYPE: operation_type,
                     _semconv.OPERATION_NAME: bounded_name,
-                    **self._described(operation_type),
+                    _semconv.SUBSCRIPTION_ID: self._subscription_id(),
                 }
             )
 
     def _learn_type(self) -> None:
-        """Learn the type from whoever knows the document, if nobody has yet."""
         describe, self._describe = self._describe, None
         if describe is not None:
             describe()
 
-    def _described(self, _operation_type: str) -> Attributes:
-        """Return what else is known once the type is."""
-        return {}
+    def _subscription_id(self) -> str | None:
+        return None
 
     def phase(self, name: str) -> SpanRecorder | None:
-        """Start the span of a phase, if phases get spans and anybody looks."""
+        """Start the span of a phase, if phases get spans and this operation is recorded."""
         if not (self.span.recording and self.config.phase_spans):
             return None
         context = get_current()
@@ -549,13 +536,10 @@ class Operation:
         """Record the GraphQL errors of a result.
 
         Args:
-            error_type: the class of the first one.
-            count: how many there are.
-            events: the attributes of their events.
+            error_type: the class of the first error.
+            count: the number of errors.
+            events: the attributes of their span events.
         """
-        self._record_errors(error_type, count, events)
-
-    def _record_errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
         if self._is_ended:
             return
         self._error_type = self._error_type or error_type
@@ -565,11 +549,7 @@ class Operation:
         self._error_count += count
 
     def delivered(self, error_type: str | None) -> None:
-        """Count a result that was sent: of a subscription it is an event.
-
-        Args:
-            error_type: the class of the first error in it.
-        """
+        """Count a result that was sent; `error_type` is the class of the first error in it."""
         if error_type is None:
             self.results.ok += 1
             return
@@ -586,8 +566,8 @@ class Operation:
         """End the span and record the duration; only the first call counts.
 
         Args:
-            error_type: why it failed, unless GraphQL errors say so already.
-            description: of the ERROR status.
+            error_type: why it failed; the class of a GraphQL error comes first.
+            description: of the status ERROR.
             attributes: further ones of the span.
         """
         if self._is_ended:
@@ -611,14 +591,10 @@ class Operation:
             self.span.end()
 
     def _measure(self, name: str, attributes: Attributes) -> None:
-        self._telemetry.metrics.record(
-            name, self.duration, attributes, self.fuses.metrics, self.exemplar_context
-        )
-
-    @property
-    def exemplar_context(self) -> Context:
-        """A context in which a measurement leads to the span."""
-        return self.span.exemplar_context
+        """Record the duration, with an exemplar that leads to the span."""
+        placement = self.placement
+        context = self.span.exemplar_context if placement is None else placement.context
+        self._telemetry.metrics.record(name, self.duration, attributes, self.fuses.metrics, context)
 
     @property
     def duration(self) -> float:
@@ -630,27 +606,22 @@ class Operation:
 
 
 class Registry(Protocol):
-    """What one operation needs of those who keep all operations of its connection."""
+    """What an operation needs of the `Operations` of its connection."""
 
     trace: ConnectionTrace
-    """Where spans start."""
     waiting: dict["SocketOperation", None]
-    """Those whose first message the host may still handle."""
+    """The operations whose first message the host may still handle."""
+    winding_down: dict[Hashable, int]
+    """By id, how many operations have ended while the host's method may still send with it."""
     has_cancelled: bool
-    """Whether some were cancelled since the handler went on."""
+    """Whether an operation was cancelled since the connection's handler went on."""
 
     def ended(self, operation: "SocketOperation") -> None:
         """Forget an operation that has ended."""
 
-    def wind_down(self, operation: "SocketOperation") -> None:
-        """Keep the id of an operation that has ended: the host's method still sends with it."""
-
-    def wound_down(self, operation: "SocketOperation") -> None:
-        """Let go of that id: the method is done."""
-
 
 class _Errors(NamedTuple):
-    """The GraphQL errors of a result that has been made and not been sent yet."""
+    """The GraphQL errors of a result that is not sent yet."""
 
     error_type: str
     number: int
@@ -670,7 +641,6 @@ class SocketOperation(Operation):
         "_first_message",
         "_first_result",
         "_next_recorded",
-        "_received_at",
         "_result_type",
         "_unsent",
         "client_id",
@@ -697,77 +667,65 @@ class SocketOperation(Operation):
         connection_id: str,
         registry: Registry,
         first: Message,
-        message_type: MessageType,
+        result_type: MessageType,
     ) -> None:
-        """Begin the operation, as its first message is received.
-
-        Args:
-            telemetry: where it is recorded.
-            fuses: what keeps our failures from the host.
-            connection_id: ours.
-            registry: of all operations of the connection.
-            first: the message.
-            message_type: as which messages its results are counted.
-        """
-        id_, payload = first.id, first.payload
+        """Begin the operation, as its first message is received."""
+        payload = first.payload
         self.state = RECEIVED
         self.registry = registry
-        self.id: Hashable = id_
-        """The id as it came, a key of the host's; None when nobody asks for it any more."""
+        self.id = first.id
+        """As the client sent it, which is the host's key; None once the operation is gone."""
         self.connection_id = connection_id
-        self.client_id = _limits.bounded(id_, _limits.ID)
-        """As it is recorded, and kept."""
+        self.client_id = _limits.bounded(first.id, _limits.ID)
+        """The id as it is recorded: bounded, and kept to the end."""
         super().__init__(
             telemetry,
             fuses,
             payload.get("operationName"),
             payload.get("query"),
             {_semconv.CONNECTION_ID: connection_id, _semconv.OPERATION_ID: self.client_id},
-            message_type,
+            result_type,
         )
         self.first: object = first.value
         """Its first message, until the host has accepted the operation."""
         self.payload: Mapping[str, Any] = payload
-        """That of its first message, likewise."""
+        """The payload of that message, as long."""
         self.handled_in: asyncio.Task[Any] | None = None
-        """The task in which its first message is being handled."""
-        self.placement: Placement | None = None
-        """What puts its span into a context, once it has started."""
+        """The task in which the host handles that message, while it does."""
+        self.placement = None
         self.unclaimed_key: int | None = None
-        """Under which an execution in another task may find it."""
+        """The key by which an execution in another task finds it (`_operations.unclaimed`)."""
         self.end_reason: EndReason | None = None
         self.failure: str | None = None
-        """Class of the exception that its task ended with, or could not send a message for."""
+        """The class of the exception that ended its task, or that the last failed send raised."""
         self._completed_after: float | None = None
         """Its duration when the host sent `complete`."""
         self._first_message = first.type
-        self._result_type = message_type
-        self._received_at = time.time_ns()
+        self._result_type = result_type
         self._executions = 0
         self._unsent: deque[_Errors] | None = None
-        """The errors of results that are not sent yet, once there are some."""
+        """The errors of results that are not sent yet; None until there are any."""
         self._next_recorded = 1
-        """Ordinal of the result that matters next: the first, then those that get an event."""
+        """Ordinal of the next result to do more for than count: the first, or one with an event."""
         self._first_result: float | None = None
+        """Seconds until the first result."""
         telemetry.metrics.totals.begun(self.results)
 
     def fire(self, event: Event, detail: Any = None) -> bool:  # noqa: ANN401  # what the event brings
-        """Do what `TRANSITIONS` says of an event in the state of the operation.
+        """Make the transition for an event, and record it.
 
         Args:
             event: that happens.
-            detail: what it brings, for the action of the event (`_ON_EVENT`), or the verdict over
-                the close (`Event.CLOSE`).
+            detail: the argument of its action in `_ON_EVENT`; for `Event.CLOSE` the verdict.
 
         Returns:
-            Whether the event is of any consequence. A message that is of none is not the
-            operation's.
+            False if the event is ignored in this state. Its message is then not the operation's.
         """
         step = _STEPS[self.state][event]
         if step is None:
             return False
-        self.state = step.state
-        for action in step.actions:
+        self.state, actions = step
+        for action in actions:
             try:
                 action(self, detail)
             except Exception as error:  # noqa: BLE001  # whatever fails, it ends and counts
@@ -776,7 +734,7 @@ class SocketOperation(Operation):
 
     @property
     def is_claimed(self) -> bool:
-        """Whether an execution of the schema is known to be its."""
+        """Whether an execution of the schema is known to be its own."""
         return self._executions > 0
 
     @property
@@ -784,20 +742,22 @@ class SocketOperation(Operation):
         """Whether it has its end reason."""
         return self.state >= State.WINDING_DOWN
 
+    @property
+    def duration(self) -> float:
+        """Seconds since the first message, until `complete` was sent."""
+        completed_after = self._completed_after
+        return time.monotonic() - self._started if completed_after is None else completed_after
+
     def claim(self) -> None:
-        """Take an execution for its own; an application may try more than once."""
+        """Record that an execution of the schema is its own; an application may try again."""
         self._executions += 1
         self.fire(EXECUTE)
-
-    def _described(self, operation_type: str) -> Attributes:
-        if operation_type != SUBSCRIPTION:
-            return {}
-        return {_semconv.SUBSCRIPTION_ID: f"{self.connection_id}-{self.client_id}"}
 
     def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
         """Keep the errors of a result until it is sent: an application may make it in advance."""
         if self._is_ended:
             return
+        # The next result without an error is counted slowly, too: results are sent in order.
         self.results.fast_path_limit = self.results.ok
         kept = list(islice(events, MAX_ERROR_EVENTS)) if self.span.recording else []
         if self._unsent is None:
@@ -805,22 +765,13 @@ class SocketOperation(Operation):
         self._unsent.append(_Errors(error_type, count, kept))
 
     def _record_unsent_errors(self) -> None:
-        """Record the errors that nobody has sent with a result."""
         while self._unsent:
-            self._record_errors(*self._unsent.popleft())
+            super().errors(*self._unsent.popleft())
 
-    @property
-    def exemplar_context(self) -> Context:
-        """A context in which a measurement leads to the span."""
-        return self.span.exemplar_context if self.placement is None else self.placement.context
+    def _subscription_id(self) -> str | None:
+        return f"{self.connection_id}-{self.client_id}" if self.is_subscription else None
 
-    @property
-    def duration(self) -> float:
-        """Seconds since the first message, until the last one."""
-        completed_after = self._completed_after
-        return time.monotonic() - self._started if completed_after is None else completed_after
-
-    # --- What the table does: each takes what the event brings ----------------------------------
+    # --- The actions of the state machine, each with the detail of its event ---------------------
 
     def start_handling(self, _detail: object) -> None:
         """Start the span in the running context."""
@@ -828,24 +779,23 @@ class SocketOperation(Operation):
             connection_trace = self.registry.trace
             application = application_context()
             parentage = connection_trace.operation(self.payload.get("extensions"), application)
-            has_waited = time.monotonic() - self._started > WAITED
-            received_at = self._received_at if has_waited else None
+            received_at = start_time_of(self._started)
             self.start(parentage, received_at)
             self.span.message(self._first_message, received_at)
             self.placement = placement_of(self.span, application, parentage.carried)
             connection_trace.link(self.span, parentage)
 
     def accept(self, _detail: object) -> None:
-        """Let go of the first message: the host has accepted the operation."""
+        """Let go of the first message: the host handles it no more."""
         self.first, self.payload = None, NO_PAYLOAD
         self.registry.waiting.pop(self, None)
 
     def count_result(self, failed: bool) -> None:  # noqa: FBT001  # all that is known of it
-        """Count a result, and set up to which one the next ones are only counted."""
+        """Count a result, and set the limit up to which an edge only counts the next ones."""
         results = self.results
         if failed and self._unsent:
             errors = self._unsent.popleft()
-            self._record_errors(*errors)
+            super().errors(*errors)
             self.delivered(errors.error_type)
         else:
             results.ok += 1
@@ -857,8 +807,8 @@ class SocketOperation(Operation):
             results.ok if self._unsent else self._next_recorded - 1 - results.failed
         )
 
-    def record_last_message(self, message_type: MessageType) -> None:
-        """Record an `error`, with the GraphQL errors that it says."""
+    def record_error(self, message_type: MessageType) -> None:
+        """Record an `error` message, after the GraphQL errors that it carries."""
         self._record_unsent_errors()
         self.span.message(message_type)
 
@@ -866,16 +816,16 @@ class SocketOperation(Operation):
         self.span.message(message_type)
 
     def complete(self, _detail: object) -> None:
-        """Take the time: nothing is sent any more, whatever the end will turn out to be."""
+        """Take the time: it sends no more results, whatever its end reason will be."""
         self._completed_after = time.monotonic() - self._started
         self.stop_counting()
 
     def cancel(self, _detail: object) -> None:
-        self.stop_counting()
         self.registry.has_cancelled = True
+        self.stop_counting()
 
     def stop_counting(self) -> None:
-        """Count no further result: it sends nothing any more of its own accord."""
+        """Leave the fast path: the method that sends its results has ended, or is about to."""
         results = self.results
         results.is_over = True
         results.fast_path_limit = results.ok
@@ -884,31 +834,30 @@ class SocketOperation(Operation):
         self.failure = _limits.exception_type(error)
 
     def wind_down(self, _detail: object) -> None:
-        self.registry.wind_down(self)
+        """Mark the id: the host's method may still send with it."""
+        winding_down = self.registry.winding_down
+        winding_down[self.id] = winding_down.get(self.id, 0) + 1
 
     def wound_down(self, _detail: object) -> None:
-        self.registry.wound_down(self)
+        """Unmark the id: the host's method has ended."""
+        winding_down = self.registry.winding_down
+        left = winding_down.pop(self.id) - 1
+        if left:
+            winding_down[self.id] = left
 
-    def forget(self, _detail: object) -> None:
-        """Let go of what the client sent, of any length: a forgotten timer keeps the operation."""
-        self.registry.waiting.pop(self, None)
+    def forget(self, detail: object) -> None:
+        """Let go of what the client sent: a timer of the host may keep the operation."""
+        self.accept(detail)
         self.id = self.document = self.name = self.placement = None
-        self.first, self.payload = None, NO_PAYLOAD
 
     def end(self, detail: Verdict, reason: EndReason) -> None:
-        """End the operation.
-
-        Args:
-            detail: the verdict over the close that ended it, for `CONNECTION_CLOSED`.
-            reason: why it ended.
-        """
+        """Record why the operation ended; for `CONNECTION_CLOSED`, `detail` is the verdict."""
         self.end_reason = reason
         self._learn_type()
         if self._executions > 1 and reason is EndReason.COMPLETED:
-            # Those of an execution that the application has given up, and tried again.
+            # The errors of an attempt that the application has given up, and made again.
             self._unsent = None
-        if self._unsent:
-            self._record_unsent_errors()
+        self._record_unsent_errors()
         error_type = description = outcome = code = None
         name = str(reason)
         if reason in _FAILURES:
@@ -927,7 +876,7 @@ class SocketOperation(Operation):
             description,
             {
                 _semconv.END_REASON: name,
-                _semconv.RESULTS: self.results.ok + self.results.failed,
+                _semconv.RESULTS: self.results.all,
                 _semconv.TIME_TO_FIRST_RESULT: self._first_result,
                 _semconv.CLOSE_OUTCOME: outcome,
                 _semconv.CLOSE_CODE: code,
@@ -938,21 +887,21 @@ class SocketOperation(Operation):
 
 _Action = Callable[[SocketOperation, Any], None]
 
+_ON_EXIT: Final[Mapping[State, _Action]] = {
+    State.RECEIVED: SocketOperation.start_handling,
+    State.WINDING_DOWN: SocketOperation.wound_down,
+}
+"""The action as a state is left, before every other."""
+
 _ON_EVENT: Final[Mapping[Event, _Action]] = {
     Event.RESULT_SENT: SocketOperation.count_result,
-    Event.ERROR_SENT: SocketOperation.record_last_message,
+    Event.ERROR_SENT: SocketOperation.record_error,
     Event.COMPLETE_SENT: SocketOperation.record_message,
     Event.STOP: SocketOperation.record_message,
     Event.RAISE: SocketOperation.fail,
     Event.GO_ON: SocketOperation.fail,
 }
-"""What is done because of an event, unless it is ignored."""
-
-_ON_EXIT: Final[Mapping[State, _Action]] = {
-    State.RECEIVED: SocketOperation.start_handling,
-    State.WINDING_DOWN: SocketOperation.wound_down,
-}
-"""What is done as a state is left, before anything else."""
+"""The action because of an event, unless the event is ignored. The end comes after it."""
 
 _ON_ENTRY: Final[Mapping[State, _Action]] = {
     State.SERVED: SocketOperation.accept,
@@ -962,37 +911,41 @@ _ON_ENTRY: Final[Mapping[State, _Action]] = {
     State.WINDING_DOWN: SocketOperation.wind_down,
     State.GONE: SocketOperation.forget,
 }
-"""What is done as a state is entered, after everything else."""
+"""The action as a state is entered, after every other."""
 
 
-class _Step(NamedTuple):
-    """A row, ready to be done."""
-
-    state: State
-    actions: tuple[_Action, ...]
-
-
-def _step(before: State, event: Event, row: Row) -> _Step:
-    """Put together what is done: as the state is left, by the event, at the end, on entry."""
-    moves = row.state is not before
-    actions = (
-        _ON_EXIT.get(before) if moves else None,
-        _ON_EVENT.get(event),
-        None if row.reason is None else partial(SocketOperation.end, reason=row.reason),
-        _ON_ENTRY.get(row.state) if moves else None,
-    )
-    return _Step(row.state, tuple(action for action in actions if action is not None))
+_Step = tuple[State, tuple[_Action, ...]]
+"""The next state, and the actions on the way."""
 
 
 def _steps(state: State) -> Mapping[Event, _Step | None]:
-    """Return what each event makes of a state; None where that is nothing."""
-    ignored = {event for each in IGNORED if state in each.states for event in each.events}
-    rows = {event: rows[state] for event, rows in TRANSITIONS.items() if state in rows}
-    return dict.fromkeys(ignored) | {event: _step(state, event, rows[event]) for event in rows}
+    """Return the step of each event in a state; None where the event is ignored."""
+    steps: dict[Event, _Step | None] = {
+        event: None for each in IGNORED if state in each.states for event in each.events
+    }
+    for event, rows in TRANSITIONS.items():
+        if row := rows.get(state):
+            moves = row.state is not state
+            actions = (
+                _ON_EXIT.get(state) if moves else None,
+                _ON_EVENT.get(event),
+                partial(SocketOperation.end, reason=row.reason) if row.reason else None,
+                _ON_ENTRY.get(row.state) if moves else None,
+            )
+            steps[event] = row.state, tuple(action for action in actions if action is not None)
+    return steps
 
 
 _STEPS: Final = {state: _steps(state) for state in State}
-"""The tables by state, as they are looked up."""
+
+
+def start_time_of(received: float) -> int | None:
+    """Return the start time of the span of a message, in nanoseconds since the epoch.
+
+    None for now: it has not waited since it was received, at `received` of the monotonic clock.
+    """
+    waited = time.monotonic() - received
+    return time.time_ns() - round(waited * 1e9) if waited > _WAITED else None
 
 
 def document_attributes(query: object, *, captured: bool) -> Attributes:
@@ -1007,13 +960,9 @@ def document_attributes(query: object, *, captured: bool) -> Attributes:
 
 
 def leading_operation_type(document: object, name: object) -> str | None:
-    """Return the type of the operation that a document begins with, if that is the one asked for.
+    """Return the type of the first operation of a document, if `name` does not ask for another.
 
-    A look at the first words: whoever parses the document may find that it is none.
-
-    Args:
-        document: any value.
-        name: of the operation that is asked for; None for the first one.
+    The document may still turn out to be invalid.
     """
     leading = _LEADING.match(document) if isinstance(document, str) else None
     if leading is None or (name is not None and name != leading["name"]):

@@ -108,11 +108,11 @@ def test_an_id_winds_down_until_the_last_task_that_may_send_with_it_is_done(
         stopped.append(operation)
     new = begun(operations)
     for left, operation in zip((2, 1), stopped, strict=True):
-        assert operations._winding_down == {"a": left}
+        assert operations.winding_down == {"a": left}
         # The host awaits the end of those before, who say their last words.
         assert operations.sender(NEXT) is None
         operations.ran(operation, asyncio.CancelledError())
-    assert operations._winding_down == {}
+    assert operations.winding_down == {}
     assert operations.sender(NEXT) is new
 
 
