@@ -158,12 +158,10 @@ class Connection:
     """One connection: what both sides say over it, and how it closes."""
 
     __slots__ = (
-        "_acknowledged",
         "_cancelled_after_write",
         "_facts",
         "_fuses",
         "_has_ended",
-        "_has_init",
         "_init",
         "_input_error",
         "_is_closing",
@@ -174,7 +172,6 @@ class Connection:
         "_span",
         "_started",
         "_telemetry",
-        "_trace",
         "_unread",
         "_vocabulary",
         "_without_document",
@@ -224,10 +221,14 @@ class Connection:
         )
         self.placement = placement_of(self._span, before, parentage.carried)
         """What puts the span into the context in which the host serves the connection."""
-        self._trace = ConnectionTrace(
-            telemetry.config, fuses.library, self._span, parentage, span_id(before)
+        self._operations = Operations(
+            telemetry,
+            fuses,
+            self.id,
+            ConnectionTrace(
+                telemetry.config, fuses.library, self._span, parentage, span_id(before)
+            ),
         )
-        self._operations = Operations(telemetry, fuses, self.id, self._trace)
         self.results_by_unique_id = self._operations.results_by_unique_id
         """The results of each operation that an edge may count by the id of a message."""
         self._vocabulary = vocabulary(None)
@@ -235,29 +236,20 @@ class Connection:
         """The type of the messages that carry results."""
         self.traffic = Traffic()
         """What the connection has carried; the edge counts the bytes that it sends."""
-        self._is_observed = True
-        """Whether the edge sees the frames of the socket."""
         self.reads_ahead = False
         """Whether the application may read a frame before it decodes the frames before it."""
-        self._unread = 0
-        """Data frames of which no message has been decoded (yet)."""
+        self._is_observed = True  # the edge sees the frames of the socket
+        self._unread = 0  # data frames of which no message has been decoded (yet)
         self._last_received: float | None = None
-        self._message: Message | None = None
-        """The message that was received last, until the host has handled it."""
-        self._input_error: BaseException | None = None
-        """What the last frame or message has raised, if it is not well formed."""
+        self._message: Message | None = None  # received last, until the host has handled it
+        self._input_error: BaseException | None = None  # raised by the last frame or message
         self._without_document: list[Message] = []
         """Messages that begin an operation only if the application knows their document."""
-        self._init: ConnectionInit | None = None
-        """The init, until it is acknowledged or refused."""
-        self._has_init = False
-        """Whether an init came: a second one is only an event."""
-        self._acknowledged = False
+        self._init: ConnectionInit | None = None  # until it is acknowledged or refused
         self._cancelled_after_write: weakref.ref[asyncio.CancelledError] | None = None
         """The cancellation that reached a sender whose frame had been written."""
         self._facts = Facts()
-        self._is_closing = False
-        """Whether the close has begun, and its event is recorded."""
+        self._is_closing = False  # the close has begun, and its event is recorded
         self._has_ended = False
 
     @property
@@ -320,10 +312,10 @@ class Connection:
                 if len(self._without_document) > _MAX_WITHOUT_DOCUMENT:
                     self._span.message(self._without_document.pop(0).type)
                 return
-            case Meaning.INIT if not self._has_init:
-                self._has_init = True
+            case Meaning.INIT if self.traffic.messages[message.type] == 1:
+                trace_of_init = self._operations.trace
                 self._init = ConnectionInit(
-                    self._telemetry, self._fuses, self._trace, self.id, message.payload
+                    self._telemetry, self._fuses, trace_of_init, self.id, message.payload
                 )
             case Meaning.STOP if self._operations.stop(message):
                 return
@@ -524,7 +516,6 @@ class Connection:
             ):
                 return
             case Meaning.ACK:
-                self._acknowledged = True
                 self._end_init()
             case Meaning.REFUSAL:
                 self._facts.is_refused = True
@@ -752,9 +743,10 @@ class Connection:
 
     def _summary(self, interrupted: int) -> Attributes:
         """Return the totals of the conversation; its end interrupted that many operations."""
-        counts = {"receive": 0, "transmit": self._operations.results}
+        counts, acknowledged = {"receive": 0, "transmit": self._operations.results}, False
         for message_type, count in self.traffic.messages.items():
             counts[message_type.direction] += count
+            acknowledged |= message_type.meaning is Meaning.ACK
         last = self._last_received
         return {
             _semconv.SUBPROTOCOL: self.traffic.subprotocol,
@@ -762,7 +754,7 @@ class Connection:
             _semconv.MESSAGES_SENT: counts["transmit"],
             _semconv.OPERATION_COUNT: self._operations.begun,
             _semconv.OPERATION_INTERRUPTED_COUNT: interrupted,
-            _semconv.ACKNOWLEDGED: self._acknowledged,
+            _semconv.ACKNOWLEDGED: acknowledged,
             _semconv.RECEIVE_IDLE_TIME: None if last is None else time.monotonic() - last,
         }
 
@@ -786,7 +778,7 @@ class Connection:
         A timer of the host or the application may keep the connection.
         """
         self._facts.forget()
-        self._trace.forget()
+        self._operations.trace.forget()
         self._message = self._input_error = self.placement = None
 
 

@@ -56,18 +56,12 @@ from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder, span_id
 class EndReason(StrEnum):
     """Why an operation over a WebSocket ended."""
 
-    COMPLETED = "completed"
-    """Its source ended."""
-    CLIENT_COMPLETED = "client_completed"
-    """The client sent `complete` or `stop`, or a legacy `start` with the same id."""
-    ERROR = "error"
-    """An `error` message was sent."""
-    REJECTED = "rejected"
-    """The host refused it: limit, not acknowledged, duplicate id."""
-    CONNECTION_CLOSED = "connection_closed"
-    """The connection closed before it ended."""
-    FAILED = "failed"
-    """An exception ended its task."""
+    COMPLETED = "completed"  # its source ended
+    CLIENT_COMPLETED = "client_completed"  # `complete`, `stop`, or a legacy `start` with its id
+    ERROR = "error"  # an `error` message was sent
+    REJECTED = "rejected"  # the host refused it: limit, not acknowledged, duplicate id
+    CONNECTION_CLOSED = "connection_closed"  # the connection closed before it ended
+    FAILED = "failed"  # an exception ended its task
 
 
 _FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
@@ -79,74 +73,49 @@ class State(IntEnum):
     """What is known of an operation.
 
     The order matters: nothing serves an operation before `SERVED`, and it has ended from
-    `WINDING_DOWN` on. Integers, because those are hashed and compared without a call.
+    `WINDING_DOWN` on. Integers, because those are hashed and compared without a call. "The method"
+    is the host's that serves an operation: `run_operation`, or the legacy `handle_async_results`.
     """
 
-    RECEIVED = auto()
-    """Its first message was received. Its span has not started."""
-    HANDLED = auto()
-    """The host handles that message, and may refuse the operation."""
-    SERVED = auto()
-    """It was executed, or a result was sent, outside the host's method that serves operations."""
-    RUNNING = auto()
-    """The host's method that serves operations runs for it."""
-    COMPLETING = auto()
-    """That method has sent `complete`. How the method ends decides: completed or failed."""
-    RETURNED = auto()
-    """That method has ended without a last message. Another task may still send one."""
-    CANCELLED = auto()
-    """That method was cancelled: by the application, if the connection's handler goes on."""
-    WINDING_DOWN = auto()
-    """It has ended, and the host's method still runs and may send with its id."""
-    ENDED = auto()
-    """It has ended. It may still be handled, or served by code whose end is not observed."""
-    GONE = auto()
-    """It has ended, and is forgotten. What its task still sends belongs to no operation."""
+    RECEIVED = auto()  # its first message was received; its span has not started
+    HANDLED = auto()  # the host handles that message, and may refuse the operation
+    SERVED = auto()  # it was executed, or a result was sent, without the method
+    RUNNING = auto()  # the method runs
+    COMPLETING = auto()  # the method has sent `complete`; how it ends decides the end reason
+    RETURNED = auto()  # the method ended without a last message; another task may still send one
+    CANCELLED = auto()  # the method was cancelled; whether with its connection is not known yet
+    WINDING_DOWN = auto()  # it has ended; the method still runs, and may send with its id
+    ENDED = auto()  # it has ended; it may still be handled, or served by code that is not observed
+    GONE = auto()  # it has ended, and is forgotten; what its task still sends is no operation's
 
 
 class Event(IntEnum):
     """What happens to an operation."""
 
-    HANDLE = auto()
-    """The host begins to handle its first message."""
-    RUN = auto()
-    """The host's method that serves operations begins to serve it."""
-    EXECUTE = auto()
-    """An execution of the schema is found to be its own."""
+    HANDLE = auto()  # the host begins to handle its first message
+    RUN = auto()  # the method begins
+    EXECUTE = auto()  # an execution of the schema is found to be its own
     RESULT_SENT = auto()
     ERROR_SENT = auto()
     COMPLETE_SENT = auto()
-    STOP = auto()
-    """The client sends `complete` or `stop`."""
-    RESTART = auto()
-    """The client sends a legacy `start` with its id."""
-    REUSE = auto()
-    """The client sends a `subscribe` with its id."""
-    REFUSE = auto()
-    """The connection closes because of it: 4401, 4409, or while it asks for an id in use."""
-    RETURN = auto()
-    """The host's method that serves it returns."""
-    RAISE = auto()
-    """That method raises an exception."""
-    RAISE_CLOSING = auto()
-    """That method raises an exception while the connection closes."""
-    CANCEL = auto()
-    """That method is cancelled."""
-    CANCEL_CLOSING = auto()
-    """That method is cancelled while the connection closes."""
-    GO_ON = auto()
-    """The connection's handler goes on: an earlier cancellation was not the connection's."""
-    CLOSE = auto()
-    """The connection has closed."""
+    STOP = auto()  # the client sends `complete` or `stop`
+    RESTART = auto()  # the client sends a legacy `start` with its id
+    REUSE = auto()  # the client sends a `subscribe` with its id
+    REFUSE = auto()  # the connection closes because of it: 4401, 4409, or as its id is in use
+    RETURN = auto()  # the method returns
+    RAISE = auto()  # the method raises an exception
+    RAISE_CLOSING = auto()  # the same while the connection closes
+    CANCEL = auto()  # the method is cancelled
+    CANCEL_CLOSING = auto()  # the same while the connection closes
+    GO_ON = auto()  # the connection's handler goes on: it was not cancelled with the method
+    CLOSE = auto()  # the connection has closed
 
 
 class Row(NamedTuple):
-    """What an event makes of a state."""
+    """The next state, and why the operation ends, unless it goes on or has ended before."""
 
     state: State
-    """The next state."""
     reason: EndReason | None = None
-    """Why the operation ends; None if it goes on, or has ended before."""
 
 
 _STOPPED: Final = {
@@ -301,7 +270,7 @@ _AT_WORK: Final = (State.RUNNING, State.COMPLETING)
 _OVER: Final = (State.WINDING_DOWN, State.ENDED, State.GONE)
 
 IGNORED: Final = (
-    Ignored("The host may be handed the message twice.", (Event.HANDLE,), (State.HANDLED,)),
+    Ignored("The host may handle the message twice.", (Event.HANDLE,), (State.HANDLED,)),
     Ignored(
         "It has been accepted. An application may execute it more than once.",
         (Event.HANDLE, Event.EXECUTE),
@@ -324,20 +293,10 @@ IGNORED: Final = (
         (Event.STOP, Event.RESTART),
         (State.CANCELLED,),
     ),
+    Ignored("The close refuses a newer operation.", (Event.REFUSE,), (*_IDLE, *_AT_WORK)),
+    Ignored("The method does not run.", _METHOD_ENDS, (*_NEW, *_IDLE, State.ENDED, State.GONE)),
     Ignored(
-        "It has been accepted: the close refuses another operation.",
-        (Event.REFUSE,),
-        (*_IDLE, *_AT_WORK),
-    ),
-    Ignored(
-        "The host's method does not run.",
-        _METHOD_ENDS,
-        (*_NEW, *_IDLE, State.ENDED, State.GONE),
-    ),
-    Ignored(
-        "It has not been cancelled.",
-        (Event.GO_ON,),
-        (*_NEW, State.SERVED, *_AT_WORK, State.RETURNED),
+        "It was not cancelled.", (Event.GO_ON,), (*_NEW, State.SERVED, *_AT_WORK, State.RETURNED)
     ),
     Ignored(
         "It has ended: the first reason counts. The `complete` of one side may cross that of the "
@@ -345,11 +304,7 @@ IGNORED: Final = (
         tuple(event for event in Event if event not in {Event.RUN, *_METHOD_ENDS}),
         _OVER,
     ),
-    Ignored(
-        "It has ended, and the host's method has been called for it.",
-        (Event.RUN,),
-        (State.WINDING_DOWN, State.GONE),
-    ),
+    Ignored("The method has begun before.", (Event.RUN,), (State.WINDING_DOWN, State.GONE)),
 )
 """The pairs for which `TRANSITIONS` has no row. Both together have every pair once."""
 
@@ -403,7 +358,6 @@ class Operation:
         "config",
         "document",
         "fuses",
-        "is_subscription",
         "name",
         "results",
         "span",
@@ -442,10 +396,7 @@ class Operation:
         self._started = time.monotonic()
         self.span = NOT_STARTED
         self.type: str | None = None
-        self.is_subscription = False
-        """Whether the type is known to be `subscription`."""
-        self._describe: Callable[[], None] | None = None
-        """Learns the type from the parsed document, while the type is only expected."""
+        self._describe: Callable[[], None] | None = None  # learns the type, while it is expected
         self.results = Results(message_type)
         self._error_type: str | None = None
         self._error_count = 0
@@ -498,9 +449,9 @@ class Operation:
         if self._is_ended or self.type is not None:
             return
         self.type, self._describe = operation_type, None
-        self.is_subscription = operation_type == SUBSCRIPTION
-        if self.is_subscription != self.results.subscribed:
-            self._telemetry.metrics.totals.subscribed(self.results, really=self.is_subscription)
+        is_subscription = operation_type == SUBSCRIPTION
+        if is_subscription != self.results.subscribed:
+            self._telemetry.metrics.totals.subscribed(self.results, really=is_subscription)
         if self.span.recording:
             named = name is not None and self.config.name_spans_after_operation
             bounded_name = None if name is None else _limits.bounded(name, _limits.NAME)
@@ -554,7 +505,7 @@ class Operation:
             self.results.ok += 1
             return
         self.results.failed += 1
-        if self.is_subscription:
+        if self.type == SUBSCRIPTION:
             self._telemetry.metrics.totals.event_failed(error_type)
 
     def finish(
@@ -576,7 +527,7 @@ class Operation:
         error_type = self._error_type or error_type
         self._telemetry.metrics.totals.ended(self.results)
         try:
-            if not self.is_subscription and (self.type is not None or self._is_request):
+            if self.type != SUBSCRIPTION and (self.type is not None or self._is_request):
                 self._measure(
                     _semconv.METRIC_REQUEST_DURATION,
                     {_semconv.OPERATION_TYPE: self.type, _semconv.ERROR_TYPE: error_type},
@@ -610,11 +561,8 @@ class Registry(Protocol):
 
     trace: ConnectionTrace
     waiting: dict["SocketOperation", None]
-    """The operations whose first message the host may still handle."""
     winding_down: dict[Hashable, int]
-    """By id, how many operations have ended while the host's method may still send with it."""
     has_cancelled: bool
-    """Whether an operation was cancelled since the connection's handler went on."""
 
     def ended(self, operation: "SocketOperation") -> None:
         """Forget an operation that has ended."""
@@ -637,7 +585,6 @@ class SocketOperation(Operation):
 
     __slots__ = (
         "_completed_after",
-        "_executions",
         "_first_message",
         "_first_result",
         "_next_recorded",
@@ -646,6 +593,7 @@ class SocketOperation(Operation):
         "client_id",
         "connection_id",
         "end_reason",
+        "executions",
         "failure",
         "first",
         "handled_in",
@@ -673,11 +621,9 @@ class SocketOperation(Operation):
         payload = first.payload
         self.state = RECEIVED
         self.registry = registry
-        self.id = first.id
-        """As the client sent it, which is the host's key; None once the operation is gone."""
+        self.id = first.id  # as the client sent it, and as the host knows it; None once it is gone
+        self.client_id = _limits.bounded(first.id, _limits.ID)  # as it is recorded, and kept
         self.connection_id = connection_id
-        self.client_id = _limits.bounded(first.id, _limits.ID)
-        """The id as it is recorded: bounded, and kept to the end."""
         super().__init__(
             telemetry,
             fuses,
@@ -686,29 +632,22 @@ class SocketOperation(Operation):
             {_semconv.CONNECTION_ID: connection_id, _semconv.OPERATION_ID: self.client_id},
             result_type,
         )
-        self.first: object = first.value
-        """Its first message, until the host has accepted the operation."""
-        self.payload: Mapping[str, Any] = payload
-        """The payload of that message, as long."""
-        self.handled_in: asyncio.Task[Any] | None = None
-        """The task in which the host handles that message, while it does."""
+        self.first: object = first.value  # until the host has accepted the operation
+        self.payload: Mapping[str, Any] = payload  # likewise
+        self.handled_in: asyncio.Task[Any] | None = None  # the task that handles its first message
         self.placement = None
-        self.unclaimed_key: int | None = None
-        """The key by which an execution in another task finds it (`_operations.unclaimed`)."""
+        self.unclaimed_key: int | None = None  # by which `_operations.unclaimed` finds it
+        self.executions = 0  # known to be its own; an application may try again
         self.end_reason: EndReason | None = None
         self.failure: str | None = None
         """The class of the exception that ended its task, or that the last failed send raised."""
-        self._completed_after: float | None = None
-        """Its duration when the host sent `complete`."""
+        self._completed_after: float | None = None  # its duration when the host sent `complete`
         self._first_message = first.type
+        self._first_result: float | None = None  # seconds until then
         self._result_type = result_type
-        self._executions = 0
-        self._unsent: deque[_Errors] | None = None
-        """The errors of results that are not sent yet; None until there are any."""
+        self._unsent: deque[_Errors] | None = None  # the errors of results that are not sent yet
         self._next_recorded = 1
         """Ordinal of the next result to do more for than count: the first, or one with an event."""
-        self._first_result: float | None = None
-        """Seconds until the first result."""
         telemetry.metrics.totals.begun(self.results)
 
     def fire(self, event: Event, detail: Any = None) -> bool:  # noqa: ANN401  # what the event brings
@@ -733,11 +672,6 @@ class SocketOperation(Operation):
         return True
 
     @property
-    def is_claimed(self) -> bool:
-        """Whether an execution of the schema is known to be its own."""
-        return self._executions > 0
-
-    @property
     def has_ended(self) -> bool:
         """Whether it has its end reason."""
         return self.state >= State.WINDING_DOWN
@@ -747,11 +681,6 @@ class SocketOperation(Operation):
         """Seconds since the first message, until `complete` was sent."""
         completed_after = self._completed_after
         return time.monotonic() - self._started if completed_after is None else completed_after
-
-    def claim(self) -> None:
-        """Record that an execution of the schema is its own; an application may try again."""
-        self._executions += 1
-        self.fire(EXECUTE)
 
     def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
         """Keep the errors of a result until it is sent: an application may make it in advance."""
@@ -769,7 +698,7 @@ class SocketOperation(Operation):
             super().errors(*self._unsent.popleft())
 
     def _subscription_id(self) -> str | None:
-        return f"{self.connection_id}-{self.client_id}" if self.is_subscription else None
+        return f"{self.connection_id}-{self.client_id}" if self.type == SUBSCRIPTION else None
 
     # --- The actions of the state machine, each with the detail of its event ---------------------
 
@@ -854,7 +783,7 @@ class SocketOperation(Operation):
         """Record why the operation ended; for `CONNECTION_CLOSED`, `detail` is the verdict."""
         self.end_reason = reason
         self._learn_type()
-        if self._executions > 1 and reason is EndReason.COMPLETED:
+        if self.executions > 1 and reason is EndReason.COMPLETED:
             # The errors of an attempt that the application has given up, and made again.
             self._unsent = None
         self._record_unsent_errors()

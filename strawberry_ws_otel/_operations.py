@@ -8,7 +8,7 @@ that has outlived its operation, only the running task (`_current`) shows which 
 import asyncio
 import weakref
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from strawberry_ws_otel._current import current, is_being_cancelled, running_tas
 from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._operation import (
     COMPLETE_SENT,
+    EXECUTE,
     HANDLED,
     METHOD_RUNS,
     RETURN,
@@ -100,56 +101,33 @@ class _Unclaimed:
 unclaimed: Final = _Unclaimed()
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Operations:
     """The operations of one connection, each of which ends once."""
 
-    __slots__ = (
-        "_by_id",
-        "_connection_id",
-        "_fuses",
-        "_open",
-        "_telemetry",
-        "begun",
-        "has_cancelled",
-        "is_closing",
-        "results",
-        "results_by_unique_id",
-        "trace",
-        "waiting",
-        "winding_down",
-    )
-
-    def __init__(
-        self,
-        telemetry: Telemetry,
-        fuses: Fuses,
-        connection_id: str,
-        connection_trace: ConnectionTrace,
-    ) -> None:
-        """Begin without any."""
-        self._telemetry = telemetry
-        self._fuses = fuses
-        self._connection_id = connection_id
-        self.trace = connection_trace
-        """Says where their spans start."""
-        self.begun = 0
-        """How many were begun."""
-        self.results = 0
-        """The results of those that have ended."""
-        self.is_closing = False
-        """Whether the connection closes, so that an exception is not an operation's failure."""
-        self.has_cancelled = False
-        """Whether an operation was cancelled since the connection's handler went on."""
-        # Dicts, not sets: they keep the order, and are smaller while empty, as they mostly are.
-        self._open: dict[SocketOperation, None] = {}
-        self._by_id: dict[Hashable, SocketOperation] = {}
-        """The open operation to which each id belongs for the host."""
-        self.results_by_unique_id: dict[Hashable, Results] = {}
-        """The results of those operations whose id no other task can be sending with."""
-        self.winding_down: dict[Hashable, int] = {}
-        """By id, how many operations have ended while the host's method may still send with it."""
-        self.waiting: dict[SocketOperation, None] = {}
-        """Those whose first message the host may still handle, oldest first."""
+    _telemetry: Telemetry
+    _fuses: Fuses
+    _connection_id: str
+    trace: ConnectionTrace
+    """Says where their spans start."""
+    begun: int = 0
+    """How many were begun."""
+    results: int = 0
+    """The results of those that have ended."""
+    is_closing: bool = False
+    """Whether the connection closes, so that an exception is not an operation's failure."""
+    has_cancelled: bool = False
+    """Whether an operation was cancelled since the connection's handler went on."""
+    # Dicts, not sets: they keep the order, and are smaller while empty, as they mostly are.
+    _open: dict[SocketOperation, None] = field(default_factory=dict)
+    waiting: dict[SocketOperation, None] = field(default_factory=dict)
+    """Those whose first message the host may still handle, oldest first."""
+    _by_id: dict[Hashable, SocketOperation] = field(default_factory=dict)
+    """The open operation to which each id belongs for the host."""
+    results_by_unique_id: dict[Hashable, Results] = field(default_factory=dict)
+    """The results of those operations whose id no other task can be sending with."""
+    winding_down: dict[Hashable, int] = field(default_factory=dict)
+    """By id, how many operations have ended while the host's method may still send with it."""
 
     # --- What happens ---------------------------------------------------------------------------
 
@@ -192,10 +170,10 @@ class Operations:
         if operation.state is RUNNING and self._by_id.get(operation.id) is not operation:
             # The id was not free as the message came: the host has freed it since.
             self._by_id[operation.id] = operation
-            self.results_by_unique_id.pop(operation.id, None)
-        elif operation.has_ended:
-            # It sends although it has ended, and its id may be another's: only the task shows.
-            self.results_by_unique_id.pop(operation.id, None)
+        elif not operation.has_ended:
+            return
+        # Another task may send with this id: only the running task shows whose a message is.
+        self.results_by_unique_id.pop(operation.id, None)
 
     def ran(self, operation: SocketOperation, error: BaseException | None) -> None:
         """Record how the host's method that serves an operation has ended: `error` left it."""
@@ -211,7 +189,8 @@ class Operations:
     def claimed(self, operation: SocketOperation) -> None:
         """Record that an execution of the schema is the operation's."""
         unclaimed.remove(operation)
-        operation.claim()
+        operation.executions += 1
+        operation.fire(EXECUTE)
 
     def stop(self, message: Message) -> bool:
         """End the operation that the client stops; return whether it was open."""
@@ -314,11 +293,11 @@ class Operations:
         """
         own = self._of_task()
         if own is not None and execution.serves(own):
-            if not own.has_ended or not own.is_claimed:
+            if not own.has_ended or not own.executions:
                 return own
             own = None  # A task that its operation has left behind serves another one.
         # A copy: a thread of the application may execute meanwhile.
-        free = [operation for operation in list(self._open) if not operation.is_claimed]
+        free = [operation for operation in list(self._open) if not operation.executions]
         free.sort(key=lambda one: one.document is not execution.document)
         found = next(filter(execution.serves, free), None)
         if found is not None or not execution.is_stream:
@@ -329,7 +308,7 @@ class Operations:
             return unknown[0] if len(unknown) == 1 else None
         runs = own.state in METHOD_RUNS
         serves = execution.is_hosts() if runs else own.handled_in is not running_task()
-        if own.is_claimed or not serves:
+        if own.executions or not serves:
             return None
         if not runs:
             own.document_found(execution.document)

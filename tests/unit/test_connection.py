@@ -1490,8 +1490,8 @@ def test_a_running_operation_is_known_by_its_very_document(
     move(talk, task)
     claimed = task.run(talk.connection.claim_own, document)
     assert claimed is (operation if is_own else None)
-    assert operation.is_claimed == is_own
-    assert (unclaimed.find(QUERY) is None) == (operation.is_claimed or operation.has_ended)
+    assert (operation.executions == 1) == is_own
+    assert (unclaimed.find(QUERY) is None) == (operation.executions == 1 or operation.has_ended)
     talk.close_by_client()
 
 

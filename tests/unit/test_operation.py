@@ -548,13 +548,15 @@ def is_refused_by_an_error(operation: SocketOperation) -> None:
 
 def completes_at_the_second_try(operation: SocketOperation) -> None:
     for _ in range(2):
-        operation.claim()
+        operation.executions += 1
+        operation.fire(Event.EXECUTE)
     completes(operation)
 
 
 def fails_at_the_second_try(operation: SocketOperation) -> None:
     for _ in range(2):
-        operation.claim()
+        operation.executions += 1
+        operation.fire(Event.EXECUTE)
     operation.fire(Event.RAISE, ValueError())
 
 
@@ -592,13 +594,13 @@ def test_errors_are_counted_but_not_kept_where_nobody_samples() -> None:
     telemetry.shutdown()
 
 
-def test_an_operation_is_claimed_by_its_first_execution(telemetry: Telemetry) -> None:
+def test_an_operation_that_is_executed_lets_go_of_its_first_message(telemetry: Telemetry) -> None:
     message = WORDS.read({"type": "subscribe", "id": "a", "payload": {"query": QUERY}})
     operation = operations_of(telemetry).begin(message, WORDS)
     operation.fire(Event.HANDLE)
-    assert not operation.is_claimed
-    operation.claim()
-    assert (operation.is_claimed, operation.state) == (True, State.SERVED)
+    assert operation.first is message.value
+    operation.fire(Event.EXECUTE)
+    assert operation.state is State.SERVED
     assert (operation.first, operation.payload) == (None, {})
 
 
