@@ -2,27 +2,23 @@
 
 An edge reports what happens to a `Connection`, in the order in which it happens:
 
-======================================  ==========================================================
-it calls                                when
-======================================  ==========================================================
-`serving`                               the host begins to serve the handshake
-`accepted`                              the upgrade was sent
-`data_received`, `message_received`     a data frame arrived, a message was decoded from it
-`message_unreadable`                    no message could be decoded, or the stream has ended
-`message_handling`, `message_handled`   the host begins to handle a message, in any task, and has
-                                        handled it
-`operation_running`, `operation_ran`    the host begins to serve an operation, and has served it
-`message_sent`, `message_failed`        a message was written, or could not be
-`close_sent`, `close_dropped`           the server's close frame was written, or could not be made
-`close_received`                        the client's close frame was read
-`close_redundant`                       the application closes a socket that is closed
-`close_unobserved`                      the socket is closed, and it is not known by which side
-`error_received`                        an ERROR message was read
-`disconnected`                          the end of the stream was read
-`write_failed`, `write_cancelled`       the transport refused a frame; a sender was cancelled after
-                                        its frame was written
-`ended`                                 the handler is done
-======================================  ==========================================================
+* `serving`: the host begins to serve the handshake.
+* `accepted`: the upgrade was sent.
+* `data_received`, `message_received`: a data frame arrived, a message was decoded from it.
+* `message_unreadable`: no message could be decoded, or the stream has ended.
+* `message_handling`, `message_handled`: the host begins to handle a message, in any task, and has
+  handled it.
+* `operation_running`, `operation_ran`: the host begins to serve an operation, and has served it.
+* `message_sent`, `message_failed`: a message was written, or could not be.
+* `close_sent`, `close_dropped`: the server's close frame was written, or could not be made.
+* `close_received`: the client's close frame was read.
+* `close_redundant`: the application closes a socket that is closed.
+* `close_unobserved`: the socket is closed, and it is not known by which side.
+* `error_received`: an ERROR message was read.
+* `disconnected`: the end of the stream was read.
+* `write_failed`, `write_cancelled`: the transport refused a frame, or a sender was cancelled after
+  its frame was written.
+* `ended`: the handler is done.
 
 For every message an edge may count by itself, without a call: `traffic.bytes_sent`, and in
 `results_by_unique_id` the results of the operation whose id a message of type `result_name` has. It
@@ -81,16 +77,13 @@ from strawberry_ws_otel._spans import (
     span_id,
 )
 
-_MAX_WITHOUT_DOCUMENT: Final = 100
-"""Messages without a document that may wait to be handled."""
+_NO_HEADERS: Final = MappingProxyType[str, str]({})
 
-_MAX_CAUSES: Final = 100
-"""Exceptions that are searched for the one that an unreadable message raised."""
+_MAX_WITHOUT_DOCUMENT: Final = 100  # messages without a document that may wait to be handled
+_MAX_CAUSES: Final = 100  # exceptions that are searched for the one that a message caused
 
 _SYNTAX_ERROR: Final = "Syntax Error"
 """How the reason of a 4400 for a syntax error begins; the rest quotes the document."""
-
-_NO_HEADERS: Final = MappingProxyType[str, str]({})
 
 _END_OF_READING: Final = (
     StopAsyncIteration,
@@ -106,16 +99,11 @@ _END_OF_READING: Final = (
 class ConnectionInit:
     """The span and the duration of one connection init, from when its message is received."""
 
-    telemetry: Telemetry
-    fuses: Fuses
-    trace: ConnectionTrace
-    connection_id: str
-    payload: Mapping[str, Any] | None
-    """The payload of the message, until the span starts."""
+    registry: Operations  # says what it is recorded into, and where its span starts
+    payload: Mapping[str, Any] | None  # of the message, until the span starts
     started: float = field(init=False)
     span: SpanRecorder = NOT_STARTED
-    placement: Placement | None = None
-    """What puts the span into a context, once it has started."""
+    placement: Placement | None = None  # what puts the span into a context, once it has started
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
@@ -126,26 +114,26 @@ class ConnectionInit:
         if payload is None:
             return
         application = application_context()
-        parentage = self.trace.init(payload, application)
-        self.span = self.telemetry.spans.start(
+        parentage = self.registry.trace.init(payload, application)
+        self.span = self.registry.telemetry.spans.start(
             _semconv.SPAN_CONNECTION_INIT,
-            self.fuses.spans,
+            self.registry.fuses.spans,
             context=parentage.context,
-            attributes=lambda: {_semconv.CONNECTION_ID: self.connection_id},
+            attributes=lambda: {_semconv.CONNECTION_ID: self.registry.connection_id},
             links=parentage.links,
             start_time=start_time_of(self.started),
         )
-        self.trace.link(self.span, parentage)
+        self.registry.trace.link(self.span, parentage)
         self.placement = placement_of(self.span, application, parentage.carried)
 
     def end(self, error_type: str | None) -> None:
         """End the init; `error_type` is what refused it."""
         self.start()
-        self.telemetry.metrics.record(
+        self.registry.telemetry.metrics.record(
             _semconv.METRIC_INIT_DURATION,
             time.monotonic() - self.started,
             {_semconv.ERROR_TYPE: error_type},
-            self.fuses.metrics,
+            self.registry.fuses.metrics,
             self.span.exemplar_context,
         )
         if error_type is not None:
@@ -219,36 +207,31 @@ class Connection:
             },
             links=parentage.links,
         )
+        # What puts the span into the context in which the host serves the connection.
         self.placement = placement_of(self._span, before, parentage.carried)
-        """What puts the span into the context in which the host serves the connection."""
-        self._operations = Operations(
-            telemetry,
-            fuses,
-            self.id,
-            ConnectionTrace(
-                telemetry.config, fuses.library, self._span, parentage, span_id(before)
-            ),
+        connection_trace = ConnectionTrace(
+            telemetry.config, fuses.library, self._span, parentage, span_id(before)
         )
-        self.results_by_unique_id = self._operations.results_by_unique_id
-        """The results of each operation that an edge may count by the id of a message."""
+        self._operations = Operations(telemetry, fuses, self.id, connection_trace)
         self._vocabulary = vocabulary(None)
-        self.result_name = self._vocabulary.result.name
-        """The type of the messages that carry results."""
+        self._facts = Facts()
+
+        # For the edge: what it counts by itself, and what it sets.
         self.traffic = Traffic()
-        """What the connection has carried; the edge counts the bytes that it sends."""
+        self.results_by_unique_id = self._operations.results_by_unique_id
+        self.result_name = self._vocabulary.result.name
         self.reads_ahead = False
-        """Whether the application may read a frame before it decodes the frames before it."""
+
         self._is_observed = True  # the edge sees the frames of the socket
         self._unread = 0  # data frames of which no message has been decoded (yet)
         self._last_received: float | None = None
         self._message: Message | None = None  # received last, until the host has handled it
         self._input_error: BaseException | None = None  # raised by the last frame or message
+        # Messages that begin an operation only if the application knows their document.
         self._without_document: list[Message] = []
-        """Messages that begin an operation only if the application knows their document."""
         self._init: ConnectionInit | None = None  # until it is acknowledged or refused
+        # What reached a sender whose frame had been written.
         self._cancelled_after_write: weakref.ref[asyncio.CancelledError] | None = None
-        """The cancellation that reached a sender whose frame had been written."""
-        self._facts = Facts()
         self._is_closing = False  # the close has begun, and its event is recorded
         self._has_ended = False
 
@@ -267,9 +250,7 @@ class Connection:
     def accepted(self, subprotocol: str | None, *, is_observed: bool = True) -> None:
         """Begin the conversation: the upgrade was sent. Only the first call counts.
 
-        Args:
-            subprotocol: that was agreed upon.
-            is_observed: whether the edge sees the frames of the socket.
+        `is_observed` is whether the edge sees the frames of the socket.
         """
         if self._facts.upgraded or self._has_ended:
             return
@@ -313,10 +294,7 @@ class Connection:
                     self._span.message(self._without_document.pop(0).type)
                 return
             case Meaning.INIT if self.traffic.messages[message.type] == 1:
-                trace_of_init = self._operations.trace
-                self._init = ConnectionInit(
-                    self._telemetry, self._fuses, trace_of_init, self.id, message.payload
-                )
+                self._init = ConnectionInit(self._operations, message.payload)
             case Meaning.STOP if self._operations.stop(message):
                 return
         self._span.message(message.type)
@@ -410,10 +388,10 @@ class Connection:
         """Record that the host has handled a message or raised `error`, and leave its context."""
         if handling is None:
             return
-        handling.activation.end()
-        if handling.operation is not None:
-            handling.operation.handled_in = None
-        message = handling.message
+        activation, message, operation = handling
+        activation.end()
+        if operation is not None:
+            operation.handled_in = None
         if self._has_ended:
             return
         if self._message is not None and self._message.value is message.value:
@@ -429,14 +407,8 @@ class Connection:
     ) -> "Running | None":
         """Record that the host begins to serve an operation, and enter its context.
 
-        Args:
-            id_: of the operation, from the client.
-            document: that the host is about to execute.
-            name: of the operation in the document.
-            request: that became the connection.
-
-        Returns:
-            What the edge hands to `operation_ran`.
+        `id_` is the client's. `document` and `name` are what the host is about to execute. The edge
+        hands what is returned to `operation_ran`.
         """
         operation = None if self._has_ended else self._operations.to_run(id_)
         if operation is None:
@@ -459,16 +431,14 @@ class Connection:
 
         This is the fast path for nearly every execution: nothing has to be found or moved.
         """
-        operation: SocketOperation | None = current().operation
+        operation = self._operations.of_task()
         if (
             document is None
             or operation is None
             or operation.document is not document
-            or operation.registry is not self._operations
             or operation.state is not RUNNING
+            or (operation.placement is not None and _is_missing(operation.placement))
         ):
-            return None
-        if operation.placement is not None and _is_missing(operation.placement):
             return None
         self._operations.claimed(operation)
         return operation
@@ -481,9 +451,7 @@ class Connection:
         """
         if self._has_ended:
             return None
-        inner = current().operation
-        is_ours = inner is not None and inner.registry is self._operations
-        if self._without_document and not is_ours and execution.is_stream:
+        if self._without_document and not self._operations.of_task() and execution.is_stream:
             # A handler that the library does not see has looked up the document of a message.
             self._operations.begin(self._without_document.pop(), self._vocabulary)
         operation = self._operations.claim(execution)
@@ -578,10 +546,7 @@ class Connection:
         self._span.event(_semconv.EVENT_WEBSOCKET_REDUNDANT_CLOSE, {})
 
     def close_unobserved(self, error: BaseException | None = None) -> None:
-        """Record that the socket is closed, by which side is not known unless by a close frame.
-
-        `error` is what the transport failed with.
-        """
+        """Record that the socket is closed; without a close frame it is not known by which side."""
         self._facts.unobserved(error)
 
     def error_received(self, error: BaseException, answer: CloseFrame | None) -> None:
@@ -603,10 +568,7 @@ class Connection:
         self._decide()
 
     def disconnected(self, error: BaseException | None) -> None:
-        """Record the end of the stream; `error` is the transport's.
-
-        If no close frame came before, the connection is lost.
-        """
+        """Record the end of the stream: without a close frame before, the connection is lost."""
         self._facts.lost = True
         self._transport_failed(error)
         self._decide()
@@ -675,25 +637,19 @@ class Connection:
         self._forget()
 
     def _stop(self, exception: BaseException | None) -> bool:
-        """Stop the conversation.
-
-        Returns:
-            Whether `exception` left the handler because the last message is unreadable or not well
-            formed.
-        """
+        """Stop the conversation; return whether its last message is the cause of `exception`."""
         self._has_ended = True
-        is_malformed = exception is not None and self._is_input_error(exception)
+        cause, last = self._input_error, self._message
+        is_malformed = exception is not None and (
+            (cause is not None and _is_caused_by(exception, cause))
+            # A handler that the library does not see has handled the last message.
+            or (last is not None and _is_to_blame(last, exception))
+        )
         self._settle_unread()
         for message in self._without_document:
             self._span.message(message.type)
         self._without_document.clear()
         return is_malformed
-
-    def _is_input_error(self, exception: BaseException) -> bool:
-        if self._input_error is not None and _is_caused_by(exception, self._input_error):
-            return True
-        # A handler that the library does not see has handled the last message.
-        return self._message is not None and _is_to_blame(self._message, exception)
 
     def _measure(self, judged: Verdict) -> None:
         traffic = self.traffic
@@ -825,8 +781,7 @@ class Handling(NamedTuple):
 
     activation: Activation
     message: Message
-    operation: SocketOperation | None
-    """The operation that it begins."""
+    operation: SocketOperation | None  # that it begins
 
 
 class Running(NamedTuple):

@@ -61,7 +61,7 @@ class EndReason(StrEnum):
     ERROR = "error"  # an `error` message was sent
     REJECTED = "rejected"  # the host refused it: limit, not acknowledged, duplicate id
     CONNECTION_CLOSED = "connection_closed"  # the connection closed before it ended
-    FAILED = "failed"  # an exception ended its task
+    FAILED = "failed"  # an exception ended its task, or the application cancelled it
 
 
 _FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
@@ -144,10 +144,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
     },
     # The host executes in its method (Strawberry: `Schema.stream`, legacy `Schema.subscribe`). Only
     # an application's own handler executes before that method runs, or without it.
-    Event.EXECUTE: {
-        State.RECEIVED: Row(State.SERVED),
-        State.HANDLED: Row(State.SERVED),
-    },
+    Event.EXECUTE: {State.RECEIVED: Row(State.SERVED), State.HANDLED: Row(State.SERVED)},
     # transport-ws, "Next"; legacy, "GQL_DATA". An application may send from its own task, also when
     # the host's method is done.
     Event.RESULT_SENT: {
@@ -323,10 +320,7 @@ MAX_ERROR_EVENTS: Final = 10
 """Events `graphql.error` of one span."""
 
 _WAITED: Final = 0.01
-"""Seconds that a message waits for its handling before its span gets a start time of its own.
-
-The bridges of Elastic and ddtrace misread such a start time, so most spans get none.
-"""
+"""Seconds after which a message has waited to be handled."""
 
 SUBSCRIPTION: Final = "subscription"
 """The type of an operation whose results are events."""
@@ -342,6 +336,9 @@ _LEADING: Final = re.compile(
 
 Attributes = Mapping[str, AttributeValue | None]
 """Attributes of a span, event or metric; those without a value are left out."""
+
+_Errors = tuple[str, int, Iterable[Attributes]]
+"""The arguments of `Operation.errors`."""
 
 
 class Operation:
@@ -364,14 +361,10 @@ class Operation:
         "type",
     )
 
-    first: object = None
-    """The message that asked for it, if one did and the host has not accepted it yet."""
-    registry: "Registry | None" = None
-    """The operations of its connection, if it came over a WebSocket."""
-    placement: Placement | None = None
-    """What puts its span into a context, where that is kept."""
-    _is_request: ClassVar[bool] = True
-    """Whether it counts as a request even if its type is never known."""
+    first: object = None  # the message that asked for it, until the host has accepted it
+    registry: "Registry | None" = None  # of its connection, if it came over a WebSocket
+    placement: Placement | None = None  # what puts its span into a context, where that is kept
+    _is_request: ClassVar[bool] = True  # it counts as a request even if its type is never known
 
     def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
         self,
@@ -382,10 +375,9 @@ class Operation:
         attributes: Attributes | None = None,
         message_type: MessageType | None = None,
     ) -> None:
-        """Begin the operation; its span starts later.
+        """Begin the operation, whose span starts later.
 
-        `name` and `document` are as the client gave them, of any type. `message_type` is the type
-        of its results, if they are messages.
+        `name` and `document` are any values of the client's. `message_type` is that of its results.
         """
         self.fuses = fuses
         self.config = telemetry.config
@@ -414,12 +406,10 @@ class Operation:
         )
 
     def _start_attributes(self) -> Attributes:
-        name = self.name
+        name = self.name if isinstance(self.name, str) else None
         return {
             **(self._attributes or {}),
-            _semconv.OPERATION_NAME: _limits.bounded(name, _limits.NAME)
-            if isinstance(name, str)
-            else None,
+            _semconv.OPERATION_NAME: name and _limits.bounded(name, _limits.NAME),
             **document_attributes(self.document, captured=self.config.capture_document),
         }
 
@@ -484,13 +474,7 @@ class Operation:
         )
 
     def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
-        """Record the GraphQL errors of a result.
-
-        Args:
-            error_type: the class of the first error.
-            count: the number of errors.
-            events: the attributes of their span events.
-        """
+        """Record the GraphQL errors of a result: the class of the first, and attributes of each."""
         if self._is_ended:
             return
         self._error_type = self._error_type or error_type
@@ -516,10 +500,7 @@ class Operation:
     ) -> None:
         """End the span and record the duration; only the first call counts.
 
-        Args:
-            error_type: why it failed; the class of a GraphQL error comes first.
-            description: of the status ERROR.
-            attributes: further ones of the span.
+        `error_type` is why it failed, unless it has GraphQL errors. `description` is the status's.
         """
         if self._is_ended:
             return
@@ -559,6 +540,9 @@ class Operation:
 class Registry(Protocol):
     """What an operation needs of the `Operations` of its connection."""
 
+    telemetry: Telemetry
+    fuses: Fuses
+    connection_id: str
     trace: ConnectionTrace
     waiting: dict["SocketOperation", None]
     winding_down: dict[Hashable, int]
@@ -566,14 +550,6 @@ class Registry(Protocol):
 
     def ended(self, operation: "SocketOperation") -> None:
         """Forget an operation that has ended."""
-
-
-class _Errors(NamedTuple):
-    """The GraphQL errors of a result that is not sent yet."""
-
-    error_type: str
-    number: int
-    events: list[Attributes]
 
 
 _MAX_UNSENT: Final = 100
@@ -591,7 +567,6 @@ class SocketOperation(Operation):
         "_result_type",
         "_unsent",
         "client_id",
-        "connection_id",
         "end_reason",
         "executions",
         "failure",
@@ -608,28 +583,19 @@ class SocketOperation(Operation):
     registry: Registry
     _is_request = False
 
-    def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
-        self,
-        telemetry: Telemetry,
-        fuses: Fuses,
-        connection_id: str,
-        registry: Registry,
-        first: Message,
-        result_type: MessageType,
-    ) -> None:
+    def __init__(self, registry: Registry, first: Message, result_type: MessageType) -> None:
         """Begin the operation, as its first message is received."""
         payload = first.payload
         self.state = RECEIVED
         self.registry = registry
         self.id = first.id  # as the client sent it, and as the host knows it; None once it is gone
         self.client_id = _limits.bounded(first.id, _limits.ID)  # as it is recorded, and kept
-        self.connection_id = connection_id
         super().__init__(
-            telemetry,
-            fuses,
+            registry.telemetry,
+            registry.fuses,
             payload.get("operationName"),
             payload.get("query"),
-            {_semconv.CONNECTION_ID: connection_id, _semconv.OPERATION_ID: self.client_id},
+            {_semconv.CONNECTION_ID: registry.connection_id, _semconv.OPERATION_ID: self.client_id},
             result_type,
         )
         self.first: object = first.value  # until the host has accepted the operation
@@ -643,22 +609,17 @@ class SocketOperation(Operation):
         """The class of the exception that ended its task, or that the last failed send raised."""
         self._completed_after: float | None = None  # its duration when the host sent `complete`
         self._first_message = first.type
-        self._first_result: float | None = None  # seconds until then
+        self._first_result: float | None = None  # the seconds until its first result
         self._result_type = result_type
-        self._unsent: deque[_Errors] | None = None  # the errors of results that are not sent yet
-        self._next_recorded = 1
-        """Ordinal of the next result to do more for than count: the first, or one with an event."""
-        telemetry.metrics.totals.begun(self.results)
+        self._unsent: deque[_Errors] | None = None  # of results that are not sent yet
+        self._next_recorded = 1  # ordinal of the next result that gets an event, or is the first
+        registry.telemetry.metrics.totals.begun(self.results)
 
     def fire(self, event: Event, detail: Any = None) -> bool:  # noqa: ANN401  # what the event brings
-        """Make the transition for an event, and record it.
+        """Make the transition of an event; return False if the event is ignored in this state.
 
-        Args:
-            event: that happens.
-            detail: the argument of its action in `_ON_EVENT`; for `Event.CLOSE` the verdict.
-
-        Returns:
-            False if the event is ignored in this state. Its message is then not the operation's.
+        A message whose event is ignored is not the operation's. `detail` is the argument of the
+        action in `_ON_EVENT`, and for `Event.CLOSE` the verdict.
         """
         step = _STEPS[self.state][event]
         if step is None:
@@ -686,19 +647,20 @@ class SocketOperation(Operation):
         """Keep the errors of a result until it is sent: an application may make it in advance."""
         if self._is_ended:
             return
-        # The next result without an error is counted slowly, too: results are sent in order.
+        # The fast path of an edge does not look for errors in what it counts.
         self.results.fast_path_limit = self.results.ok
         kept = list(islice(events, MAX_ERROR_EVENTS)) if self.span.recording else []
         if self._unsent is None:
             self._unsent = deque(maxlen=_MAX_UNSENT)
-        self._unsent.append(_Errors(error_type, count, kept))
+        self._unsent.append((error_type, count, kept))
 
     def _record_unsent_errors(self) -> None:
         while self._unsent:
             super().errors(*self._unsent.popleft())
 
     def _subscription_id(self) -> str | None:
-        return f"{self.connection_id}-{self.client_id}" if self.type == SUBSCRIPTION else None
+        is_subscription = self.type == SUBSCRIPTION
+        return f"{self.registry.connection_id}-{self.client_id}" if is_subscription else None
 
     # --- The actions of the state machine, each with the detail of its event ---------------------
 
@@ -723,9 +685,9 @@ class SocketOperation(Operation):
         """Count a result, and set the limit up to which an edge only counts the next ones."""
         results = self.results
         if failed and self._unsent:
-            errors = self._unsent.popleft()
-            super().errors(*errors)
-            self.delivered(errors.error_type)
+            error_type, count, events = self._unsent.popleft()
+            super().errors(error_type, count, events)
+            self.delivered(error_type)
         else:
             results.ok += 1
         if results.ok + results.failed == self._next_recorded:
@@ -842,7 +804,6 @@ _ON_ENTRY: Final[Mapping[State, _Action]] = {
 }
 """The action as a state is entered, after every other."""
 
-
 _Step = tuple[State, tuple[_Action, ...]]
 """The next state, and the actions on the way."""
 
@@ -869,9 +830,10 @@ _STEPS: Final = {state: _steps(state) for state in State}
 
 
 def start_time_of(received: float) -> int | None:
-    """Return the start time of the span of a message, in nanoseconds since the epoch.
+    """Return when a message was received, in nanoseconds since the epoch, if it has waited.
 
-    None for now: it has not waited since it was received, at `received` of the monotonic clock.
+    Its span starts then. Every other span starts now, at None: the bridges of Elastic and ddtrace
+    misread a start time. `received` is a time of the monotonic clock.
     """
     waited = time.monotonic() - received
     return time.time_ns() - round(waited * 1e9) if waited > _WAITED else None

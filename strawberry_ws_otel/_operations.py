@@ -75,8 +75,6 @@ class _Unclaimed:
     client's message. Entries keep nothing alive, and last until the host executes.
     """
 
-    __slots__ = ("_by_document",)
-
     def __init__(self) -> None:
         self._by_document: dict[int, weakref.ref[Any]] = {}
 
@@ -105,19 +103,14 @@ unclaimed: Final = _Unclaimed()
 class Operations:
     """The operations of one connection, each of which ends once."""
 
-    _telemetry: Telemetry
-    _fuses: Fuses
-    _connection_id: str
-    trace: ConnectionTrace
-    """Says where their spans start."""
+    telemetry: Telemetry
+    fuses: Fuses
+    connection_id: str
+    trace: ConnectionTrace  # says where spans start
     begun: int = 0
-    """How many were begun."""
-    results: int = 0
-    """The results of those that have ended."""
-    is_closing: bool = False
-    """Whether the connection closes, so that an exception is not an operation's failure."""
-    has_cancelled: bool = False
-    """Whether an operation was cancelled since the connection's handler went on."""
+    results: int = 0  # of those that have ended
+    is_closing: bool = False  # the connection closes: an exception is not an operation's failure
+    has_cancelled: bool = False  # an operation was, since the connection's handler went on
     # Dicts, not sets: they keep the order, and are smaller while empty, as they mostly are.
     _open: dict[SocketOperation, None] = field(default_factory=dict)
     waiting: dict[SocketOperation, None] = field(default_factory=dict)
@@ -134,9 +127,7 @@ class Operations:
     def begin(self, message: Message, words: Vocabulary) -> SocketOperation:
         """Begin the operation of a first message, as it is received."""
         self.begun += 1
-        operation = SocketOperation(
-            self._telemetry, self._fuses, self._connection_id, self, message, words.result
-        )
+        operation = SocketOperation(self, message, words.result)
         self._open[operation] = None
         id_ = operation.id
         owner = self._by_id.get(id_)
@@ -216,7 +207,7 @@ class Operations:
         """Record a close of the server: some codes refuse the operation that is being handled."""
         if code in REJECTING_CODES:
             # A task without the context of an operation refuses the newest one.
-            operation = self._of_task() or next(reversed(self.waiting), None)
+            operation = self.of_task() or next(reversed(self.waiting), None)
             if operation is not None:
                 operation.fire(Event.REFUSE)
 
@@ -224,7 +215,7 @@ class Operations:
         """End all that are open; return how many the close interrupts."""
         interrupted = 0
         for operation in list(self._open):
-            with self._fuses.library:
+            with self.fuses.library:
                 if self._by_id.get(operation.id) is not operation:
                     # The host failed while it refused a duplicate id.
                     operation.fire(Event.REFUSE)
@@ -244,7 +235,7 @@ class Operations:
 
     # --- To which operation a message, a task or an execution belongs ---------------------------
 
-    def _of_task(self) -> SocketOperation | None:
+    def of_task(self) -> SocketOperation | None:
         """Return the operation of this connection for which the running task works."""
         operation: SocketOperation | None = current().operation
         return operation if operation is not None and operation.registry is self else None
@@ -261,7 +252,7 @@ class Operations:
 
     def to_run(self, id_: object) -> SocketOperation | None:
         """Return the operation that the host begins to serve in the running task."""
-        own = self._of_task()
+        own = self.of_task()
         if own is not None and own.id == id_:
             return own
         # The newest with that id: the host has refused the others, or has served them.
@@ -278,7 +269,7 @@ class Operations:
         except TypeError:  # A list for an id, which no operation has.
             return None
         # The id had another owner before, who may still be sending: only the task shows.
-        own = self._of_task()
+        own = self.of_task()
         if own is not None and own.client_id == _limits.bounded(id_, _limits.ID):
             return own
         if owner is not None and owner.state < State.SERVED and id_ in self.winding_down:
@@ -291,7 +282,7 @@ class Operations:
 
         An application may execute for itself, too, such as a query that checks permissions.
         """
-        own = self._of_task()
+        own = self.of_task()
         if own is not None and execution.serves(own):
             if not own.has_ended or not own.executions:
                 return own

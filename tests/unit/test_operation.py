@@ -612,7 +612,7 @@ def test_a_subscription_has_an_id_that_no_other_connection_has(
     operation.describe(type_, None)
     completes(operation)
     [span] = telemetry.spans(type_)
-    id_ = f"{operation.connection_id}-s-1" if type_ == "subscription" else None
+    id_ = f"{operation.registry.connection_id}-s-1" if type_ == "subscription" else None
     assert attributes_of(span).get("graphql.subscription.id") == id_
 
 
