@@ -1,6 +1,6 @@
 """One connection, from the handshake to the verdict: what an edge holds, and all that it calls.
 
-An edge reports what happens to a `Connection`, in the order in which it happens:
+An edge reports what happens, in the order in which it happens:
 
 * `serving`: the host begins to serve the handshake.
 * `accepted`: the upgrade was sent.
@@ -20,10 +20,11 @@ An edge reports what happens to a `Connection`, in the order in which it happens
   its frame was written.
 * `ended`: the handler is done.
 
-For every message an edge may count by itself, without a call: `traffic.bytes_sent`, and in
-`results_by_unique_id` the results of the operation whose id a message of type `result_name` has. It
-sets `reads_ahead` if the application may read a frame before it decodes the frames before it. The
-extension of the schema asks by `claim_own` and `claim` which operation it executes.
+For what happens with every message an edge may count by itself, without a call:
+`traffic.bytes_sent`, and in `results_by_unique_id` the results of the operation whose id a message
+of type `result_name` has. It sets `reads_ahead` if the application may read a frame before it
+decodes the frames before it. The extension of the schema asks by `claim_own` and `claim` which
+operation it executes.
 
 Facts are kept first and recorded second, so that broken telemetry changes no verdict.
 """
@@ -95,7 +96,7 @@ _END_OF_READING: Final = (
 """What ends the reading of messages, though the client has sent none that is unreadable."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ConnectionInit:
     """The span and the duration of one connection init, from when its message is received."""
 
@@ -108,11 +109,11 @@ class ConnectionInit:
     def __post_init__(self) -> None:
         self.started = time.monotonic()
 
-    def start(self) -> None:
-        """Start the span in the running context, unless it has started."""
+    def start(self) -> bool:
+        """Start the span in the running context, and return True, unless it has started."""
         payload, self.payload = self.payload, None
         if payload is None:
-            return
+            return False
         application = application_context()
         parentage = self.registry.trace.init(payload, application)
         self.span = self.registry.telemetry.spans.start(
@@ -125,6 +126,7 @@ class ConnectionInit:
         )
         self.registry.trace.link(self.span, parentage)
         self.placement = placement_of(self.span, application, parentage.carried)
+        return True
 
     def end(self, error_type: str | None) -> None:
         """End the init; `error_type` is what refused it."""
@@ -358,13 +360,13 @@ class Connection:
             if operation is not None:
                 operation.handled_in = running_task()
                 if operation is not inside.operation:
-                    operation.fire(HANDLE)
+                    is_new = operation.fire(HANDLE)
                     unclaimed.add(operation, request)
-                    placement = _placed(operation.placement, inside.placement)
+                    placement = _placed(operation.placement, inside.placement, is_new=is_new)
                     inside = Current(request, operation, placement)
         elif message.type.meaning is Meaning.INIT and self._init is not None:
-            self._init.start()
-            placement = _placed(self._init.placement, inside.placement)
+            is_new = self._init.start()
+            placement = _placed(self._init.placement, inside.placement, is_new=is_new)
             inside = Current(request, inside.operation, placement)
         return Handling(Activation(inside, self.fuse), message, operation)
 
@@ -791,11 +793,13 @@ class Running(NamedTuple):
     operation: SocketOperation
 
 
-def _placed(own: Placement | None, outer: Placement | None) -> Placement | None:
-    """Return what puts our span on top of the application's context in the running task."""
+def _placed(
+    own: Placement | None, outer: Placement | None, *, is_new: bool = False
+) -> Placement | None:
+    """Return what puts our span on top of the running context, in which a new one has started."""
     if own is None or (outer is not None and own.span_id == outer.span_id):
         return outer
-    application = application_context()
+    application = own.below if is_new else application_context()
     return own if application is own.below else own.moved(application)
 
 

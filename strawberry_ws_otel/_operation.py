@@ -310,20 +310,22 @@ METHOD_RUNS: Final = frozenset({State.RUNNING, State.COMPLETING, State.WINDING_D
 
 # Members that every operation needs, looked up once: in Python 3.11 each access to a member of an
 # enumeration goes through a descriptor.
-RECEIVED, HANDLED, RUNNING = State.RECEIVED, State.HANDLED, State.RUNNING
-HANDLE, RUN, EXECUTE, RETURN = Event.HANDLE, Event.RUN, Event.EXECUTE, Event.RETURN
-RESULT_SENT, COMPLETE_SENT = Event.RESULT_SENT, Event.COMPLETE_SENT
+RECEIVED: Final = State.RECEIVED
+HANDLED: Final = State.HANDLED
+RUNNING: Final = State.RUNNING
+HANDLE: Final = Event.HANDLE
+RUN: Final = Event.RUN
+EXECUTE: Final = Event.EXECUTE
+RESULT_SENT: Final = Event.RESULT_SENT
+COMPLETE_SENT: Final = Event.COMPLETE_SENT
+RETURN: Final = Event.RETURN
 
 # --- Operations on any transport ---------------------------------------------------------------
 
-MAX_ERROR_EVENTS: Final = 10
-"""Events `graphql.error` of one span."""
-
-_WAITED: Final = 0.01
-"""Seconds after which a message has waited to be handled."""
-
-SUBSCRIPTION: Final = "subscription"
-"""The type of an operation whose results are events."""
+SUBSCRIPTION: Final = "subscription"  # the type of an operation whose results are events
+MAX_ERROR_EVENTS: Final = 10  # events `graphql.error` of one span
+_MAX_UNSENT: Final = 100  # results with errors, of one operation, that may wait to be sent
+_WAITED: Final = 0.01  # seconds after which a message has waited to be handled
 
 _IGNORED_TOKENS: Final = r"(?:[\ufeff\t\n\r ,]|#[^\n\r]*)*+"
 """The ignored tokens of GraphQL, section 2.1.7."""
@@ -336,9 +338,6 @@ _LEADING: Final = re.compile(
 
 Attributes = Mapping[str, AttributeValue | None]
 """Attributes of a span, event or metric; those without a value are left out."""
-
-_Errors = tuple[str, int, Iterable[Attributes]]
-"""The arguments of `Operation.errors`."""
 
 
 class Operation:
@@ -552,10 +551,6 @@ class Registry(Protocol):
         """Forget an operation that has ended."""
 
 
-_MAX_UNSENT: Final = 100
-"""Results with errors, of one operation, that may wait to be sent."""
-
-
 class SocketOperation(Operation):
     """An operation over a WebSocket: it has an id, a connection, a state and one end reason."""
 
@@ -605,13 +600,13 @@ class SocketOperation(Operation):
         self.unclaimed_key: int | None = None  # by which `_operations.unclaimed` finds it
         self.executions = 0  # known to be its own; an application may try again
         self.end_reason: EndReason | None = None
-        self.failure: str | None = None
-        """The class of the exception that ended its task, or that the last failed send raised."""
+        self.failure: str | None = None  # class of what ended its task, or of its last failed send
         self._completed_after: float | None = None  # its duration when the host sent `complete`
         self._first_message = first.type
         self._first_result: float | None = None  # the seconds until its first result
         self._result_type = result_type
-        self._unsent: deque[_Errors] | None = None  # of results that are not sent yet
+        # The arguments of `errors`, for results that are not sent yet.
+        self._unsent: deque[tuple[str, int, list[Attributes]]] | None = None
         self._next_recorded = 1  # ordinal of the next result that gets an event, or is the first
         registry.telemetry.metrics.totals.begun(self.results)
 
@@ -804,8 +799,12 @@ _ON_ENTRY: Final[Mapping[State, _Action]] = {
 }
 """The action as a state is entered, after every other."""
 
-_Step = tuple[State, tuple[_Action, ...]]
-"""The next state, and the actions on the way."""
+
+class _Step(NamedTuple):
+    """The next state, and the actions on the way."""
+
+    state: State
+    actions: tuple[_Action, ...]
 
 
 def _steps(state: State) -> Mapping[Event, _Step | None]:
@@ -822,7 +821,7 @@ def _steps(state: State) -> Mapping[Event, _Step | None]:
                 partial(SocketOperation.end, reason=row.reason) if row.reason else None,
                 _ON_ENTRY.get(row.state) if moves else None,
             )
-            steps[event] = row.state, tuple(action for action in actions if action is not None)
+            steps[event] = _Step(row.state, tuple(each for each in actions if each is not None))
     return steps
 
 

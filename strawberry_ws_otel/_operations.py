@@ -34,20 +34,17 @@ from strawberry_ws_otel._propagation import ConnectionTrace
 from strawberry_ws_otel._protocol import Meaning, Message, MessageType, Vocabulary
 from strawberry_ws_otel._recording import Telemetry
 
-_MAX_WAITING: Final = 100
-"""Operations of one connection that are kept to be found as the host handles their message."""
+_MAX_WAITING: Final = 100  # operations of one connection whose first message waits to be handled
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Execution:
     """An execution of the schema that is about to begin."""
 
     document: object
     name: object
-    looks_like_stream: Callable[[], bool]
-    """Answers `is_stream`, which is asked only where it matters."""
-    is_hosts: Callable[[], bool]
-    """Whether the host executes, as it serves a client."""
+    looks_like_stream: Callable[[], bool]  # answers `is_stream`, where that matters
+    is_hosts: Callable[[], bool]  # whether the host executes, as it serves a client
 
     @cached_property
     def is_stream(self) -> bool:
