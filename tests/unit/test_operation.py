@@ -604,6 +604,23 @@ def test_an_operation_that_is_executed_lets_go_of_its_first_message(telemetry: T
     assert (operation.first, operation.payload) == (None, {})
 
 
+def test_an_id_is_marked_until_the_methods_of_all_its_stopped_operations_have_ended(
+    telemetry: Telemetry,
+) -> None:
+    operations = operations_of(telemetry)
+    message = WORDS.read({"type": "subscribe", "id": "a", "payload": {"query": QUERY}})
+    stopped = []
+    for number in (1, 2):
+        operation = operations.begin(message, WORDS)
+        for event in (Event.HANDLE, Event.RUN, Event.STOP):
+            operation.fire(event, DETAILS.get(event))
+        stopped.append(operation)
+        assert operations.winding_down == {"a": number}
+    for operation, left in zip(stopped, ({"a": 1}, {}), strict=True):
+        operation.fire(Event.RETURN)
+        assert operations.winding_down == left
+
+
 @pytest.mark.parametrize("type_", ["subscription", "query"])
 def test_a_subscription_has_an_id_that_no_other_connection_has(
     type_: str, telemetry: Telemetry
