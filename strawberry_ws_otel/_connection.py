@@ -302,10 +302,10 @@ class Connection:
         self._span.message(message.type)
 
     def message_unreadable(self, error: BaseException) -> None:
-        """Record `error`, which the reading of a message raised.
+        """Record `error`, which the application raised as it read a message.
 
-        It may be of any class: an application may decode by any means. If a frame was read, the
-        frame is the cause.
+        It may be of any class: an application may decode by any means. It is the client's fault if
+        a frame arrived.
         """
         if self._is_observed:
             is_cancelled = isinstance(error, asyncio.CancelledError) and is_being_cancelled()
@@ -498,7 +498,7 @@ class Connection:
         """
         if isinstance(error, asyncio.CancelledError):
             cancelled = self._cancelled_after_write
-            # Where no edge sees the frames, most were written.
+            # An edge that does not see the frames cannot know. Nearly always it was written.
             if not self._is_observed or (cancelled is not None and cancelled() is error):
                 self.message_sent(message)
             return
@@ -607,7 +607,7 @@ class Connection:
                 },
             )
         self._is_closing = self._operations.is_closing = True
-        # Without an acknowledgement the close refuses the init, even one that crossed its frame.
+        # An init that is not acknowledged by now never is, even if it crossed the close frame.
         self._end_init(judged.error_type)
 
     # --- The end -----------------------------------------------------------------------------
@@ -819,7 +819,7 @@ def _is_missing(own: Placement) -> bool:
 
 def _is_to_blame(message: Message, error: BaseException) -> bool:
     """Whether the host raised `error` because of the message that it handled."""
-    # Older versions of Strawberry raise a KeyError if a legacy client stops an unknown id.
+    # Strawberry 0.319 raises a KeyError if a legacy client stops an unknown id.
     stray = message.type.meaning is Meaning.STOP and isinstance(error, KeyError)
     return stray or not message.well_formed
 

@@ -269,7 +269,7 @@ _OVER: Final = (State.WINDING_DOWN, State.ENDED, State.GONE)
 IGNORED: Final = (
     Ignored("The host may handle the message twice.", (Event.HANDLE,), (State.HANDLED,)),
     Ignored(
-        "It has been accepted. An application may execute it more than once.",
+        "It was accepted. An application may execute it more than once.",
         (Event.HANDLE, Event.EXECUTE),
         (*_IDLE, *_AT_WORK),
     ),
@@ -290,7 +290,7 @@ IGNORED: Final = (
         (Event.STOP, Event.RESTART),
         (State.CANCELLED,),
     ),
-    Ignored("The close refuses a newer operation.", (Event.REFUSE,), (*_IDLE, *_AT_WORK)),
+    Ignored("It was accepted: the close refuses another.", (Event.REFUSE,), (*_IDLE, *_AT_WORK)),
     Ignored("The method does not run.", _METHOD_ENDS, (*_NEW, *_IDLE, State.ENDED, State.GONE)),
     Ignored(
         "It was not cancelled.", (Event.GO_ON,), (*_NEW, State.SERVED, *_AT_WORK, State.RETURNED)
@@ -301,7 +301,7 @@ IGNORED: Final = (
         tuple(event for event in Event if event not in {Event.RUN, *_METHOD_ENDS}),
         _OVER,
     ),
-    Ignored("The method has begun before.", (Event.RUN,), (State.WINDING_DOWN, State.GONE)),
+    Ignored("The host serves it only once.", (Event.RUN,), (State.WINDING_DOWN, State.GONE)),
 )
 """The pairs for which `TRANSITIONS` has no row. Both together have every pair once."""
 

@@ -67,9 +67,9 @@ class Execution:
 class _Unclaimed:
     """The operations that the host handles and that have no execution yet, by their document.
 
-    For executions in a task without the context of the connection, such as that of a pool which is
-    older. Only the document leads from there to the operation: the very object that came with the
-    client's message. Entries keep nothing alive, and last until the host executes.
+    For executions in a task without the connection's context, such as a worker of a pool that was
+    started before. Only the document leads from there to the operation: the very object that came
+    with the client's message. Entries keep nothing alive, and last until the host executes.
     """
 
     def __init__(self) -> None:
@@ -257,7 +257,7 @@ class Operations:
         return idle[-1] if idle else None
 
     def sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
-        """Return the operation that seems to send a message; if it ignores the event, none does."""
+        """Return the operation that sends a message, unless the event is ignored in its state."""
         id_ = message.get("id")
         try:
             owner = self._by_id.get(id_)
@@ -265,7 +265,7 @@ class Operations:
                 return owner
         except TypeError:  # A list for an id, which no operation has.
             return None
-        # The id had another owner before, who may still be sending: only the task shows.
+        # The id had another owner before, which may still be sending: only the task shows.
         own = self.of_task()
         if own is not None and own.client_id == _limits.bounded(id_, _limits.ID):
             return own
