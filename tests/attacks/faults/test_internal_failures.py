@@ -142,8 +142,6 @@ PLACES: Final[list[tuple[object, str]]] = [
     (Operations, "stop"),
     (Operations, "to_handle"),
     (Operations, "to_run"),
-    (Operations, "wind_down"),
-    (Operations, "wound_down"),
     (SocketOperation, "__init__"),
     (SocketOperation, "errors"),
     (SocketOperation, "fire"),
