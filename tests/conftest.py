@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -24,6 +24,34 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "internal_error: the library may log errors of its own in this test"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Use one process, unless the whole suite runs: each worker has to collect all tests first.
+
+    Coverage measures one process, too.
+    """
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    is_measured = "coverage" in sys.modules and sys.modules["coverage"].Coverage.current()
+    return None if is_whole and not is_measured else 0
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Escape the lone surrogates that a test has logged: a worker cannot send them."""
+    return encodable((yield))
+
+
+def encodable(value: Any) -> Any:
+    """A report's plain data with all of its text escaped where UTF-8 has no bytes for it."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return type(value)(map(encodable, value))
+    if isinstance(value, dict):
+        return {key: encodable(each) for key, each in value.items()}
+    return value
 
 
 def pytest_collection_finish() -> None:
