@@ -123,9 +123,10 @@ def coverage_by_module(session: nox.Session) -> None:
 
 @nox.session
 def matrix(session: nox.Session) -> None:
-    """Test the wheel with those rows of the matrices that are not run by default."""
+    """Test the wheel with the rows of matrices and the examples that are not run by default."""
     with installed_wheel(session):
-        session.run(*PYTEST, "-m", "matrix", *session.posargs)
+        more_examples = ("--hypothesis-profile", "matrix")
+        session.run(*PYTEST, "-m", "matrix or hypothesis", *more_examples, *session.posargs)
 
 
 @nox.session

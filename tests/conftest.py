@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Generator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.clock import Clock, stop_clock
 from tests.support.event_loop import Result, Run
@@ -18,6 +19,16 @@ from tests.tools.programs import INSTALL, missing
 
 REQUIRED = "REQUIRE_TOOLS"
 """With this variable set, a missing program fails the tests that need it."""
+
+
+# aiohttp reads the machine's certificates as it is imported, in every program of a test. None needs
+# them.
+os.environ["SSL_CERT_FILE"] = os.devnull
+
+# The examples of a property: few by default, and more with `--hypothesis-profile matrix`.
+settings.register_profile("few", max_examples=50)
+settings.register_profile("matrix", max_examples=200)
+settings.load_profile("few")
 
 
 def pytest_configure(config: pytest.Config) -> None:
