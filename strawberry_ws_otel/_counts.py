@@ -53,6 +53,11 @@ class Results:
         self.fast_path_limit = 0
         """A result without an error is only counted, in `ok`, until `ok` reaches this limit."""
 
+    @property
+    def all(self) -> int:
+        """Those with an error and those without."""
+        return self.ok + self.failed
+
 
 class Totals:
     """The counts of everything that is recorded into one meter provider."""
@@ -127,8 +132,8 @@ class Totals:
             if results not in self._live:
                 return
             self._live.remove(results)
-            if results.message_type is not None and (sent := results.ok + results.failed):
-                self._messages[results.message_type] += sent
+            if results.message_type is not None and results.all:
+                self._messages[results.message_type] += results.all
             if results.subscribed:
                 self._events[None] += results.ok
 
@@ -172,8 +177,8 @@ class Totals:
             # A copy: the event loop's thread goes on counting.
             counts.update(dict(traffic.messages))
         for results in live:
-            if results.message_type is not None and (sent := results.ok + results.failed):
-                counts[results.message_type] += sent
+            if results.message_type is not None and results.all:
+                counts[results.message_type] += results.all
         return counts
 
     def bytes(self) -> dict[tuple[str | None, str], int]:

@@ -685,7 +685,7 @@ class SocketOperation(Operation):
             self.delivered(error_type)
         else:
             results.ok += 1
-        if results.ok + results.failed == self._next_recorded:
+        if results.all == self._next_recorded:
             if self._first_result is None:
                 self._first_result = self.duration
             self._next_recorded = self.span.numbered_message(self._result_type, self._next_recorded)

@@ -136,7 +136,7 @@ class _WithoutHooks(SchemaExtension):
             Execution(
                 document,
                 name,
-                is_stream=lambda: _innermost(_EXECUTIONS) is Schema.stream.__code__,
+                looks_like_stream=lambda: _innermost(_EXECUTIONS) is Schema.stream.__code__,
                 is_hosts=lambda: _innermost(_SERVING) is not None,
             ),
             request,

@@ -269,9 +269,10 @@ class AnyCourse(RuleBasedStateMachine):
         self.telemetry.shutdown()
 
 
-def test_an_operation_ends_for_the_reason_that_a_plain_account_of_it_gives() -> None:
+@pytest.mark.parametrize("examples", [50, pytest.param(250, marks=pytest.mark.matrix)])
+def test_an_operation_ends_for_the_reason_that_a_plain_account_of_it_gives(examples: int) -> None:
     run_state_machine_as_test(
-        AnyCourse, settings=settings(PROPERTY, max_examples=250, stateful_step_count=50)
+        AnyCourse, settings=settings(PROPERTY, max_examples=examples, stateful_step_count=50)
     )
 
 

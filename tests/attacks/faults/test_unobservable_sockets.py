@@ -23,7 +23,7 @@ from tests.support.cases import (
     Case,
     converse,
     few_or_one_each,
-    is_first,
+    is_representative,
     on,
     rows,
     traced,
@@ -72,7 +72,7 @@ def is_unknown(recorded: dict[str, Any]) -> bool:
     return said == ("other", "unknown", "unknown")
 
 
-@rows(CASES, is_first)
+@rows(CASES, is_representative)
 def test_the_verdict_is_right_or_unknown(case: Case, run: Run[Any], telemetry: Telemetry) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     client = run(converse(on(Childless, case), arm)).client
