@@ -15,8 +15,9 @@ This is the one module that replaces attributes of the hosts' classes and of the
 * `instrument()` changes `GraphQLView` and all classes derived from it. A class that is derived
   later is changed when `GraphQLView.__init__` makes its first view. If its own `__init__` does not
   call that one, it is changed when its first request arrives at `GraphQLView.run`.
-* Each class of a hierarchy is changed. The `run` of the view's own class records: it is the
-  outermost, as that of a mixin in front of the application's class is. The others hand on.
+* Each class of a hierarchy is changed. The first `run` that a request passes records, which is that
+  of the view's own class, as if a mixin stood in front of it. Those that are called below it, also
+  those of another view, find that the code serves a recorded request already, and hand on.
 * `Schema.get_extensions`, which Strawberry calls for every operation (0.319 to 0.341), adds the
   extension. So it does not matter when a schema was made.
 * A view with `OTelViewMixin` and a schema with `OTelExtension` record by themselves.
@@ -179,6 +180,7 @@ class _Instrumentation:
             replaced = [vars(each)[_RECORDED].replaced for each in self._view_classes.values()]
             for each in (*replaced, *self._hosts):
                 each.put_back()
+            self._view_classes.clear()
 
     def _view_class(self, class_: type) -> _ViewClass | None:
         """Return what the views of a class record into; None if a mixin records them."""
@@ -207,14 +209,10 @@ class _Instrumentation:
         replace_("create_websocket_response", self._create_websocket_response(class_))
         replace_("run", self._run(class_))
 
-    def _recorded(self, view: object, owner: type) -> _ViewClass | None:
-        """Return what a request is recorded into; None if another `run` than `owner`'s does it.
-
-        That of the view's own class is the outermost. Unless it was passed by: a class may change
-        after its first view was made, and a bound `run` may be older than its replacement.
-        """
+    def _recorded(self, view: object) -> _ViewClass | None:
+        """Return what a request is recorded into; None if something further out records it."""
         with Fuse(self._failures):
-            if self._is_active and (owner is type(view) or current_request() is None):
+            if self._is_active and current_request() is None:
                 return self._view_class(type(view))
         return None
 
@@ -238,7 +236,7 @@ class _Instrumentation:
         @wraps(host.method)
         async def run(view: object, request: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
             serve_as_host = partial(host.of(view), request, *args, **kwargs)
-            recorded = self._recorded(view, owner)
+            recorded = self._recorded(view)
             if recorded is None:
                 return await serve_as_host()
             return await serve(request, serve_as_host, recorded.telemetry, recorded.failures)

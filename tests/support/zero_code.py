@@ -7,7 +7,7 @@ from typing import Any
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel import _semconv as name
 from strawberry_ws_otel.instrumentor import StrawberryWebSocketInstrumentor
-from tests.support.telemetry import Telemetry, read, snapshot
+from tests.support.telemetry import Telemetry, read
 
 MEASURED = frozenset({name.RECEIVE_IDLE_TIME, name.TIME_TO_FIRST_RESULT})
 """What is up to the clock."""
@@ -44,7 +44,9 @@ def account(telemetry: Telemetry) -> dict[str, Any]:
 
     def masked(attributes: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            key: _masked(key, value, ids) for key, value in attributes.items() if key not in MEASURED
+            key: _masked(key, value, ids)
+            for key, value in attributes.items()
+            if key not in MEASURED
         }
 
     spans = [
