@@ -65,6 +65,8 @@ except ModuleNotFoundError as error:
 _RECORDED: Final = "_otel_recorded"
 """What a class that is changed holds its `_ViewClass` as."""
 
+_KEYWORDS: Final = frozenset({"config", "tracer_provider", "meter_provider"})
+
 _MISSING: Final = object()
 
 
@@ -80,6 +82,16 @@ class StrawberryWebSocketInstrumentor(BaseInstrumentor):  # type: ignore[misc]  
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return what is instrumented, as in `pyproject.toml`."""
         return ("strawberry-graphql >= 0.319.0", "aiohttp >= 3.11.0")
+
+    def instrument(self, **kwargs: Any) -> None:
+        """Instrument the hosts; what code says here replaces what the environment said before.
+
+        `opentelemetry-instrument` has instrumented them before the application is imported. A
+        second call without any of these keywords is a WARNING of OpenTelemetry's, and nothing else.
+        """
+        if self.is_instrumented_by_opentelemetry and _KEYWORDS & kwargs.keys():
+            self.uninstrument()
+        super().instrument(**kwargs)
 
     def _instrument(self, **kwargs: Any) -> None:
         """Begin to record.

@@ -106,6 +106,23 @@ def test_code_wins_over_the_environment(
     assert library_log.records == []
 
 
+def test_code_wins_over_what_opentelemetry_instrument_began_with(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}TRACE_SHAPE", "nested")
+    StrawberryWebSocketInstrumentor().instrument(skip_dep_check=True)
+    assert recorded_with(config=OTelConfig(message_events=0)) == OTelConfig(message_events=0)
+    assert caplog.records == []
+
+
+def test_to_instrument_again_without_a_keyword_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert recorded_with(config=OTelConfig(message_events=0)) == OTelConfig(message_events=0)
+    assert recorded_with() == OTelConfig(message_events=0)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 def test_a_wrong_variable_is_one_warning(
     monkeypatch: pytest.MonkeyPatch, library_log: LogKeeper
 ) -> None:
