@@ -30,7 +30,6 @@ later are recorded as without the extension.
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial, wraps
 from inspect import getattr_static
@@ -152,11 +151,16 @@ class _ViewClass:
         self._telemetry: Telemetry | None = None
         self.failures = FailureLog()
         self.replaced = _Replaced(owner)
+        self.refused: str | None = None
+        """Why the class of the adapter or of a handler cannot be recorded."""
 
     def telemetry(self) -> Telemetry:
         """Return the tracer and the instruments of now: global providers may be set later."""
         if self._telemetry is None or not self._telemetry.is_current(self._config):
             self._telemetry = Telemetry(self._config, self.failures, self._closes)
+            if self.refused is not None:
+                owner = self.replaced.owner.__qualname__
+                self.failures.warn_once("%s is recorded without messages: %s", owner, self.refused)
         return self._telemetry
 
 
@@ -196,7 +200,8 @@ class _Instrumentation:
 
     def _view_class(self, class_: type) -> _ViewClass | None:
         """Return what the views of a class record into; None if a mixin records them."""
-        if issubclass(class_, OTelViewMixin):
+        # Not `issubclass`, which hashes the class here.
+        if GraphQLView not in class_.__mro__ or OTelViewMixin in class_.__mro__:
             return None
         if _RECORDED not in vars(class_):
             # Views may be made in several threads.
@@ -214,10 +219,14 @@ class _Instrumentation:
         replace_("_otel_failures", recorded.failures)
         for layers in (ADAPTER_LAYER, *HANDLER_LAYERS):
             own = getattr_static(class_, layers.attribute)
-            # What makes nothing of the kind is left to the host, which fails with it.
-            with suppress(TypeError):
-                if (layered := layers.over(own)) is not own:
-                    replace_(layers.attribute, layered)
+            try:
+                layered = layers.over(own)
+            except TypeError as error:
+                # The mixin refuses it, too. The host fails with it, unless it serves HTTP only.
+                recorded.refused = str(error)
+                continue
+            if layered is not own:
+                replace_(layers.attribute, layered)
         replace_("create_websocket_response", self._create_websocket_response(class_))
         replace_("run", self._run(class_))
 

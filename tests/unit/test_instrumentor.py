@@ -230,7 +230,9 @@ async def test_a_socket_is_handed_back_as_it_was_made(telemetry: Telemetry) -> N
         assert await view.create_websocket_response(make_mocked_request("GET", "/"), None) is made
 
 
-async def test_what_makes_no_adapters_is_left_to_the_host(telemetry: Telemetry) -> None:
+async def test_what_makes_no_adapters_is_left_to_the_host(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
     class Without(View):
         websocket_adapter_class = None  # type: ignore[assignment]  # it serves HTTP only
 
@@ -238,7 +240,12 @@ async def test_what_makes_no_adapters_is_left_to_the_host(telemetry: Telemetry) 
         view = Without(schema=make_schema())
         assert Without.websocket_adapter_class is None
         assert "world" in await ask(view)
-    assert len(telemetry.spans("query")) == 1
+        assert "world" in await ask(Without(schema=make_schema()))
+    assert len(telemetry.spans("query")) == 2
+    [record] = library_log.records
+    assert record.levelname == "WARNING"
+    assert "Without is recorded without messages" in record.getMessage()
+    assert "websocket_adapter_class must be a subclass" in record.getMessage()
 
 
 async def test_what_the_application_has_by_hand_stays(telemetry: Telemetry) -> None:
