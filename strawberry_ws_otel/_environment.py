@@ -107,25 +107,26 @@ def reader_of(hint: Any) -> Reader | None:  # noqa: ANN401  # an annotation
     if isinstance(origin, type) and issubclass(origin, Mapping):
         value = reader_of(arguments[1])
         return value and Reader(
-            partial(_mapping, value.read), f"key=value,key=value; each value {value.allowed}"
+            partial(_mapping, value.read),
+            f"comma-separated key=value pairs, each value {value.allowed}",
         )
     if isinstance(origin, type) and issubclass(origin, Collection):
         item = reader_of(arguments[0])
         return item and Reader(
-            partial(_collection, item.read), f"a list with commas between; each {item.allowed}"
+            partial(_collection, item.read), f"a comma-separated list, each item {item.allowed}"
         )
     return _SCALARS.get(hint)
 
 
 def _reader_of_union(members: tuple[Any, ...]) -> Reader | None:
-    """Return the reader of a union, whose members are tried in order, and text last."""
-    ordered = sorted(members, key=lambda member: member is str)
-    found = [reader_of(member) for member in ordered]
-    known = [reader for reader in found if reader is not None]
+    """Return the reader of a union: `none` is tried first and text last, which is anything."""
+    found = {member: reader_of(member) for member in members}
+    known = {member: reader for member, reader in found.items() if reader is not None}
     if len(known) < len(found):
         return None
-    allowed = " or ".join(reader.allowed for reader in known)
-    return Reader(partial(_first, [reader.read for reader in known]), allowed)
+    order = sorted(known, key=lambda member: (member is not NoneType, member is str))
+    allowed = " or ".join(reader.allowed for reader in known.values())
+    return Reader(partial(_first, [known[member].read for member in order]), allowed)
 
 
 def _choice(choices: Mapping[str, Any], text: str) -> Any:  # noqa: ANN401  # one of them

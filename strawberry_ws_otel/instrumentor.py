@@ -27,12 +27,12 @@ ends: its handler, socket and messages were taken at its handshake. Operations t
 later are recorded as without the extension.
 """
 
-import os
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import partial, wraps
 from inspect import getattr_static
+from os import environ
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -100,7 +100,7 @@ class StrawberryWebSocketInstrumentor(BaseInstrumentor):  # type: ignore[misc]  
         """
         config = kwargs.get("config")
         if config is None:
-            config = config_from(os.environ)
+            config = config_from(environ)
         elif not isinstance(config, OTelConfig):
             raise TypeError(f"config must be an OTelConfig, not {config!r}")
         if config.tracer_provider is None:

@@ -128,6 +128,9 @@ def test_a_name_that_is_no_option_is_one_warning(
         (float | None, "300", 300.0),
         (float | None, "None", None),
         (str, "anything", "anything"),
+        (str | None, "none", None),
+        (Collection[str] | None, "none", None),
+        (Collection[str] | None, "a", ("a",)),
         (str | int, "4100", 4100),
         (int | str, "lost", "lost"),
         (Literal[1, 2], "2", 2),
@@ -156,9 +159,9 @@ def test_the_type_of_an_option_says_how_it_is_read(hint: Any, text: str, value: 
         (float, "x", "a number"),
         (float | None, "x", "a number or none"),
         (Literal["a", "b"], "c", "a or b"),
-        (Collection[int], "1,x", "a list with commas between; each a whole number"),
-        (Mapping[str, int], "a", "key=value,key=value; each value a whole number"),
-        (Mapping[str, int], "a=b", "key=value,key=value; each value a whole number"),
+        (Collection[int], "1,x", "a comma-separated list, each item a whole number"),
+        (Mapping[str, int], "a", "comma-separated key=value pairs, each value a whole number"),
+        (Mapping[str, int], "a=b", "comma-separated key=value pairs, each value a whole number"),
     ],
 )
 def test_what_is_allowed_is_said(hint: Any, text: str, allowed: str) -> None:
