@@ -43,6 +43,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     },
     {
         "_current": ("_fuse _spans", OTEL),
+        "_environment": ("_config _limits _semconv", NOTHING),
         "_metrics": ("_counts _fuse _limits _semconv", OTEL),
         "_strawberry/errors": ("_config _limits _semconv", GRAPHQL | OTEL),
     },
@@ -103,6 +104,13 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "__init__": (
             ("_aiohttp/view _config _connection _semconv _strawberry/extension"),
             NOTHING,
+        ),
+        "instrumentor": (
+            (
+                "_aiohttp/view _config _connection _environment _fuse _log _recording "
+                "_strawberry/adapter _strawberry/extension _strawberry/handlers"
+            ),
+            OTEL | STRAWBERRY,
         ),
     },
 )
