@@ -20,6 +20,8 @@ READ_BY_TESTS = (
     *(".pre-commit-config.yaml", "noxfile.py", "pyproject.toml"),
     *map(str, Path().glob("*.md")),
 )
+PYTEST = ("python", "-m", "pytest", "-q", "-n", "0")
+"""The tests in one process: CI runs several sessions at once, and coverage measures one process."""
 ORIGIN = """
 import platform
 from importlib.metadata import version
@@ -80,21 +82,21 @@ def types(session: nox.Session) -> None:
     """Check types, including those of the tests and examples and those that a user imports."""
     install_checkout(session, "dev")
     session.run("mypy")
-    session.run("python", "-m", "pytest", "-q", "-m", "types")
+    session.run(*PYTEST, "-m", "types")
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Test the wheel: `nox -s tests-3.12 -- -k words`."""
     with installed_wheel(session):
-        session.run("python", "-m", "pytest", "-q", *session.posargs)
+        session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """Test the wheel with the lowest versions that it allows."""
     with installed_wheel(session, "--constraint", "tests/constraints-lowest.txt"):
-        session.run("python", "-m", "pytest", "-q", *session.posargs)
+        session.run(*PYTEST, *session.posargs)
 
 
 @nox.session
@@ -102,14 +104,14 @@ def without_aiohttp(session: nox.Session) -> None:
     """Test that the extension works on the wheel where aiohttp is not installed."""
     with installed_wheel(session):
         session.run("pip", "uninstall", "--quiet", "--yes", "aiohttp", silent=True)
-        session.run("python", "-m", "pytest", "-q", "tests/contract/test_without_aiohttp.py")
+        session.run(*PYTEST, "tests/contract/test_without_aiohttp.py")
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Test the wheel, and check that the tests cover all of it."""
     with installed_wheel(session):
-        session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+        session.run("coverage", "run", *PYTEST[1:], *session.posargs)
         session.run("coverage", "report")
 
 
@@ -122,9 +124,10 @@ def coverage_by_module(session: nox.Session) -> None:
 
 @nox.session
 def matrix(session: nox.Session) -> None:
-    """Test the wheel with those rows of the matrices that are not run by default."""
+    """Test the wheel with the rows of matrices and the examples that are not run by default."""
     with installed_wheel(session):
-        session.run("python", "-m", "pytest", "-q", "-m", "matrix", *session.posargs)
+        more_examples = ("--hypothesis-profile", "matrix")
+        session.run(*PYTEST, "-m", "matrix or hypothesis", *more_examples, *session.posargs)
 
 
 @nox.session
@@ -140,7 +143,7 @@ def tools(session: nox.Session) -> None:
     """Test with clients on Node and in Chromium, and behind nginx."""
     session.run("tests/tools/install", external=True)
     install_checkout(session, "test")
-    session.run("python", "-m", "pytest", "-q", "-m", "tools", env={"REQUIRE_TOOLS": "1"})
+    session.run(*PYTEST, "-m", "tools", env={"REQUIRE_TOOLS": "1"})
 
 
 @nox.session
@@ -149,7 +152,7 @@ def operations(session: nox.Session) -> None:
     session.run("examples/operations/tools/install", external=True)
     install_checkout(session, "test")
     required = {"REQUIRE_OPERATIONS": "1"}
-    session.run("python", "-m", "pytest", "-q", "-m", "operations", env=required)
+    session.run(*PYTEST, "-m", "operations", env=required)
     session.run("python", "-m", "examples.operations", "--check")
 
 
@@ -157,4 +160,4 @@ def operations(session: nox.Session) -> None:
 def benchmark(session: nox.Session) -> None:
     """Run the benchmark in its smallest form."""
     install_checkout(session, "test")
-    session.run("python", "-m", "pytest", "-q", "-m", "benchmark")
+    session.run(*PYTEST, "-m", "benchmark")

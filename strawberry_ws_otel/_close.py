@@ -1,15 +1,15 @@
 """How a connection ended: the facts, and the verdict over them as tables.
 
 The facts are those of RFC 6455 7.1: which close frame was sent, which was received, whose came
-first, and what went wrong where there was none. `ws.close_code` of aiohttp is not among them: it
-says 1000 for a 4408 and 1006 for a 4400 that the client did not echo.
+first, and what went wrong where there was none. aiohttp's `ws.close_code` is not among them: it is
+1000 after a 4408, and 1006 after a 4400 that the client did not echo.
 
 A new close code is a member of `CloseCode` and a line in `_SENT` or `_RECEIVED`.
 """
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
@@ -135,6 +135,7 @@ _SENT: Final[Mapping[int, Outcome]] = {
 
 # The legacy subprotocol has no codes of its own: it refuses with a `connection_error`, then closes.
 _SENT_AFTER_REFUSAL: Final[Mapping[int, Outcome]] = {
+    **_SENT,
     CloseCode.NORMAL_CLOSURE: Outcome.INVALID_MESSAGE,
     CloseCode.INTERNAL_ERROR: Outcome.FORBIDDEN,
 }
@@ -161,9 +162,8 @@ _APPLICATION_CODES: Final = range(3000, 5000)
 REJECTING_CODES: Final = frozenset({CloseCode.UNAUTHORIZED, CloseCode.SUBSCRIBER_ALREADY_EXISTS})
 """The codes that refuse the very operation whose first message is being handled."""
 
-# What ends a handler without a word of the view: the event loop or the process goes down.
 _CANCELLATIONS: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-
+"""What ends a handler from outside: the event loop or the process goes down."""
 
 _WITHOUT_FRAMES: Final = frozenset(
     {
@@ -175,13 +175,14 @@ _WITHOUT_FRAMES: Final = frozenset(
         Outcome.SERVER_ERROR,
     }
 )
+"""The outcomes that a connection can have on which no close frame was exchanged."""
 
 
 def outcomes_of(code: int) -> frozenset[Outcome]:
-    """Return the outcomes that a close with `code` can have, by whichever side."""
-    tables: tuple[Mapping[int, Outcome], ...] = (_SENT, {**_SENT, **_SENT_AFTER_REFUSAL}, _RECEIVED)
-    named = {_by_code(code, table) for table in tables} | {Outcome.INVALID_FRAME}
-    return frozenset(named | (_WITHOUT_FRAMES if code == CloseCode.ABNORMAL_CLOSURE else set()))
+    """Return the outcomes that a close with `code` can have, whichever side sent it."""
+    named = {_by_code(code, table) for table in (_SENT, _SENT_AFTER_REFUSAL, _RECEIVED)}
+    unframed = _WITHOUT_FRAMES if code == CloseCode.ABNORMAL_CLOSURE else frozenset()
+    return unframed | named | {Outcome.INVALID_FRAME}
 
 
 class CloseFrame(NamedTuple):
@@ -191,9 +192,9 @@ class CloseFrame(NamedTuple):
     reason: str = ""
 
     def bounded(self) -> "CloseFrame":
-        """Return it with a reason that fits into a frame: hosts quote clients there, at length.
+        """Return it as it is recorded: a plain number, and a reason that fits into a frame.
 
-        The code becomes a plain number: telemetry is not handed members of enumerations.
+        Hosts hand over members of enumerations, and reasons that quote clients at length.
         """
         return CloseFrame(int(self.code), bounded_reason(self.reason))
 
@@ -210,7 +211,7 @@ class HandlerEnd(NamedTuple):
     is_cancelled: bool = True
     """Whether a `CancelledError` is the handler's own, not that of something it awaited."""
     is_malformed: bool = False
-    """Whether the handshake is, so that the host trips over it."""
+    """Whether the host raised because of a malformed handshake; `Connection` adds messages."""
     status: int | None = None
     """HTTP status of a refused handshake."""
 
@@ -223,24 +224,13 @@ class Facts:
     received: CloseFrame | None = None
     initiator: Initiator = Initiator.NONE
     upgraded: bool = False
-    status: int | None = None
-    """HTTP status of a refused handshake."""
     frame_error: BaseException | None = None
-    """What aiohttp's ERROR frame carried, or `ws.exception()`, if that decided the close."""
+    """What aiohttp's ERROR message carried, or `ws.exception()`, if that decided the close."""
     dropped: BaseException | None = None
     """Why aiohttp dropped the transport where it was asked to close, and wrote no close frame."""
-    lost: bool = False
-    """The end of the stream was read before any close frame."""
-    exception: BaseException | None = None
-    """What left the view."""
-    malformed: bool = False
-    """The exception left while a message, or a handshake, was handled that is not well formed."""
-    is_cancelled: bool = True
-    """Whether a `CancelledError` is the handler's own, not that of something it awaited."""
-    transport_up: bool = True
-    """Whether the transport was alive when the handler was cancelled or the view raised."""
-    is_refused: bool = False
-    """The legacy `connection_error` was sent."""
+    lost: bool = False  # the end of the stream was read before any close frame
+    is_refused: bool = False  # the legacy `connection_error` was sent
+    end: HandlerEnd = field(default_factory=HandlerEnd)
 
     def frame_sent(self, frame: CloseFrame) -> None:
         """Record a close frame of the server."""
@@ -255,23 +245,30 @@ class Facts:
             self.initiator = Initiator.CLIENT
 
     def unobserved(self, error: BaseException | None) -> None:
-        """Record a close that nobody saw, unless a close frame is known."""
+        """Record a close that the edge did not observe, unless a close frame is known."""
         if self.first is None and self.dropped is None:
             self.frame_error = error
             self.initiator = Initiator.UNKNOWN
 
     def forget(self) -> None:
         """Let go of exceptions, whose tracebacks keep frames of the host."""
-        self.exception = self.frame_error = self.dropped = None
+        self.frame_error = self.dropped = None
+        self.end = self.end._replace(exception=None, transport_error=None)
 
     @property
     def first(self) -> CloseFrame | None:
         """The close frame that came first."""
         return self.sent if self.initiator is Initiator.SERVER else self.received
 
+    @property
+    def status(self) -> int | None:
+        """HTTP status of a refused handshake, unless the transport was lost before the answer."""
+        answered = not self.upgraded and self.end.transport_alive is not False
+        return self.end.status if answered else None
+
 
 class Verdict(NamedTuple):
-    """All that an observer may know about how a connection ended."""
+    """The verdict over how a connection ended."""
 
     outcome: Outcome
     fault: Fault
@@ -281,33 +278,32 @@ class Verdict(NamedTuple):
     """Code of the first close frame, 1006 without one, None without an upgrade."""
     reason: str
     error_type: str | None
-    """Class of the exception that decided it, else the outcome; None unless abnormal."""
+    """Class of the exception that decided it, else the outcome; None for a normal close."""
 
     @property
     def named_code(self) -> int | None:
-        """The code if it has a name: what metrics may carry, whose values have to be bounded.
-
-        The outcome says of the others whether they are the application's.
-        """
+        """The code if it has a name: the values that metrics carry have to be bounded."""
         return self.code if self.code in NAMED_CODES else None
 
     @property
     def abnormal(self) -> bool:
-        """Whether somebody is at fault."""
+        """Whether it is a fault of any party, known or not."""
         return self.fault is not Fault.NONE
 
 
 def verdict(facts: Facts, normal: Collection[str | int] = ()) -> Verdict:
-    """Judge `facts` by the tables above.
-
-    Args:
-        facts: what is known about the end of a connection.
-        normal: outcomes and close codes that the operator has declared to be nobody's fault.
-    """
-    first = facts.first
+    """Judge `facts` by the tables above; `normal` outcomes and close codes are nobody's fault."""
+    first, code = facts.first, None
+    if first is not None:
+        code = first.code
+    elif facts.upgraded and facts.initiator is not Initiator.UNKNOWN:
+        code = CloseCode.ABNORMAL_CLOSURE.value
     outcome, error = _outcome(facts)
-    code = first.code if first else _code_without_frames(facts)
-    fault = Fault.NONE if outcome in normal or code in normal else FAULTS[outcome]
+    fault, error_type = FAULTS[outcome], None
+    if outcome in normal or code in normal:
+        fault = Fault.NONE
+    if fault is not Fault.NONE:
+        error_type = exception_type(error) if error else outcome.value
     return Verdict(
         outcome=outcome,
         fault=fault,
@@ -315,18 +311,8 @@ def verdict(facts: Facts, normal: Collection[str | int] = ()) -> Verdict:
         clean=facts.sent is not None and facts.received is not None,
         code=code,
         reason=first.reason if first else "",
-        error_type=None
-        if fault is Fault.NONE
-        else exception_type(error)
-        if error
-        else outcome.value,
+        error_type=error_type,
     )
-
-
-def _code_without_frames(facts: Facts) -> int | None:
-    if facts.initiator is Initiator.UNKNOWN:
-        return None
-    return CloseCode.ABNORMAL_CLOSURE.value if facts.upgraded else None
 
 
 def _outcome(facts: Facts) -> tuple[Outcome, BaseException | None]:
@@ -340,18 +326,17 @@ def _outcome(facts: Facts) -> tuple[Outcome, BaseException | None]:
         return Outcome.OTHER, error
     if error is not None:
         return _by_frame_error(error), error
-    if facts.exception is not None and not facts.lost:
-        return _by_exception(facts, facts.exception)
+    if facts.end.exception is not None and not facts.lost:
+        return _by_exception(facts, facts.end.exception)
     return Outcome.CONNECTION_LOST if facts.upgraded else _by_status(facts.status), None
 
 
 def _by_frame(facts: Facts, first: CloseFrame) -> Outcome:
-    """Judge a close whose first frame is `first`."""
     if facts.initiator is Initiator.CLIENT:
         return _by_code(first.code, _RECEIVED)
     if facts.frame_error is not None:
         return Outcome.INVALID_FRAME
-    return _by_code(first.code, {**_SENT, **_SENT_AFTER_REFUSAL} if facts.is_refused else _SENT)
+    return _by_code(first.code, _SENT_AFTER_REFUSAL if facts.is_refused else _SENT)
 
 
 def _by_code(code: int, outcomes: Mapping[int, Outcome]) -> Outcome:
@@ -360,33 +345,27 @@ def _by_code(code: int, outcomes: Mapping[int, Outcome]) -> Outcome:
 
 
 def _by_frame_error(error: BaseException) -> Outcome:
-    """Judge an ERROR frame after which no close frame was written."""
+    """Judge an ERROR message after which no close frame was written."""
     if isinstance(error, TimeoutError):
         return Outcome.HEARTBEAT_TIMEOUT
     return Outcome.CONNECTION_LOST if isinstance(error, OSError) else Outcome.INVALID_FRAME
 
 
 def _by_exception(facts: Facts, exception: BaseException) -> tuple[Outcome, BaseException | None]:
-    """Judge an exception that left the view before any close frame."""
-    if isinstance(exception, _CANCELLATIONS) and facts.is_cancelled:
-        up = facts.transport_up
-        return Outcome.SERVER_SHUTDOWN if up else Outcome.CONNECTION_LOST, None
-    # Before the upgrade aiohttp trips over a lost transport with whatever exception comes.
-    if not facts.transport_up and (isinstance(exception, ConnectionError) or not facts.upgraded):
+    """Judge an exception that left the handler before any close frame."""
+    is_lost = facts.end.transport_alive is False
+    if isinstance(exception, _CANCELLATIONS) and facts.end.is_cancelled:
+        return Outcome.CONNECTION_LOST if is_lost else Outcome.SERVER_SHUTDOWN, None
+    # Before the upgrade aiohttp may raise any exception when the transport is lost.
+    if is_lost and (isinstance(exception, ConnectionError) or not facts.upgraded):
         return Outcome.CONNECTION_LOST, exception
-    if facts.malformed:
+    if facts.end.is_malformed:
         malformed = Outcome.INVALID_MESSAGE if facts.upgraded else Outcome.HANDSHAKE_REJECTED
         return malformed, exception
-    if facts.status is not None and not facts.upgraded:
-        return _by_status(facts.status), exception
-    return Outcome.SERVER_ERROR, exception
+    return Outcome.SERVER_ERROR if facts.status is None else _by_status(facts.status), exception
 
 
 def _by_status(status: int | None) -> Outcome:
     """Judge a handshake that was answered by a status other than 101."""
-    match (status or 0) // 100:
-        case 4:
-            return Outcome.HANDSHAKE_REJECTED
-        case 5:
-            return Outcome.SERVER_ERROR
-    return Outcome.OTHER
+    outcomes = {4: Outcome.HANDSHAKE_REJECTED, 5: Outcome.SERVER_ERROR}
+    return outcomes.get((status or 0) // 100, Outcome.OTHER)

@@ -1,4 +1,4 @@
-"""The options of the library, checked where they are given."""
+"""The options of the library, and their checks."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ ErrorMessages = Literal["execution", "all", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OTelConfig:
-    """What is recorded, and where it goes. Every option has a default; wrong values raise.
+    """What is recorded, and where it goes.
 
     Raises:
-        TypeError: a value is of the wrong type.
-        ValueError: a value is of the right type, but none that the option knows.
+        TypeError: a value has the wrong type.
+        ValueError: a value has the right type, but the option does not know it.
     """
 
     tracer_provider: TracerProvider | None = None
@@ -30,7 +30,7 @@ class OTelConfig:
     """Where metrics go; None: the global provider, also when it is set later."""
 
     message_events: int = 8
-    """How many message events of one type and direction a span keeps; of the later ones it keeps
+    """How many message events of one type and direction a span keeps. Of the later ones it keeps
     those whose ordinal is a power of two. 0 turns message events off."""
 
     phase_spans: bool = True
@@ -45,19 +45,19 @@ class OTelConfig:
     (`ignore`). The last two are for servers that face untrusted clients."""
 
     normal_outcomes: Collection[str | int] = field(default=frozenset())
-    """Outcomes (`"connection_lost"`) and close codes (4100) that are normal for this application:
-    their closes have no fault, no ERROR status, no `error.type` and no log record."""
+    """Outcomes (`"connection_lost"`) and close codes (4100) that are normal for this application.
+    Such a close has no fault, no ERROR status, no `error.type` and no log record."""
 
     capture_document: bool = False
     """Whether `graphql.document` is recorded; literals in it may be private."""
 
     error_messages: ErrorMessages = "execution"
     """Which messages of errors are recorded. `execution`: those that the application raised during
-    the execution. `all`: also those of graphql-core and Strawberry, which can quote variables,
+    the execution. `all`: also those of graphql-core and Strawberry. They can quote variables,
     literals and results. `none`: no message."""
 
     name_spans_after_operation: bool = False
-    """Whether spans are called `subscription OnPrice`; only for a bounded set of operations."""
+    """Whether spans are named `subscription OnPrice`. Only for a bounded set of operations."""
 
     def __post_init__(self) -> None:
         """Check every option."""
@@ -65,7 +65,8 @@ class OTelConfig:
         _check_provider("meter_provider", self.meter_provider, "MeterProvider", "get_meter")
         _check_count("message_events", self.message_events)
         for name in ("phase_spans", "capture_document", "name_spans_after_operation"):
-            _check_flag(name, getattr(self, name))
+            if not isinstance(value := getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {value!r}")
         _check_choice("trace_shape", self.trace_shape, get_args(TraceShape))
         _check_choice("remote_context", self.remote_context, get_args(RemoteContext))
         _check_choice("error_messages", self.error_messages, get_args(ErrorMessages))
@@ -74,18 +75,14 @@ class OTelConfig:
 
 
 def checked(owner: type, config: object) -> OTelConfig:
-    """Return the `otel_config` of a view or extension class.
-
-    Raises:
-        TypeError: it is none.
-    """
+    """Return the `otel_config` of a view or extension class, or raise a TypeError."""
     if not isinstance(config, OTelConfig):
         raise TypeError(f"{owner.__qualname__}.otel_config must be an OTelConfig, not {config!r}")
     return config
 
 
 def _check_provider(name: str, value: object, kind: str, method: str) -> None:
-    """Check that `value` offers what a provider does: a proxy need not be of the API's class."""
+    """Check the method of a provider: a vendor's proxy need not be of the API's class."""
     if value is not None and not callable(getattr(value, method, None)):
         raise TypeError(f"{name} must be a {kind} or None for the global one, not {value!r}")
 
@@ -95,11 +92,6 @@ def _check_count(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     if value < 0:
         raise ValueError(f"{name} must be 0 or more, not {value}; 0 turns message events off")
-
-
-def _check_flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -115,13 +107,10 @@ def _check_outcomes(value: object) -> None:
             f" {{'connection_lost', 4100}}, not {value!r}"
         )
     for item in value:
-        if not (_is_close_code(item) or (isinstance(item, str) and item in frozenset(Outcome))):
+        # RFC 6455 7.4.2: the codes of the protocol, of frameworks and of applications.
+        is_code = isinstance(item, int) and item in range(1000, 5000)
+        if not (is_code or (isinstance(item, str) and item in frozenset(Outcome))):
             raise ValueError(
                 f"normal_outcomes knows the close codes 1000 to 4999 and {', '.join(Outcome)};"
                 f" {item!r} is neither"
             )
-
-
-def _is_close_code(value: object) -> bool:
-    """Whether `value` is in the ranges of RFC 6455 7.4.2."""
-    return isinstance(value, int) and not isinstance(value, bool) and value in range(1000, 5000)

@@ -1,41 +1,39 @@
 """One connection, from the handshake to the verdict: what an edge holds, and all that it calls.
 
-An edge reports what happens, in the order in which it happens, and writes nothing itself:
+An edge reports what happens, in the order in which it happens:
 
-======================================  ==========================================================
-it calls                                when
-======================================  ==========================================================
-`serving`                               the host begins to serve the handshake
-`accepted`                              the upgrade was sent
-`data_received`, `message_received`     a data frame arrived, a message was made of it
-`message_unreadable`                    none could be made, or nothing more is to come
-`message_handling`, `message_handled`   the host begins to handle a message, in whatever task, and
-                                        is done with it
-`operation_running`, `operation_ran`    the host begins to serve an operation, and is done with it
-`message_sent`, `message_failed`        a message was written, or could not be
-`close_sent`, `close_dropped`           the server's close frame was written, or could not be made
-`close_received`                        the client's close frame was read
-`close_redundant`                       somebody closes a socket that is closed
-`close_unobserved`                      the socket is closed, and nobody saw by whom
-`error_received`                        an ERROR message was read
-`disconnected`                          the end of the stream was read
-`write_failed`, `write_cancelled`       the transport refused a frame; a sender was cancelled whose
-                                        frame was written
-`ended`                                 the handler is done
-======================================  ==========================================================
+* `serving`: the host begins to serve the handshake.
+* `accepted`: the upgrade was sent.
+* `data_received`, `message_received`: a data frame arrived, a message was decoded from it.
+* `message_unreadable`: no message could be decoded, or the stream has ended.
+* `message_handling`, `message_handled`: the host begins to handle a message, in any task, and has
+  handled it.
+* `operation_running`, `operation_ran`: the host begins to serve an operation, and has served it.
+* `message_sent`, `message_failed`: a message was written, or could not be.
+* `close_sent`, `close_dropped`: the server's close frame was written, or could not be made.
+* `close_received`: the client's close frame was read.
+* `close_redundant`: the application closes a socket that is closed.
+* `close_unobserved`: the socket is closed, and it is not known by which side.
+* `error_received`: an ERROR message was read.
+* `disconnected`: the end of the stream was read.
+* `write_failed`, `write_cancelled`: the transport refused a frame, or a sender was cancelled after
+  its frame was written.
+* `ended`: the handler is done.
 
-For what happens with every message an edge may count by itself: `traffic.bytes_sent`, and in
-`results_by_unique_id` the results of the operation whose id a message of type `result_name` has. It
-sets `reads_ahead` if the application may read frames before it makes messages of earlier ones. The
-extension of the schema asks by `claim_own` and `claim` which operation it executes.
+For what happens with every message an edge may count by itself, without a call:
+`traffic.bytes_sent`, and in `results_by_unique_id` the results of the operation whose id a message
+of type `result_name` has. It sets `reads_ahead` if the application may read a frame before it
+decodes the frames before it. The extension of the schema asks by `claim_own` and `claim` which
+operation it executes.
 
-Facts are kept first and recorded second, so that a broken telemetry pipe changes no verdict.
+Facts are kept first and recorded second, so that broken telemetry changes no verdict.
 """
 
 import asyncio
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from random import getrandbits
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -64,26 +62,29 @@ from strawberry_ws_otel._operation import (
     HANDLE,
     RESULT_SENT,
     RUNNING,
-    WAITED,
     Attributes,
     SocketOperation,
+    start_time_of,
 )
 from strawberry_ws_otel._operations import Execution, Operations, unclaimed
 from strawberry_ws_otel._propagation import ConnectionTrace, of_request
-from strawberry_ws_otel._protocol import Meaning, Message, Vocabulary, vocabulary
+from strawberry_ws_otel._protocol import Meaning, Message, vocabulary
 from strawberry_ws_otel._recording import Telemetry
-from strawberry_ws_otel._spans import NOT_STARTED, SpanProxy, is_suppressed, span_id
+from strawberry_ws_otel._spans import (
+    NOT_STARTED,
+    SpanProxy,
+    SpanRecorder,
+    is_suppressed,
+    span_id,
+)
 
-_MAX_WITHOUT_DOCUMENT: Final = 100
-"""Messages without a document that may wait to be handled."""
+_NO_HEADERS: Final = MappingProxyType[str, str]({})
 
-_MAX_CAUSES: Final = 100
-"""Exceptions that are searched for the one that a message caused."""
+_MAX_WITHOUT_DOCUMENT: Final = 100  # messages without a document that may wait to be handled
+_MAX_CAUSES: Final = 100  # exceptions that are searched for the one that a message caused
 
 _SYNTAX_ERROR: Final = "Syntax Error"
 """How the reason of a 4400 for a syntax error begins; the rest quotes the document."""
-
-_NO_HEADERS: Final = MappingProxyType[str, str]({})
 
 _END_OF_READING: Final = (
     StopAsyncIteration,
@@ -92,81 +93,49 @@ _END_OF_READING: Final = (
     ConnectionError,
     asyncio.CancelledError,
 )
-"""What ends the reading of messages without a frame."""
+"""What ends the reading of messages, though the client has sent none that is unreadable."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class ConnectionInit:
-    """The span and the duration of one connection init."""
+    """The span and the duration of one connection init, from when its message is received."""
 
-    __slots__ = (
-        "_connection_id",
-        "_fuses",
-        "_payload",
-        "_received_at",
-        "_started",
-        "_telemetry",
-        "_trace",
-        "placement",
-        "span",
-    )
+    registry: Operations  # says what it is recorded into, and where its span starts
+    payload: Mapping[str, Any] | None  # of the message, until the span starts
+    started: float = field(init=False)
+    span: SpanRecorder = NOT_STARTED
+    placement: Placement | None = None  # what puts the span into a context, once it has started
 
-    def __init__(
-        self,
-        telemetry: Telemetry,
-        fuses: Fuses,
-        connection_trace: ConnectionTrace,
-        connection_id: str,
-        payload: Mapping[str, Any],
-    ) -> None:
-        """Begin, as the message is received.
-
-        Args:
-            telemetry: where it is recorded.
-            fuses: what keeps our failures from the host.
-            connection_trace: where its span starts.
-            connection_id: ours.
-            payload: of the message.
-        """
-        self._telemetry = telemetry
-        self._fuses = fuses
-        self._trace = connection_trace
-        self._connection_id = connection_id
-        self._payload: Mapping[str, Any] | None = payload
-        """That of the message, until the span starts."""
-        self._started = time.monotonic()
-        self._received_at = time.time_ns()
-        self.span = NOT_STARTED
-        self.placement: Placement | None = None
-        """What puts its span into a context, once it has started."""
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
 
     def start(self) -> bool:
-        """Start the span in the running context, unless it has; return whether it does so now."""
-        payload, self._payload = self._payload, None
+        """Start the span in the running context, and return True, unless it has started."""
+        payload, self.payload = self.payload, None
         if payload is None:
             return False
-        waited = time.monotonic() - self._started
         application = application_context()
-        parentage = self._trace.init(payload, application)
-        self.span = self._telemetry.spans.start(
+        parentage = self.registry.trace.init(payload, application)
+        self.span = self.registry.telemetry.spans.start(
             _semconv.SPAN_CONNECTION_INIT,
-            self._fuses.spans,
+            self.registry.fuses.spans,
             context=parentage.context,
-            attributes=lambda: {_semconv.CONNECTION_ID: self._connection_id},
+            attributes=lambda: {_semconv.CONNECTION_ID: self.registry.connection_id},
             links=parentage.links,
-            start_time=self._received_at if waited > WAITED else None,
+            start_time=start_time_of(self.started),
         )
-        self._trace.link(self.span, parentage)
+        self.registry.trace.link(self.span, parentage)
         self.placement = placement_of(self.span, application, parentage.carried)
         return True
 
-    def end(self, error_type: str | None = None) -> None:
-        """End the init, with the class of what refused it."""
+    def end(self, error_type: str | None) -> None:
+        """End the init; `error_type` is what refused it."""
         self.start()
-        self._telemetry.metrics.record(
+        self.registry.telemetry.metrics.record(
             _semconv.METRIC_INIT_DURATION,
-            time.monotonic() - self._started,
+            time.monotonic() - self.started,
             {_semconv.ERROR_TYPE: error_type},
-            self._fuses.metrics,
+            self.registry.fuses.metrics,
             self.span.exemplar_context,
         )
         if error_type is not None:
@@ -179,12 +148,10 @@ class Connection:
     """One connection: what both sides say over it, and how it closes."""
 
     __slots__ = (
-        "_acknowledged",
         "_cancelled_after_write",
         "_facts",
         "_fuses",
         "_has_ended",
-        "_has_init",
         "_init",
         "_input_error",
         "_is_closing",
@@ -195,7 +162,6 @@ class Connection:
         "_span",
         "_started",
         "_telemetry",
-        "_trace",
         "_unread",
         "_vocabulary",
         "_without_document",
@@ -220,10 +186,10 @@ class Connection:
 
         Args:
             telemetry: where it is recorded.
-            fuses: what keeps our failures from the host.
+            fuses: what keeps failures of the library from the host.
             before: the context of the handshake.
-            headers: of the handshake.
-            attributes: makes those of the handshake, unless nobody can see them.
+            headers: of the handshake, which may bring a remote context.
+            attributes: makes the attributes of the handshake, if the span is recorded.
         """
         # Unique, not unguessable: the SDK makes its ids in the same way.
         self.id = f"{getrandbits(64):016x}"
@@ -243,40 +209,33 @@ class Connection:
             },
             links=parentage.links,
         )
+        # What puts the span into the context in which the host serves the connection.
         self.placement = placement_of(self._span, before, parentage.carried)
-        """What puts the connection's span into the context in which the host serves it."""
-        self._trace = ConnectionTrace(
+        connection_trace = ConnectionTrace(
             telemetry.config, fuses.library, self._span, parentage, span_id(before)
         )
+        self._operations = Operations(telemetry, fuses, self.id, connection_trace)
+        self._vocabulary = vocabulary(None)
         self._facts = Facts()
-        self._is_closing = False
-        """Whether the close has been decided, and its event recorded."""
+
+        # For the edge: what it counts by itself, and what it sets.
         self.traffic = Traffic()
-        """What the connection has carried; the edge counts the bytes that it sends."""
-        self._use(vocabulary(None))
-        self._operations = Operations(telemetry, fuses, self.id, self._trace)
         self.results_by_unique_id = self._operations.results_by_unique_id
-        """What the operations have sent that have their id for themselves, by that id."""
-        self._init: ConnectionInit | None = None
-        """The init, until it is acknowledged."""
-        self._has_init = False
-        """Whether an init came; a second one is only an event."""
-        self._acknowledged = False
-        self._message: Message | None = None
-        """The message that was received last, until the host is known to be done with it."""
-        self._is_observed = True
-        self._unread = 0
-        """Data frames that came of which no message has been made (yet)."""
+        self.result_name = self._vocabulary.result.name
         self.reads_ahead = False
-        """Whether the application may read frames before it has made messages of the others."""
-        self._input_error: BaseException | None = None
-        """What the last frame or message has raised, if that is not well formed."""
-        self._without_document: list[Message] = []
-        """Those that start an operation if the application knows their document."""
+
+        self._is_observed = True  # the edge sees the frames of the socket
+        self._unread = 0  # data frames of which no message has been decoded (yet)
         self._last_received: float | None = None
-        self._has_ended = False
+        self._message: Message | None = None  # received last, until the host has handled it
+        self._input_error: BaseException | None = None  # raised by the last frame or message
+        # Messages that begin an operation only if the application knows their document.
+        self._without_document: list[Message] = []
+        self._init: ConnectionInit | None = None  # until it is acknowledged or refused
+        # What reached a sender whose frame had been written.
         self._cancelled_after_write: weakref.ref[asyncio.CancelledError] | None = None
-        """The cancellation that reached a sender whose frame had been written."""
+        self._is_closing = False  # the close has begun, and its event is recorded
+        self._has_ended = False
 
     @property
     def span(self) -> Span:
@@ -284,40 +243,32 @@ class Connection:
         return self._span.span
 
     def serving(self, request: object) -> Activation:
-        """Enter the context in which the host serves the connection.
+        """Enter the context in which the host serves the connection that `request` becomes.
 
-        Args:
-            request: for whom the code runs from now on.
-
-        Returns:
-            What to leave after the connection has ended.
+        The edge ends what is returned after it has called `ended`.
         """
         return Activation(Current(request, None, self.placement or current().placement), self.fuse)
 
     def accepted(self, subprotocol: str | None, *, is_observed: bool = True) -> None:
         """Begin the conversation: the upgrade was sent. Only the first call counts.
 
-        Args:
-            subprotocol: that was agreed upon.
-            is_observed: whether the edge sees the frames of the socket.
+        `is_observed` is whether the edge sees the frames of the socket.
         """
         if self._facts.upgraded or self._has_ended:
             return
         self._facts.upgraded = True
         self._is_observed = is_observed
-        self._use(vocabulary(subprotocol))
+        self._vocabulary = vocabulary(subprotocol)
+        self.result_name = self._vocabulary.result.name
         self.traffic.subprotocol = subprotocol
         self._telemetry.metrics.totals.opened(self.traffic)
 
-    def _use(self, words: Vocabulary) -> None:
-        self._vocabulary, self.result_name = words, words.result.name
-
-    # --- Messages ----------------------------------------------------------------------------
+    # --- What is received --------------------------------------------------------------------
 
     def data_received(self, size: int) -> None:
-        """Record a data frame of `size` bytes, whether or not a message can be made of it."""
+        """Record a data frame of `size` bytes, whether or not a message can be decoded from it."""
         self._last_received = time.monotonic()
-        if not self.reads_ahead:
+        if self._unread and not self.reads_ahead:
             self._settle_unread()
         self._unread += 1
         self.traffic.bytes_received += size
@@ -339,51 +290,57 @@ class Connection:
                 self._operations.begin(message, self._vocabulary)
                 return
             case Meaning.START if message.may_start_operation:
-                # Whether the application knows the document will show when it is handled.
+                # The handler shows whether the application knows the document.
                 self._without_document.append(message)
                 if len(self._without_document) > _MAX_WITHOUT_DOCUMENT:
                     self._span.message(self._without_document.pop(0).type)
                 return
-            case Meaning.INIT if not self._has_init:
-                self._has_init = True
-                self._init = ConnectionInit(
-                    self._telemetry, self._fuses, self._trace, self.id, message.payload
-                )
+            case Meaning.INIT if self.traffic.messages[message.type] == 1:
+                self._init = ConnectionInit(self._operations, message.payload)
             case Meaning.STOP if self._operations.stop(message):
                 return
         self._span.message(message.type)
 
     def message_unreadable(self, error: BaseException) -> None:
-        """Record that no message could be made of what came, if `error` says so.
+        """Record `error`, which the application raised as it read a message.
 
-        Whatever the class: the application may decode by any means. It is the client who wrote it.
+        It may be of any class: an application may decode by any means. It is the client's fault if
+        a frame arrived.
         """
-        if not self._is_observed and isinstance(error, _END_OF_READING):
-            # The handler is about to end, and what dies now dies with the connection.
+        if self._is_observed:
+            is_cancelled = isinstance(error, asyncio.CancelledError) and is_being_cancelled()
+            if self._unread and not is_cancelled and not isinstance(error, GeneratorExit):
+                self._input_error = error
+        elif isinstance(error, _END_OF_READING):
+            # The handler is about to end, and its operations with the connection.
             self._operations.is_closing = True
-            return
-        if isinstance(error, GeneratorExit) or (self._is_observed and not self._unread):
-            return
-        if not (isinstance(error, asyncio.CancelledError) and is_being_cancelled()):
+        else:
             self._input_error = error
-            if not self._is_observed:
-                self._count_unreadable()
+            self._unread += 1
+            self._settle_unread()
 
-    # --- Who runs for whom -------------------------------------------------------------------
+    def _settle_unread(self) -> None:
+        """Count each unread frame as a message of unknown type: none will be decoded from it."""
+        while self._unread:
+            self._unread -= 1
+            self.traffic.messages[self._vocabulary.unknown_received] += 1
+            self._span.message(self._vocabulary.unknown_received)
+
+    # --- What the host does, and in which context ----------------------------------------------
 
     def message_handling(
         self, value: object, request: object, *, knows_documents: bool | None = None
     ) -> "Handling | None":
-        """Record that the host begins to handle a message, in whatever task, and enter its context.
+        """Record that the host begins to handle a message, in any task, and enter its context.
 
         Args:
             value: the message.
-            request: for whom the code runs from now on.
-            knows_documents: whether what begins operations in the handler may know the document of
-                a message without one; None where that is not asked yet.
+            request: that became the connection.
+            knows_documents: whether the handler may know the document of a message without one;
+                None while it is not known which method begins the operation.
 
         Returns:
-            What to hand to `message_handled`.
+            What the edge hands to `message_handled`.
         """
         now = current()
         if self._has_ended or (now.operation is not None and now.operation.first is value):
@@ -397,71 +354,46 @@ class Connection:
         inside = now if now.request is request else Current(request, None, now.placement)
         operation: SocketOperation | None = None
         if message.type.meaning is Meaning.START:
-            inside = self._handling_operation(message, inside, knows_documents=knows_documents)
-            operation = inside.operation
+            operation = self._operations.to_handle(message) or self._begin_without_document(
+                message, knows_documents=knows_documents
+            )
             if operation is not None:
                 operation.handled_in = running_task()
+                if operation is not inside.operation:
+                    is_new = operation.fire(HANDLE)
+                    unclaimed.add(operation, request)
+                    placement = _placed(operation.placement, inside.placement, is_new=is_new)
+                    inside = Current(request, operation, placement)
         elif message.type.meaning is Meaning.INIT and self._init is not None:
-            placement = self._init.placement
-            if self._init.start():
-                placement = self._init.placement or inside.placement
-            else:
-                placement = _placed(placement, inside.placement)
-            inside = Current(inside.request, inside.operation, placement)
+            is_new = self._init.start()
+            placement = _placed(self._init.placement, inside.placement, is_new=is_new)
+            inside = Current(request, inside.operation, placement)
         return Handling(Activation(inside, self.fuse), message, operation)
-
-    def _handling_operation(
-        self, message: Message, outside: Current, *, knows_documents: bool | None
-    ) -> Current:
-        operation = self._operations.to_handle(message)
-        if operation is None:
-            operation = self._begin_without_document(message, knows_documents=knows_documents)
-        if operation is None or operation is outside.operation:
-            return outside
-        is_first = operation.fire(HANDLE)
-        unclaimed.add(operation, outside.request)
-        if is_first:
-            placement = operation.placement or outside.placement
-        else:
-            placement = _placed(operation.placement, outside.placement)
-        return Current(outside.request, operation, placement)
 
     def _begin_without_document(
         self, message: Message, *, knows_documents: bool | None
     ) -> SocketOperation | None:
-        """Return the operation of a message of which it was open whether it begins one."""
+        """Begin the operation of a message without a document, if the handler may know that."""
         begins = knows_documents or message.starts_operation
         if not begins and knows_documents is None:
             return None
-        received = self._take_without_document(message)
-        if received is None:
-            return None
-        if not begins:
-            self._span.message(received.type)
-            return None
-        self._operations.begin(message, self._vocabulary)
-        return self._operations.to_handle(message)
-
-    def _take_without_document(self, message: Message) -> Message | None:
-        """Return the message as it was received, if it was open what becomes of it until now."""
         for i, received in enumerate(self._without_document):
             if received.value is message.value or received.id == message.id:
-                return self._without_document.pop(i)
+                del self._without_document[i]
+                if begins:
+                    return self._operations.begin(message, self._vocabulary)
+                self._span.message(received.type)
+                break
         return None
 
     def message_handled(self, handling: "Handling | None", error: BaseException | None) -> None:
-        """Record that the host is done with a message, and leave its context.
-
-        Args:
-            handling: what `message_handling` returned.
-            error: what the host raised.
-        """
+        """Record that the host has handled a message or raised `error`, and leave its context."""
         if handling is None:
             return
-        handling.activation.end()
-        if handling.operation is not None:
-            handling.operation.handled_in = None
-        message = handling.message
+        activation, message, operation = handling
+        activation.end()
+        if operation is not None:
+            operation.handled_in = None
         if self._has_ended:
             return
         if self._message is not None and self._message.value is message.value:
@@ -477,14 +409,8 @@ class Connection:
     ) -> "Running | None":
         """Record that the host begins to serve an operation, and enter its context.
 
-        Args:
-            id_: the client's.
-            document: that the host is about to execute.
-            name: of the operation in it.
-            request: for whom the code runs from now on.
-
-        Returns:
-            What to hand to `operation_ran`.
+        `id_` is the client's. `document` and `name` are what the host is about to execute. The edge
+        hands what is returned to `operation_ran`.
         """
         operation = None if self._has_ended else self._operations.to_run(id_)
         if operation is None:
@@ -497,31 +423,24 @@ class Connection:
         return Running(Activation(inside, self.fuse), operation)
 
     def operation_ran(self, running: "Running | None", error: BaseException | None) -> None:
-        """Record that the host has served an operation, and leave its context.
-
-        Args:
-            running: what `operation_running` returned.
-            error: what the host raised.
-        """
+        """Record that the host has served an operation or raised `error`, and leave its context."""
         if running is not None:
             running.activation.end()
             self._operations.ran(running.operation, error)
 
     def claim_own(self, document: object) -> SocketOperation | None:
-        """Return the operation that the running task serves, if this is its very document.
+        """Return the operation that the running task serves, if `document` is its very document.
 
-        Nearly every execution is so, and its span is the current one.
+        This is the fast path for nearly every execution: nothing has to be found or moved.
         """
-        operation: SocketOperation | None = current().operation
+        operation = self._operations.of_task()
         if (
             document is None
             or operation is None
             or operation.document is not document
-            or operation.registry is not self._operations
             or operation.state is not RUNNING
+            or (operation.placement is not None and _is_missing(operation.placement))
         ):
-            return None
-        if operation.placement is not None and _is_missing(operation.placement):
             return None
         self._operations.claimed(operation)
         return operation
@@ -529,15 +448,13 @@ class Connection:
     def claim(self, execution: Execution, request: object) -> SocketOperation | None:
         """Return the operation that an execution of the schema serves, if it is a client's.
 
-        The execution may run in whatever task: the operation's span becomes the current one there
-        if another one of ours is.
+        The execution may run in any task. The operation's span becomes the current one there,
+        unless a span of the application is.
         """
         if self._has_ended:
             return None
-        inner = current().operation
-        is_ours = inner is not None and inner.registry is self._operations
-        if self._without_document and not is_ours and execution.is_stream:
-            # A handler that was not asked to handle the message has looked up its document.
+        if self._without_document and not self._operations.of_task() and execution.is_stream:
+            # A handler that the library does not see has looked up the document of a message.
             self._operations.begin(self._without_document.pop(), self._vocabulary)
         operation = self._operations.claim(execution)
         if operation is None:
@@ -553,7 +470,7 @@ class Connection:
     # --- What is sent ------------------------------------------------------------------------
 
     def message_sent(self, message: Mapping[str, Any]) -> None:
-        """Record a message that went out."""
+        """Record a message that was written."""
         message_type = self._vocabulary.classify_sent(message)
         if message_type.meaning is Meaning.RESULT and (
             operation := self._operations.sender(message)
@@ -569,20 +486,19 @@ class Connection:
             ):
                 return
             case Meaning.ACK:
-                self._acknowledged = True
                 self._end_init()
             case Meaning.REFUSAL:
                 self._facts.is_refused = True
         self._span.message(message_type)
 
     def message_failed(self, message: Mapping[str, Any], error: BaseException) -> None:
-        """Record that the sending of a message ended so, for example as it cannot be encoded.
+        """Record that the sending of a message raised, for example because it cannot be encoded.
 
-        aiohttp writes a frame before it waits, and a sender may be cancelled while it waits.
+        aiohttp writes a frame before it waits, so a sender may be cancelled after the write.
         """
         if isinstance(error, asyncio.CancelledError):
             cancelled = self._cancelled_after_write
-            # Where nobody sees the frames, it is not known; mostly it was written.
+            # An edge that does not see the frames cannot know. Nearly always it was written.
             if not self._is_observed or (cancelled is not None and cancelled() is error):
                 self.message_sent(message)
             return
@@ -590,16 +506,15 @@ class Connection:
             self.write_failed()
         operation = self._operations.sender(message)
         if operation is not None:
-            operation.failure = _limits.exception_type(error)
+            operation.fail(error)
 
-    def _settle_unread(self) -> None:
-        while self._unread:
-            self._unread -= 1
-            self._count_unreadable()
+    def write_failed(self) -> None:
+        """Record that the transport refused a frame: it is lost, before the end was read."""
+        self._operations.is_closing = True
 
-    def _count_unreadable(self) -> None:
-        self.traffic.messages[self._vocabulary.unknown_received] += 1
-        self._span.message(self._vocabulary.unknown_received)
+    def write_cancelled(self, error: asyncio.CancelledError) -> None:
+        """Record that the sender of a message was cancelled after its frame was written."""
+        self._cancelled_after_write = weakref.ref(error)
 
     def _end_init(self, error_type: str | None = None) -> None:
         init, self._init = self._init, None
@@ -612,37 +527,33 @@ class Connection:
         """Record a close frame of the server, as it is written."""
         self._facts.frame_sent(frame)
         self._operations.close_sent(frame.code)
-        self._decide_once()
+        self._decide()
 
     def close_received(self, frame: CloseFrame) -> None:
         """Record a close frame of the client."""
         self._facts.frame_received(frame)
-        self._decide_once()
+        self._decide()
 
     def close_dropped(self, error: BaseException) -> None:
-        """Record that the transport was dropped instead of closed: no frame could be made.
+        """Record that the host dropped the transport instead of closing the connection.
 
-        Somebody asked for a code or a reason that no frame can hold.
+        A close was asked for with a code or a reason that no frame can hold, as `error` says.
         """
         if self._facts.first is None and not self._facts.lost:
             self._facts.dropped = self._facts.dropped or error
             self._decide()
 
     def close_redundant(self) -> None:
-        """Record that somebody closes a socket that is closed already."""
+        """Record that the application closes a socket that is closed already."""
         self._span.event(_semconv.EVENT_WEBSOCKET_REDUNDANT_CLOSE, {})
 
     def close_unobserved(self, error: BaseException | None = None) -> None:
-        """Record that the socket is closed, and nobody saw by whom, unless a close frame is known.
-
-        Args:
-            error: what the transport failed with.
-        """
+        """Record that the socket is closed; without a close frame it is not known by which side."""
         self._facts.unobserved(error)
 
     def error_received(self, error: BaseException, answer: CloseFrame | None) -> None:
-        """Record an ERROR message, and the close frame that was written because of it."""
-        code = getattr(error, "code", None)
+        """Record an ERROR message, and the close frame that the host wrote because of it."""
+        code, error_type = getattr(error, "code", None), _limits.exception_type(error)
         if self._facts.first is None:
             self._facts.frame_error = error
             if answer is not None:
@@ -650,30 +561,19 @@ class Connection:
         self._span.event(
             _semconv.EVENT_WEBSOCKET_ERROR,
             {
-                _semconv.EXCEPTION_TYPE: _limits.exception_type(error),
+                _semconv.EXCEPTION_TYPE: error_type,
                 _semconv.EXCEPTION_MESSAGE: _limits.exception_message(error),
                 _semconv.CLOSE_CODE: int(code) if isinstance(code, int) else None,
             },
         )
-        self._telemetry.metrics.totals.frame_failed(_limits.exception_type(error))
+        self._telemetry.metrics.totals.frame_failed(error_type)
         self._decide()
 
     def disconnected(self, error: BaseException | None) -> None:
-        """Record the end of the stream, and what the transport holds to be the cause.
-
-        If no close frame came before, the connection is lost.
-        """
+        """Record the end of the stream: without a close frame before, the connection is lost."""
         self._facts.lost = True
         self._transport_failed(error)
         self._decide()
-
-    def write_failed(self) -> None:
-        """Record that the transport refused a frame: it is gone, though nobody has read that."""
-        self._operations.is_closing = True
-
-    def write_cancelled(self, error: asyncio.CancelledError) -> None:
-        """Record that the sender of a message was cancelled when its frame had been written."""
-        self._cancelled_after_write = weakref.ref(error)
 
     def _transport_failed(self, error: BaseException | None) -> None:
         """Record a timeout: before any close frame it is a client that does not answer.
@@ -684,22 +584,18 @@ class Connection:
         if self._facts.first is None and isinstance(error, TimeoutError):
             self._facts.frame_error = error
 
-    def _decide_once(self) -> None:
-        if not self._is_closing or self._init is not None:
-            self._decide()
-
     def _decide(self) -> None:
-        """Judge the facts so far, and record the verdict on the spans that wait for it."""
-        if self._span.recording or self._init is not None:
-            self._decided(self._judge())
-        else:
+        """Judge the facts so far, unless neither the span nor an init waits for the verdict."""
+        if self._init is None and (self._is_closing or not self._span.recording):
             self._is_closing = self._operations.is_closing = True
+        else:
+            self._decided(self._judge())
 
     def _judge(self) -> Verdict:
         return verdict(self._facts, self._telemetry.config.normal_outcomes)
 
     def _decided(self, judged: Verdict) -> None:
-        """Record how the close is judged; of several times the first is the event's."""
+        """Record the verdict as the close begins: an event of the first one, and the init's end."""
         if self._span.recording and self._facts.upgraded and not self._is_closing:
             self._span.event(
                 _semconv.EVENT_WEBSOCKET_CLOSE,
@@ -711,7 +607,7 @@ class Connection:
                 },
             )
         self._is_closing = self._operations.is_closing = True
-        # An init that is not acknowledged ends so, even one that crossed the close frame.
+        # An init that is not acknowledged by now never is, even if it crossed the close frame.
         self._end_init(judged.error_type)
 
     # --- The end -----------------------------------------------------------------------------
@@ -722,11 +618,9 @@ class Connection:
         # One step may fail, and the others are still taken.
         with self.fuse:
             self._transport_failed(end.transport_error)
-            facts.exception, facts.is_cancelled = end.exception, end.is_cancelled
-            facts.transport_up = end.transport_alive is not False
-            if not facts.upgraded and facts.transport_up:
-                facts.status = end.status
-            facts.malformed = self._stop(end.exception) or end.is_malformed
+            facts.end = end
+            if self._stop(end.exception):
+                facts.end = end._replace(is_malformed=True)
         judged = self._judge()
         with self.fuse:
             self._decided(judged)
@@ -743,28 +637,19 @@ class Connection:
         self._forget()
 
     def _stop(self, exception: BaseException | None) -> bool:
-        """Stop the conversation.
-
-        Returns:
-            Whether `exception` left the handler because of the last message: unreadable, or not
-            well formed.
-        """
+        """Stop the conversation; return whether its last message is the cause of `exception`."""
         self._has_ended = True
-        is_malformed = self._is_input_error(exception)
+        cause, last = self._input_error, self._message
+        is_malformed = exception is not None and (
+            (cause is not None and _is_caused_by(exception, cause))
+            # A handler that the library does not see has handled the last message.
+            or (last is not None and _is_to_blame(last, exception))
+        )
         self._settle_unread()
         for message in self._without_document:
             self._span.message(message.type)
         self._without_document.clear()
         return is_malformed
-
-    def _is_input_error(self, exception: BaseException | None) -> bool:
-        if exception is None:
-            return False
-        if self._input_error is not None and _is_caused_by(exception, self._input_error):
-            return True
-        # A handler that was not asked to handle it has handled the newest one.
-        message = self._message
-        return message is not None and _is_to_blame(message, exception)
 
     def _measure(self, judged: Verdict) -> None:
         traffic = self.traffic
@@ -791,7 +676,7 @@ class Connection:
             self._span.fail(judged.error_type, f"closed abnormally: {judged.outcome.value}")
 
     def _verdict_attributes(self, judged: Verdict) -> Attributes:
-        """Return what the span and the log record say of the verdict."""
+        """Return the verdict and its facts, for the span and the log record."""
         facts = self._facts
         return {
             _semconv.HTTP_STATUS_CODE: facts.status,
@@ -813,10 +698,11 @@ class Connection:
         return reason or None
 
     def _summary(self, interrupted: int) -> Attributes:
-        """Return what the conversation amounts to, and how many operations its end interrupted."""
-        counts = {"receive": 0, "transmit": self._operations.results}
+        """Return the totals of the conversation; its end interrupted that many operations."""
+        counts, acknowledged = {"receive": 0, "transmit": self._operations.results}, False
         for message_type, count in self.traffic.messages.items():
             counts[message_type.direction] += count
+            acknowledged |= message_type.meaning is Meaning.ACK
         last = self._last_received
         return {
             _semconv.SUBPROTOCOL: self.traffic.subprotocol,
@@ -824,12 +710,12 @@ class Connection:
             _semconv.MESSAGES_SENT: counts["transmit"],
             _semconv.OPERATION_COUNT: self._operations.begun,
             _semconv.OPERATION_INTERRUPTED_COUNT: interrupted,
-            _semconv.ACKNOWLEDGED: self._acknowledged,
+            _semconv.ACKNOWLEDGED: acknowledged,
             _semconv.RECEIVE_IDLE_TIME: None if last is None else time.monotonic() - last,
         }
 
     def _log(self, judged: Verdict) -> None:
-        """Log the close in the trace of the connection, in which its record belongs."""
+        """Log the close in the trace of the connection."""
         before = get_current()
         if is_suppressed(before):
             return
@@ -843,29 +729,29 @@ class Connection:
                 attach(before)
 
     def _forget(self) -> None:
-        """Let go of what came from the client, and of exceptions, whose tracebacks keep frames.
+        """Let go of what the client sent, and of exceptions, whose tracebacks keep frames.
 
-        A timer of the host's or the application's may keep the connection.
+        A timer of the host or the application may keep the connection.
         """
         self._facts.forget()
-        self._trace.forget()
+        self._operations.trace.forget()
         self._message = self._input_error = self.placement = None
 
 
 class Request:
-    """A request that a view serves: where it is recorded, and what it may become."""
+    """A request that a view serves: where it is recorded, and the connection that it may become."""
 
     __slots__ = ("__weakref__", "connection", "headers", "telemetry")
 
     def __init__(self, telemetry: Telemetry, headers: Mapping[str, str] = _NO_HEADERS) -> None:
-        """Take where the request is recorded, and its headers, which may bring a remote context."""
+        """Begin the request; its headers may bring a remote context."""
         self.telemetry = telemetry
         self.headers = headers
         self.connection: Connection | None = None
         """The connection, if the request is a handshake."""
 
     def websocket_made(self, websocket: object) -> None:
-        """Learn of the host's object for the WebSocket; an edge that observes it overrides this."""
+        """Receive the host's object for the WebSocket; an edge that observes it overrides this."""
 
 
 def current_request() -> Request | None:
@@ -895,8 +781,7 @@ class Handling(NamedTuple):
 
     activation: Activation
     message: Message
-    operation: SocketOperation | None
-    """The one that it begins."""
+    operation: SocketOperation | None  # that it begins
 
 
 class Running(NamedTuple):
@@ -906,18 +791,21 @@ class Running(NamedTuple):
     operation: SocketOperation
 
 
-def _placed(own: Placement | None, outer: Placement | None) -> Placement | None:
-    """Return what puts a span of ours on top of what the application has in the running task."""
+def _placed(
+    own: Placement | None, outer: Placement | None, *, is_new: bool = False
+) -> Placement | None:
+    """Return what puts our span on top of the running context, in which a new one has started."""
     if own is None or (outer is not None and own.span_id == outer.span_id):
         return outer
-    application = application_context()
+    application = own.below if is_new else application_context()
     return own if application is own.below else own.moved(application)
 
 
 def _is_missing(own: Placement) -> bool:
-    """Whether the operation's span is to be put into the running context.
+    """Whether to put the operation's span into the running context.
 
-    Not over a span of the application's own.
+    It is put over another span of the library, or where there is none, and not over a span of the
+    application.
     """
     context, placement = get_current(), current().placement
     if own.is_on_top(context):
@@ -928,14 +816,14 @@ def _is_missing(own: Placement) -> bool:
 
 
 def _is_to_blame(message: Message, error: BaseException) -> bool:
-    """Whether a message is what the host tripped over when it handled it."""
-    # Older versions of Strawberry look up whatever id a legacy client stops.
+    """Whether the host raised `error` because of the message that it handled."""
+    # Strawberry 0.319 raises a KeyError if a legacy client stops an unknown id.
     stray = message.type.meaning is Meaning.STOP and isinstance(error, KeyError)
     return stray or not message.well_formed
 
 
 def _is_caused_by(exception: BaseException, cause: BaseException) -> bool:
-    """Whether `exception` is `cause`, or goes back to it: through a task group, for example."""
+    """Whether `exception` is `cause`, or was raised because of it, for example by a task group."""
     waiting, seen = [exception], 0
     while waiting and seen < _MAX_CAUSES:
         error, seen = waiting.pop(), seen + 1

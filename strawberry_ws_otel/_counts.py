@@ -1,10 +1,11 @@
-"""What is counted, as plain integers: what is alive, and the totals of what is not any more.
+"""What is counted, as plain integers: what is alive, and the totals of what has ended.
 
-A counter of the API costs as much as a good part of what the host itself spends on a message. So
-whatever happens for every message is an integer in the `Traffic` of its connection or in the
-`Results` of its operation, and is summed up when metrics are collected, in a thread of the
-reader's: whoever dies moves to the totals under a lock, under which a reader takes the totals and
-a list of what is alive. It sums them up without: what dies by then stays what it was in the list.
+A counter of the API would cost as much as a good part of what the host spends on a message. So what
+happens for every message is an integer, in the `Traffic` of its connection or the `Results` of its
+operation. A reader sums them up in a thread of its own when it collects metrics.
+
+What ends moves to the totals under a lock. Under the same lock a reader copies the totals and lists
+what is alive; it sums up without it. What ends meanwhile stays in that list, with its last counts.
 """
 
 import threading
@@ -17,11 +18,11 @@ from strawberry_ws_otel._protocol import MessageType
 from strawberry_ws_otel._semconv import OTHER
 
 _MAX_ERROR_TYPES: Final = 100
-"""Distinct values of `error.type`; every further one is `_OTHER`."""
+"""Distinct values of `error.type`; each further one is `_OTHER`."""
 
 
 class Traffic:
-    """What one open connection has carried so far, beside the results of its operations."""
+    """What one connection has carried so far, except for the results of its operations."""
 
     __slots__ = ("bytes_received", "bytes_sent", "messages", "subprotocol")
 
@@ -35,24 +36,22 @@ class Traffic:
 class Results:
     """The results that one operation has delivered so far.
 
-    An object of its own: the totals must keep no operation alive, and with it a connection.
+    An object of its own, so that the totals keep no operation alive, and with it a connection.
     """
 
     __slots__ = ("failed", "fast_path_limit", "is_over", "message_type", "ok", "subscribed")
 
     def __init__(self, message_type: MessageType | None = None) -> None:
         self.message_type = message_type
-        """As which messages they are counted; None if they are none."""
+        """The type of message that they are sent as; None for an operation over HTTP."""
         self.subscribed = False
         """Whether they are the events of a subscription."""
         self.is_over = False
-        """Whether no more is to come, whatever the end will turn out to be."""
+        """Whether no more are sent, although the operation may not have ended yet."""
         self.ok = 0
-        """Those without an error."""
-        self.failed = 0
-        """Those with an error."""
+        self.failed = 0  # with an error
         self.fast_path_limit = 0
-        """The `ok` until which a further one is to be counted up, and nothing else is to do."""
+        """A result without an error is only counted, in `ok`, until `ok` reaches this limit."""
 
     @property
     def all(self) -> int:
@@ -77,11 +76,11 @@ class Totals:
         self._error_types: set[str] = set()
 
     def forked(self) -> None:
-        """Open the lock in the child of a fork: the reader that may have held it is not there."""
+        """Replace, in the child of a fork, the lock that a thread of the parent may have held."""
         self._lock = threading.RLock()
 
     def declare_normal(self, outcomes: Collection[str | int]) -> None:
-        """Count the outcomes that an operator has declared normal from 0 on, without fault."""
+        """Report outcomes that the operator has declared normal from 0 on, without fault."""
         codes = [item for item in outcomes if isinstance(item, int)]
         declared = set(outcomes).union(*map(outcomes_of, codes))
         with self._lock:
@@ -99,8 +98,7 @@ class Totals:
             self._closes[verdict.outcome, verdict.fault] += 1
             if traffic is not None:
                 self._open.discard(traffic)
-                for message_type, count in traffic.messages.items():
-                    self._messages[message_type] += count
+                self._messages.update(traffic.messages)
                 self._bytes[traffic.subprotocol, "receive"] += traffic.bytes_received
                 self._bytes[traffic.subprotocol, "transmit"] += traffic.bytes_sent
 
@@ -115,11 +113,9 @@ class Totals:
             self._live.add(results)
 
     def subscribed(self, results: Results, *, really: bool = True) -> None:
-        """Count an operation as a live subscription, and its results as events, or do so no more.
+        """Count an operation as a live subscription and its results as events, or no longer.
 
-        Args:
-            results: the operation's.
-            really: whether it is one.
+        The first words of a document say what it is; `really` is False if parsing shows otherwise.
         """
         with self._lock:
             results.subscribed = really
@@ -154,20 +150,19 @@ class Totals:
     def connections(self) -> dict[str | None, int]:
         """Return the open connections of every subprotocol that was ever seen."""
         with self._lock:
-            counts = Counter(dict.fromkeys(self._subprotocols, 0))
-            carried = list(self._open)
+            counts, carried = Counter(dict.fromkeys(self._subprotocols, 0)), list(self._open)
         counts.update([traffic.subprotocol for traffic in carried])
         return counts
 
     def subscriptions(self) -> int:
         """Return the number of live subscriptions."""
-        live = list(self._live)
-        return sum(results.subscribed and not results.is_over for results in live)
+        return sum(results.subscribed and not results.is_over for results in list(self._live))
 
-    def closes(self) -> dict[tuple[Outcome, Fault], int]:
-        """Return the ended connections, every outcome from 0 on."""
+    def closes(self) -> dict[tuple[str, str], int]:
+        """Return the ended connections by outcome and fault, every outcome from 0 on."""
         with self._lock:
-            return dict(self._closes)
+            closes = self._closes.copy()
+        return {(outcome.value, fault.value): count for (outcome, fault), count in closes.items()}
 
     def frame_errors(self) -> dict[str, int]:
         """Return the ERROR frames by `error.type`."""
@@ -177,12 +172,10 @@ class Totals:
     def messages(self) -> dict[MessageType, int]:
         """Return the messages by type."""
         with self._lock:
-            counts = self._messages.copy()
-            carried, live = list(self._open), list(self._live)
+            counts, carried, live = self._messages.copy(), list(self._open), list(self._live)
         for traffic in carried:
             # A copy: the event loop's thread goes on counting.
-            for message_type, count in dict(traffic.messages).items():
-                counts[message_type] += count
+            counts.update(dict(traffic.messages))
         for results in live:
             if results.message_type is not None and results.all:
                 counts[results.message_type] += results.all
@@ -191,8 +184,7 @@ class Totals:
     def bytes(self) -> dict[tuple[str | None, str], int]:
         """Return the bytes by subprotocol and direction."""
         with self._lock:
-            counts = self._bytes.copy()
-            carried = list(self._open)
+            counts, carried = self._bytes.copy(), list(self._open)
         for traffic in carried:
             counts[traffic.subprotocol, "receive"] += traffic.bytes_received
             counts[traffic.subprotocol, "transmit"] += traffic.bytes_sent
@@ -201,7 +193,6 @@ class Totals:
     def events(self) -> dict[str | None, int]:
         """Return the subscription events, those with an error by `error.type`."""
         with self._lock:
-            counts = self._events.copy()
-            live = list(self._live)
+            counts, live = self._events.copy(), list(self._live)
         counts[None] += sum(results.ok for results in live if results.subscribed)
         return counts

@@ -1,15 +1,15 @@
-"""Whose code is running, and which span of ours is current for it.
+"""Whose code is running, and which of the library's spans is current for it.
 
-OpenTelemetry's context belongs to the application and to its vendor. An application attaches a
-fresh one whenever it likes, and a vendor's runtime context may keep the span and the baggage only.
-So:
+OpenTelemetry's context belongs to the application and its vendor. An application attaches a fresh
+one whenever it likes, and a vendor's runtime context may keep only the span and the baggage. So:
 
-* which request and which operation the running code serves is kept in a ContextVar of our own;
-* in OpenTelemetry's context we put the current span, and with it the baggage and values that the
-  client's carrier brought. Nothing is put there for a span without an id of its own, which would
-  hide the application's;
-* it is taken out again by that id, never by identity: ddtrace hands the current span back as
-  another object at every call. Whatever the application attached meanwhile stays.
+* A ContextVar of the library says which request and operation the running code serves: `Current`.
+* Only a `Placement` goes into OpenTelemetry's context: the current span, with the baggage and the
+  values that the client's carrier brought. A span without an id of its own stays out of it, since
+  it would hide the application's.
+* An `Activation` attaches a placement for some time and takes it out again. What the application
+  has attached meanwhile stays. The library finds its span by the id, never by identity: ddtrace
+  hands the current span back as another object at every call.
 """
 
 import asyncio
@@ -25,19 +25,22 @@ from strawberry_ws_otel._spans import SpanProxy, SpanRecorder, span_id
 
 
 def joined(context: Context, carried: Context) -> Context:
-    """Return `context` with what a carrier brought; its own baggage stays as it is."""
-    own = baggage.get_all(context)
+    """Return `context` with what a carrier brought, except for baggage that it has itself."""
     joint = Context({**context, **carried})
-    entries = {**baggage.get_all(carried), **own}
-    if baggage.get_all(joint) == entries:
-        return joint
-    for name, value in entries.items():
-        joint = baggage.set_baggage(name, value, joint)
+    for name, value in baggage.get_all(context).items():
+        if baggage.get_baggage(name, joint) != value:
+            joint = baggage.set_baggage(name, value, joint)
     return joint
 
 
 class Placement:
-    """A span of ours on top of a context of the application's."""
+    """A span of the library on top of a context of the application.
+
+    `below` is the application's context. `context`, in which the host runs, is `below` with the
+    span and with what a carrier brought. The application may attach a context that it derives from
+    `context`, or one of its own. So `removed_from` does not go back to `below`: it takes what the
+    placement put there, piece by piece, out of the context that it is given.
+    """
 
     __slots__ = ("_carried", "_span", "below", "context", "span_id")
 
@@ -49,22 +52,20 @@ class Placement:
         self._carried = carried
         self.span_id = own_id
         self.below = below
-        """The context of the application."""
         self.context = trace.set_span_in_context(
             span, below if carried is None else joined(below, carried)
         )
-        """The context in which the host runs."""
 
     def moved(self, below: Context) -> "Placement":
-        """Return the same on top of another context."""
+        """Return a placement of the same span on top of another context."""
         return Placement(self._span, self.span_id, below, self._carried)
 
     def is_on_top(self, context: Context) -> bool:
-        """Whether our span is the current one of `context`."""
+        """Whether the span is the current one of `context`."""
         return context is self.context or span_id(context) == self.span_id
 
     def removed_from(self, context: Context) -> Context:
-        """Return `context` as it would be without us."""
+        """Return `context` without the span, and without what the carrier brought."""
         if context is self.context:
             return self.below
         if span_id(context) == self.span_id:
@@ -72,62 +73,55 @@ class Placement:
         return context if self._carried is None else self._uncarried(context, self._carried)
 
     def _uncarried(self, context: Context, carried: Context) -> Context:
-        """Take out what the carrier brought, unless the application has it from elsewhere."""
-        own = baggage.get_all(self.below)
+        """Take out what the carrier brought, unless the application has changed it."""
+        below = self.below
+        own = baggage.get_all(below)
         for name, value in baggage.get_all(carried).items():
             if name not in own and baggage.get_baggage(name, context) == value:
                 context = baggage.remove_baggage(name, context)
-        brought = {
-            key
-            for key, value in carried.items()
-            if context.get(key) is value and self.below.get(key) is not value
-        }
+        brought = {k for k, v in carried.items() if context.get(k) is v and below.get(k) is not v}
         if not brought:
             return context
         kept = {key: value for key, value in context.items() if key not in brought}
-        return Context({**{key: self.below[key] for key in brought & self.below.keys()}, **kept})
+        return Context({**{key: below[key] for key in brought & below.keys()}, **kept})
 
 
 def placement_of(
     span: SpanRecorder, below: Context, carried: Context | None = None
 ) -> Placement | None:
-    """Return what puts `span` on top of `below`; None for a span that is to stay out of it."""
+    """Put `span` on top of `below`; None for a span without an id of its own."""
     if not span.has_own_id:
         return None
     return Placement(span.span, span.context.span_id, below, carried)
 
 
 class Current(NamedTuple):
-    """For whom a piece of code runs."""
+    """What the running code serves, and the placement that was attached last."""
 
-    request: Any = None
-    """The `Request` of the view that serves it."""
-    operation: Any = None
-    """The operation that it serves, over a WebSocket or not."""
+    request: Any = None  # a `Request` of `_connection`
+    operation: Any = None  # an `Operation`, over a WebSocket or not
     placement: Placement | None = None
-    """The span of ours that was put into the context last."""
 
 
 _CURRENT: Final[ContextVar[Current]] = ContextVar("strawberry_ws_otel", default=Current())  # noqa: B039  # it is frozen
 
-
 current: Final = _CURRENT.get
-"""Return for whom the running code runs."""
+"""Return what the running code serves."""
 
 
 def application_context() -> Context:
-    """Return OpenTelemetry's current context without any span of ours."""
+    """Return OpenTelemetry's current context without any span of the library."""
     context, placement = get_current(), _CURRENT.get().placement
     if placement is not None:
         context = placement.removed_from(context)
-    # The application may have kept a context from the inside of one of its operations.
+    # The application may have kept a context of an operation, and attached it elsewhere.
     if type(trace.get_current_span(context)) is SpanProxy:
         return trace.set_span_in_context(INVALID_SPAN, context)
     return context
 
 
 def replace_current(fuse: Fuse, **changes: Any) -> None:  # the members of `Current`
-    """Let the running task go on for somebody else, for good."""
+    """Change what the running task serves, for good."""
     now = _CURRENT.get()._replace(**changes)
     _CURRENT.set(now)
     if "placement" in changes and now.placement is not None:
@@ -136,32 +130,33 @@ def replace_current(fuse: Fuse, **changes: Any) -> None:  # the members of `Curr
 
 
 def _is_untouched(context: Context, placement: Placement, before: Context) -> bool:
-    """Whether the application seems to have attached nothing, where that is not certain.
+    """Whether the application seems to have attached nothing on top of `placement`.
 
-    With a vendor's runtime context a span that has ended gives way to its parent, unasked.
+    For runtime contexts that hand back another object than they were given, so that identity says
+    nothing. The baggage has to be the same. The span may also be that of `before` or below: when a
+    span has ended, ddtrace makes its parent the current one.
     """
-    ours = {INVALID_SPAN_ID, placement.span_id, span_id(placement.below), span_id(before)}
+    expected = {INVALID_SPAN_ID, placement.span_id, span_id(placement.below), span_id(before)}
     entries = baggage.get_all(placement.context)
-    return span_id(context) in ours and baggage.get_all(context) == entries
+    return span_id(context) in expected and baggage.get_all(context) == entries
 
 
 class Activation:
-    """The time in which code runs for somebody else than the code around it."""
+    """The time for which code serves `inside`, with its placement attached.
+
+    No token of OpenTelemetry is kept: to detach it would also drop what the application attached
+    inside. `end` attaches the context that is current then, without the placement.
+    """
 
     __slots__ = ("_before", "_fuse", "_inside", "_outside", "_token", "_translates")
 
     def __init__(self, inside: Current, fuse: Fuse) -> None:
-        """Enter.
-
-        Args:
-            inside: for whom the code runs.
-            fuse: what keeps a runtime context that fails from us.
-        """
+        """Begin to serve `inside`; `fuse` stops what a vendor's runtime context raises."""
         self._outside = _CURRENT.get()
         self._inside = inside
         self._fuse = fuse
         self._before: Context | None = None
-        """The context of OpenTelemetry around it, if ours is another."""
+        """OpenTelemetry's context around the activation, if it attaches another one."""
         self._translates = False
         """Whether the runtime context hands back another object than it was given."""
         self._token = _CURRENT.set(inside)
@@ -174,9 +169,9 @@ class Activation:
                 fuse.blow(error)
 
     def end(self) -> None:
-        """End it; what the application attached inside stays attached.
+        """Take the placement out of the context; what the application attached stays attached.
 
-        An abandoned coroutine is closed in somebody else's context, which is left alone.
+        An abandoned coroutine is closed in the context of other code, which is left alone.
         """
         placement = _CURRENT.get().placement
         try:
@@ -186,11 +181,12 @@ class Activation:
         if placement is None or placement is self._outside.placement:
             return
         try:
-            _CURRENT.set(self._restored(self._before, placement))
+            _CURRENT.set(self._restored(placement, self._before))
         except Exception as error:  # noqa: BLE001  # a vendor's runtime context
             self._fuse.blow(error)
 
-    def _restored(self, before: Context | None, placement: Placement) -> Current:
+    def _restored(self, placement: Placement, before: Context | None) -> Current:
+        """Attach the context without `placement`, and return what the code outside serves in it."""
         context, outer = get_current(), self._outside.placement
         if (
             before is not None
@@ -200,6 +196,7 @@ class Activation:
                 or (self._translates and _is_untouched(context, placement, before))
             )
         ):
+            # The application has attached nothing: the very context of before comes back.
             attach(before)
             return self._outside
         context = placement.removed_from(context)
@@ -208,7 +205,7 @@ class Activation:
             and (before is None or outer.is_on_top(before))
             and span_id(context) == span_id(outer.below)
         ):
-            # Nothing but the span that was current around it is missing.
+            # The outer span was current before, and no span of the application hides it now.
             outer = outer.moved(context)
             context = outer.context
         attach(context)
@@ -224,6 +221,6 @@ def running_task() -> asyncio.Task[Any] | None:
 
 
 def is_being_cancelled() -> bool:
-    """Whether somebody has asked the running task to stop."""
+    """Whether the cancellation of the running task was requested."""
     task = running_task()
     return task is not None and task.cancelling() > 0

@@ -1,17 +1,17 @@
-"""The fuse between the library and the host: no exception of the library passes it.
+"""The fuse between the library and the host: it stops every exception of the library.
 
-* Every call of the host into the library is guarded by a fuse, and so is every call of the library
-  into the OpenTelemetry API, which may raise, too.
-* Spans, metrics and the log fail apart: each has a fuse of its own for every connection and every
-  operation over HTTP.
-* What is raised is logged once for each fuse. Then the fuse is blown and that signal records
-  nothing more, but facts are kept, spans end, and gauges and closes count.
-* A vendor's bridge may refuse single calls of a span, such as `add_link`. That call is lost, with
-  one WARNING, and nothing else.
+* A fuse guards every call of the host into the library, and every call of the library into the
+  OpenTelemetry API, which may raise, too.
+* Spans, metrics and the log fail independently. Each has its own fuse for every connection, and for
+  every operation over HTTP.
+* The first exception blows the fuse and is logged. From then on the signal records nothing. But
+  facts are kept, spans end, and gauges and closes count.
+* A vendor's bridge may refuse single calls of a span, such as `add_link`. Only that call is lost,
+  with one WARNING.
 * `KeyboardInterrupt`, `SystemExit` and cancellation pass.
 
-A broken SDK blows the fuses of every connection. So those of one view class, or of one extension
-class, share a `FailureLog`.
+A broken SDK blows the fuses of every connection. So all fuses of one view class, or of one
+extension class, share a `FailureLog`.
 """
 
 import logging
@@ -19,7 +19,6 @@ import os
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Final, Literal, NamedTuple
 
 from strawberry_ws_otel._limits import exception_message, exception_type
@@ -27,31 +26,21 @@ from strawberry_ws_otel._semconv import OTHER, SCOPE
 
 _logger = logging.getLogger(SCOPE)
 
-_LIBRARY: Final = "the library"
-
-
-RECORDS_PER_MINUTE: Final = 10
-"""Records of one kind."""
-
-MAX_KINDS: Final = 100
-"""Distinct kinds; all further ones share one bound."""
-
+RECORDS_PER_MINUTE: Final = 10  # of each kind
+MAX_KINDS: Final = 100  # all further kinds share one bound
 _MINUTE: Final = 60.0
 
 
 class _Minute(NamedTuple):
-    """What became of one kind since the minute `began`."""
+    """The records of one kind since the minute `began`."""
 
     began: float
     written: int = 0
-    left_out: int = 0
-    """Since the last record, whenever that was."""
+    left_out: int = 0  # since the last record that was written, whenever that was
 
 
 class RecordRate:
     """The bound on the records of one log, which event loops in several threads may share."""
-
-    __slots__ = ("_lock", "_minutes", "_pid")
 
     def __init__(self) -> None:
         # Reentrant: the collector may end a connection of an abandoned loop while this one is held.
@@ -61,7 +50,10 @@ class RecordRate:
 
     def admit(self, kind: str) -> int | None:
         """Return how many of `kind` were left out before this one, or None to leave it out."""
-        self._open_after_fork()
+        # Only the parent of a fork has the thread that may have held the lock. `register_at_fork`
+        # would keep every object alive for ever.
+        if (pid := os.getpid()) != self._pid:
+            self._lock, self._pid = threading.RLock(), pid
         now = time.monotonic()
         with self._lock:
             if kind not in self._minutes and len(self._minutes) >= MAX_KINDS:
@@ -69,26 +61,15 @@ class RecordRate:
             minute = self._minutes.get(kind) or _Minute(now)
             if now - minute.began >= _MINUTE:
                 minute = _Minute(now, left_out=minute.left_out)
-            full = minute.written >= RECORDS_PER_MINUTE
-            self._minutes[kind] = (
-                minute._replace(left_out=minute.left_out + 1)
-                if full
-                else _Minute(minute.began, minute.written + 1)
-            )
-        return None if full else minute.left_out
-
-    def _open_after_fork(self) -> None:
-        # Only the parent has the thread that may have held the lock. Not `register_at_fork`, which
-        # would keep every bound for ever.
-        pid = os.getpid()
-        if pid != self._pid:
-            self._lock, self._pid = threading.RLock(), pid
+            if minute.written >= RECORDS_PER_MINUTE:
+                self._minutes[kind] = minute._replace(left_out=minute.left_out + 1)
+                return None
+            self._minutes[kind] = _Minute(minute.began, minute.written + 1)
+            return minute.left_out
 
 
 class FailureLog:
-    """The log records of our own failures; each class of exception has its own `RecordRate`."""
-
-    __slots__ = ("_rate", "_warned")
+    """The log records of the library's failures, at most 10 a minute for each exception class."""
 
     def __init__(self) -> None:
         self._rate = RecordRate()
@@ -108,18 +89,6 @@ class FailureLog:
                 exc_info=exc,
             )
 
-    def refused(self, signal: str, call: str, exc: Exception) -> None:
-        """Log that a call of a span was refused, once for each name of a call."""
-        if call not in self._warned:
-            self._warned.add(call)
-            _logger.warning(
-                "Telemetry leaves out %s() in %s, which raised %s: %s",
-                call,
-                signal,
-                exception_type(exc),
-                exception_message(exc),
-            )
-
     def warn_once(self, message: str, *arguments: object) -> None:
         """Log a WARNING, once for each message."""
         if message not in self._warned:
@@ -132,30 +101,18 @@ class Fuse:
 
     __slots__ = ("_failures", "_signal", "blown")
 
-    def __init__(self, failures: FailureLog | None = None, signal: str = _LIBRARY) -> None:
-        """Guard `signal`, such as the spans of a provider.
-
-        Args:
-            failures: the log to share; a fuse of which there are few needs none.
-            signal: what is guarded, as the log names it.
-        """
-        self._failures = failures
+    def __init__(self, failures: FailureLog | None = None, signal: str = "the library") -> None:
+        """Guard `signal`, as the log names it, and share the log of `failures`, if there is one."""
+        self._failures = failures or FailureLog()
         self._signal = signal
         self.blown = False
 
     def __enter__(self) -> None:
         """Nothing to prepare."""
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, _type: object, exc: BaseException | None, _traceback: object) -> bool:
         """Stop an `Exception`, let everything else pass."""
-        if not isinstance(exc, Exception):
-            return False
-        return self.blow(exc)
+        return isinstance(exc, Exception) and self.blow(exc)
 
     def blow(self, exc: Exception) -> Literal[True]:
         """Log `exc` unless the fuse is blown already."""
@@ -163,13 +120,16 @@ class Fuse:
             self.blown = True
             # A log handler may raise, too.
             with suppress(Exception):
-                (self._failures or FailureLog()).failed(self._signal, exc)
+                self._failures.failed(self._signal, exc)
         return True
 
     def refuse(self, call: str, exc: Exception) -> None:
-        """Log that an optional call raised `exc`; everything else goes on."""
+        """Log once that a call of spans raised `exc`; everything else goes on."""
+        text = f"Telemetry leaves out {call}() in %s, which raised %s: %s"
         with suppress(Exception):
-            (self._failures or FailureLog()).refused(self._signal, call, exc)
+            self._failures.warn_once(
+                text, self._signal, exception_type(exc), exception_message(exc)
+            )
 
 
 class Fuses:
@@ -183,9 +143,8 @@ class Fuses:
         spans: str = "the spans",
         metrics: str = "the metrics",
     ) -> None:
-        """Take the log to share, and how it names the spans and the metrics."""
+        """Share the log of `failures`, and give it names for the spans and the metrics."""
         self.library = Fuse(failures)
-        """What guards the host from our own code."""
         self.spans = Fuse(failures, spans)
         self.metrics = Fuse(failures, metrics)
         self.log = Fuse(failures, "the log of closes")

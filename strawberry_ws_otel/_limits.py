@@ -1,4 +1,4 @@
-"""How long anything may be that somebody else wrote, and how it is truncated.
+"""How long untrusted text may be, and how it is truncated.
 
 Everything that a client sends is truncated before it is recorded. Lone surrogates, which JSON can
 carry and UTF-8 cannot, are replaced: one of them would make an exporter drop a whole batch.
@@ -9,17 +9,11 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
+# In characters, except for the reason of a close.
 ID: Final = 128
-"""Characters of an id."""
-
-NAME: Final = 256
-"""Characters of a name, user agent, path or code."""
-
+NAME: Final = 256  # also of a user agent, a path and the code of an error
 MESSAGE: Final = 512
-"""Characters of an error's message."""
-
-REASON: Final = 123
-"""Bytes of a close reason: RFC 6455 5.5 gives a control frame 125, 2 of them are the code."""
+REASON: Final = 123  # bytes: RFC 6455 5.5 gives a control frame 125, and 2 of them are the code
 
 
 def bounded(value: object, limit: int) -> str:
@@ -34,7 +28,7 @@ def bounded_reason(reason: str) -> str:
 
 
 def present(attributes: Mapping[str, T | None]) -> dict[str, T]:
-    """Return those attributes that have a value: the SDK warns of the others."""
+    """Return the attributes that have a value: the SDK warns of `None`."""
     return {key: value for key, value in attributes.items() if value is not None}
 
 

@@ -1,12 +1,11 @@
-"""The log records of abnormal closes: one for each, unless there is a flood of them.
+"""The log records of abnormal closes, at most 10 a minute for each outcome.
 
-Clients can close abnormally as often as they like, and metrics count them all. So each outcome has
-a bound of its own, `RecordRate`: no flood of clients hides a `server_error`.
+Clients can close abnormally as often as they like, and metrics count every close. Each outcome has
+its own bound, so that a flood of one outcome hides no `server_error`.
 """
 
 import logging
 from collections.abc import Mapping
-from typing import Final
 
 from opentelemetry.util.types import AttributeValue
 
@@ -17,14 +16,9 @@ from strawberry_ws_otel._limits import present
 
 _logger = logging.getLogger(_semconv.SCOPE)
 
-_SILENT: Final = frozenset({Outcome.HANDSHAKE_REJECTED})
-"""Scanners would fill the log."""
-
 
 class CloseLog:
     """The log records of one view class's abnormal closes."""
-
-    __slots__ = ("_rate",)
 
     def __init__(self) -> None:
         self._rate = RecordRate()
@@ -34,11 +28,12 @@ class CloseLog:
     ) -> None:
         """Log an abnormal close: ERROR where the server is at fault, else WARNING.
 
-        `extra` holds the id and `attributes`, the verdict's, under the names that they have on the
-        span, and how many closes of this outcome were left out before. The id and that number
-        also stand in the message, since few formatters show `extra`.
+        `extra` holds the id and the `attributes` of the verdict under the names of the span's, and
+        how many closes of this outcome were not logged. The message has the id and that number,
+        too, since few formatters show `extra`.
         """
-        if not verdict.abnormal or verdict.outcome in _SILENT:
+        # Scanners, whose handshakes are rejected, would fill the log.
+        if not verdict.abnormal or verdict.outcome is Outcome.HANDSHAKE_REJECTED:
             return
         left_out = self._rate.admit(verdict.outcome)
         if left_out is None:

@@ -1,15 +1,15 @@
 """The only place where instruments exist.
 
-Counters and gauges observe a `Totals`; only what happens once per connection or operation is
-recorded at that moment, into a histogram. A second instrument of one name would be dropped by the
-SDK and its counts lost: hence one `Metrics` for each meter provider, however many views there are.
+Counters and gauges observe a `Totals`. Durations of connections and operations are recorded into
+histograms as those end. The SDK drops a second instrument of the same name, and its counts would be
+lost: so all views with the same meter provider share one `Metrics`.
 """
 
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
@@ -35,70 +35,48 @@ _HISTOGRAMS: Final = (
 )
 
 _Attributes = Mapping[str, AttributeValue | None]
-_Readings = Iterable[tuple[int, _Attributes]]
-
-
-def _connections(totals: Totals) -> _Readings:
-    return ((n, {_semconv.SUBPROTOCOL: name}) for name, n in totals.connections().items())
-
-
-def _subscriptions(totals: Totals) -> _Readings:
-    return [(totals.subscriptions(), {})]
-
-
-def _closes(totals: Totals) -> _Readings:
-    return (
-        (n, {_semconv.CLOSE_OUTCOME: outcome.value, _semconv.CLOSE_FAULT: fault.value})
-        for (outcome, fault), n in totals.closes().items()
-    )
-
-
-def _messages(totals: Totals) -> _Readings:
-    return (
-        (
-            n,
-            {
-                _semconv.SUBPROTOCOL: message_type.subprotocol,
-                _semconv.IO_DIRECTION: message_type.direction,
-                _semconv.MESSAGE_TYPE: message_type.name,
-            },
-        )
-        for message_type, n in totals.messages().items()
-    )
-
-
-def _io(totals: Totals) -> _Readings:
-    return (
-        (n, {_semconv.SUBPROTOCOL: name, _semconv.IO_DIRECTION: direction})
-        for (name, direction), n in totals.bytes().items()
-    )
-
-
-def _frame_errors(totals: Totals) -> _Readings:
-    return ((n, {_semconv.ERROR_TYPE: name}) for name, n in totals.frame_errors().items())
-
-
-def _events(totals: Totals) -> _Readings:
-    return ((n, {_semconv.ERROR_TYPE: name}) for name, n in totals.events().items())
-
 
 _GAUGES: Final = (
-    (_semconv.METRIC_ACTIVE_CONNECTIONS, "{connection}", "Open connections.", _connections),
-    (
-        _semconv.METRIC_SUBSCRIPTIONS_ACTIVE,
-        "{subscription}",
-        "Live subscriptions.",
-        _subscriptions,
-    ),
+    (_semconv.METRIC_ACTIVE_CONNECTIONS, "{connection}", "Open connections."),
+    (_semconv.METRIC_SUBSCRIPTIONS_ACTIVE, "{subscription}", "Live subscriptions."),
 )
 
 _COUNTERS: Final = (
-    (_semconv.METRIC_CLOSES, "{close}", "Ended connections and refused handshakes.", _closes),
-    (_semconv.METRIC_MESSAGES, "{message}", "Messages, by type and direction.", _messages),
-    (_semconv.METRIC_IO, "By", "Payload of messages, before compression.", _io),
-    (_semconv.METRIC_ERRORS, "{error}", "ERROR frames.", _frame_errors),
-    (_semconv.METRIC_SUBSCRIPTION_EVENTS, "{event}", "Events of subscriptions.", _events),
+    (_semconv.METRIC_CLOSES, "{close}", "Ended connections and refused handshakes."),
+    (_semconv.METRIC_MESSAGES, "{message}", "Messages, by type and direction."),
+    (_semconv.METRIC_IO, "By", "Payload of messages, before compression."),
+    (_semconv.METRIC_ERRORS, "{error}", "ERROR frames."),
+    (_semconv.METRIC_SUBSCRIPTION_EVENTS, "{event}", "Events of subscriptions."),
 )
+
+
+def _messages(totals: Totals) -> Mapping[Any, int]:
+    counts = totals.messages().items()
+    return {(each.subprotocol, each.direction, each.name): count for each, count in counts}
+
+
+_OBSERVED: Final[Mapping[str, tuple[Callable[[Totals], Mapping[Any, int]], tuple[str, ...]]]] = {
+    _semconv.METRIC_ACTIVE_CONNECTIONS: (Totals.connections, (_semconv.SUBPROTOCOL,)),
+    _semconv.METRIC_SUBSCRIPTIONS_ACTIVE: (lambda totals: {(): totals.subscriptions()}, ()),
+    _semconv.METRIC_CLOSES: (Totals.closes, (_semconv.CLOSE_OUTCOME, _semconv.CLOSE_FAULT)),
+    _semconv.METRIC_MESSAGES: (
+        _messages,
+        (_semconv.SUBPROTOCOL, _semconv.IO_DIRECTION, _semconv.MESSAGE_TYPE),
+    ),
+    _semconv.METRIC_IO: (Totals.bytes, (_semconv.SUBPROTOCOL, _semconv.IO_DIRECTION)),
+    _semconv.METRIC_ERRORS: (Totals.frame_errors, (_semconv.ERROR_TYPE,)),
+    _semconv.METRIC_SUBSCRIPTION_EVENTS: (Totals.events, (_semconv.ERROR_TYPE,)),
+}
+"""Which counts a gauge or counter observes, and the attributes that make up their keys."""
+
+
+def _observer(name: str, totals: Totals) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    read, names = _OBSERVED[name]
+
+    def attributes(key: object) -> Mapping[str, str]:
+        return present(dict(zip(names, key if isinstance(key, tuple) else (key,), strict=True)))
+
+    return lambda _: [Observation(n, attributes(key)) for key, n in read(totals).items()]
 
 
 class Metrics:
@@ -107,13 +85,7 @@ class Metrics:
     def __init__(
         self, meter: metrics.Meter, source: str, failures: FailureLog | None = None
     ) -> None:
-        """Create the instruments.
-
-        Args:
-            meter: that of the library.
-            source: how the log names these metrics.
-            failures: where it is logged that there are none.
-        """
+        """Create the instruments of `meter`; the log names them by `source`."""
         self.totals = Totals()
         self.meter = meter
         self.source = source
@@ -122,20 +94,16 @@ class Metrics:
             self._create(meter)
 
     def _create(self, meter: metrics.Meter) -> None:
-        for name, unit, description, read in _GAUGES:
-            meter.create_observable_up_down_counter(name, [self._observer(read)], unit, description)
-        for name, unit, description, read in _COUNTERS:
-            meter.create_observable_counter(name, [self._observer(read)], unit, description)
+        for name, unit, description in _GAUGES:
+            observer = _observer(name, self.totals)
+            meter.create_observable_up_down_counter(name, [observer], unit, description)
+        for name, unit, description in _COUNTERS:
+            observer = _observer(name, self.totals)
+            meter.create_observable_counter(name, [observer], unit, description)
         for name, description, buckets in _HISTOGRAMS:
             self._histograms[name] = meter.create_histogram(
                 name, "s", description, explicit_bucket_boundaries_advisory=buckets
             )
-
-    def _observer(
-        self, read: Callable[[Totals], _Readings]
-    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        totals = self.totals
-        return lambda _options: [Observation(n, present(attrs)) for n, attrs in read(totals)]
 
     def record(
         self, name: str, seconds: float, attributes: _Attributes, fuse: Fuse, context: Context
@@ -153,21 +121,22 @@ class Metrics:
 class _Registry:
     """One `Metrics` for each meter provider, which it does not keep alive.
 
-    Told apart by identity: a provider need not be hashable, as Logfire's is not.
+    Providers are compared by identity: one need not be hashable, as Logfire's is not.
     """
 
     def __init__(self) -> None:
         self._metrics: dict[int, tuple[Callable[[], object], Metrics]] = {}
-        # Each holds its meter, so that no other can have its id.
+        """A reference to each provider, and its metrics, by the provider's id."""
+        # Each holds its meter, so that no other meter can have the id.
         self._by_meter: weakref.WeakValueDictionary[int, Metrics] = weakref.WeakValueDictionary()
         self._of_proxy: Metrics | None = None
-        """What was made before there was a global provider, until there is one."""
+        """The metrics of the API's proxy, until a global provider is set."""
         self._lock = threading.RLock()
-        # Which Windows has no need of.
+        # Windows does not have it.
         getattr(os, "register_at_fork", lambda **_: None)(after_in_child=self.forked)
 
     def forked(self) -> None:
-        """Open, in the child of a fork, what a thread held that only the parent has."""
+        """Replace, in the child of a fork, the locks that a thread of the parent may have held."""
         self._lock = threading.RLock()
         for each in list(self._by_meter.values()):
             each.totals.forked()
@@ -175,7 +144,7 @@ class _Registry:
     def get(
         self, provider: MeterProvider | None, failures: FailureLog | None = None
     ) -> tuple[object, Metrics]:
-        """Return the metrics of `provider`, or of the global one, and whose they are."""
+        """Return `provider`, or the global one, and its metrics."""
         current: MeterProvider | None = None
         with Fuse(failures, "the global meter provider"):
             current = metrics.get_meter_provider()
@@ -193,14 +162,14 @@ class _Registry:
     ) -> Metrics:
         source = f"the metrics of {class_name(provider)}"
         if is_global and self._of_proxy is not None:
-            # Its instruments have become those of the provider that was set since.
+            # The proxy's instruments have become those of the provider that was set since.
             made, self._of_proxy = self._of_proxy, None
             made.source = source
             return made
         meter: metrics.Meter = metrics.NoOpMeter(_semconv.SCOPE)
         with Fuse(failures, source):
             meter = metrics.get_meter(_semconv.SCOPE, _semconv.__version__, provider)
-        # Another proxy of the same provider has the same meter, and its instruments.
+        # Another proxy of the same provider, such as Logfire's, has the same meter.
         made = self._by_meter.get(id(meter)) or Metrics(meter, source, failures)
         self._by_meter[id(meter)] = made
         if is_global and _is_proxy(provider):
@@ -210,7 +179,6 @@ class _Registry:
     def _reference(self, provider: object) -> Callable[[], object]:
         key = id(provider)
         try:
-            # The id may be another provider's by then.
             return weakref.ref(provider, lambda _: self._metrics.pop(key, None))
         except TypeError:
             return lambda: provider

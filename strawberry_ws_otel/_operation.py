@@ -1,14 +1,19 @@
-"""One operation on any transport, and the table of what can happen to one over a WebSocket.
+"""One operation on any transport, and the state machine of one over a WebSocket.
 
 Rules:
 
-1. `TRANSITIONS` decides what becomes of an operation over a WebSocket. For each event and state it
-   gives the next state and, if the operation ends, its one end reason.
-2. What else is done depends on the event (`_ON_EVENT`), and on the state that is left or entered
-   (`_ON_EXIT`, `_ON_ENTRY`). No flag decides anything.
+1. `TRANSITIONS` decides how an operation over a WebSocket ends. For each event and state it gives
+   the next state and, if the operation ends, its end reason. No flag decides anything.
+2. `_ON_EXIT`, `_ON_EVENT` and `_ON_ENTRY` say what is recorded as a state is left, because of an
+   event, and as a state is entered. `SocketOperation.fire` runs them in this order.
 3. Every pair of event and state has a meaning. `IGNORED` lists the pairs that change nothing, and
    says why.
-4. The table knows one operation. `_operations` finds out which operation an event is about.
+4. A `complete` of the host's method is not final (`State.COMPLETING`): the operation completed if
+   the method then returns, and failed if it raises.
+5. The table knows one operation. `_operations` finds out which operation an event is about.
+
+A new end reason is a member of `EndReason`, and of `_FAILURES` if the span is to fail. The rows of
+`TRANSITIONS` that lead to it name it.
 
 Four parties act on their own, and the table is about their races: the client sends messages, the
 host handles them (perhaps much later), the task that the host started serves the operation, and the
@@ -31,7 +36,7 @@ from itertools import islice
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from opentelemetry import trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
@@ -51,92 +56,66 @@ from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder, span_id
 class EndReason(StrEnum):
     """Why an operation over a WebSocket ended."""
 
-    COMPLETED = "completed"
-    """Its source ended."""
-    CLIENT_COMPLETED = "client_completed"
-    """The client sent `complete` or `stop`, or a legacy `start` with the same id."""
-    ERROR = "error"
-    """An `error` message was sent."""
-    REJECTED = "rejected"
-    """The host refused it: limit, not acknowledged, duplicate id."""
-    CONNECTION_CLOSED = "connection_closed"
-    """It died with its connection."""
-    FAILED = "failed"
-    """An exception ended its task."""
+    COMPLETED = "completed"  # its source ended
+    CLIENT_COMPLETED = "client_completed"  # `complete`, `stop`, or a legacy `start` with its id
+    ERROR = "error"  # an `error` message was sent
+    REJECTED = "rejected"  # the host refused it: limit, not acknowledged, duplicate id
+    CONNECTION_CLOSED = "connection_closed"  # the connection closed before it ended
+    FAILED = "failed"  # an exception ended its task, or the application cancelled it
+
+
+_FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
+"""The reasons that give the span the status ERROR. `CONNECTION_CLOSED` does so if the close is
+abnormal, and every reason does if a result has GraphQL errors."""
 
 
 class State(IntEnum):
     """What is known of an operation.
 
-    The order matters: nobody serves an operation before `SERVED`, and it has ended from
-    `WINDING_DOWN` on. Integers, because those are hashed and compared without a call.
+    The order matters: nothing serves an operation before `SERVED`, and it has ended from
+    `WINDING_DOWN` on. Integers, because those are hashed and compared without a call. "The method"
+    is the host's that serves an operation: `run_operation`, or the legacy `handle_async_results`.
     """
 
-    RECEIVED = auto()
-    """Its first message was received. Its span has not started."""
-    HANDLED = auto()
-    """The host was handed that message, and may refuse it."""
-    SERVED = auto()
-    """An execution or a result is its, outside of the host's method that serves operations."""
-    RUNNING = auto()
-    """The host's method that serves it runs."""
-    COMPLETING = auto()
-    """That method has sent `complete`: whether it completed or failed shows when it ends."""
-    RETURNED = auto()
-    """That method has ended and said nothing: somebody else does, or the connection closes."""
-    CANCELLED = auto()
-    """That method was cancelled: by the application, if the connection's handler goes on."""
-    WINDING_DOWN = auto()
-    """It has ended, and the host's method still runs: what that sends is not another's."""
-    ENDED = auto()
-    """It has ended, and may still be handled, or served by code whose end nobody sees."""
-    GONE = auto()
-    """It has ended, and nothing of it is kept. What its task may still send is nobody's."""
+    RECEIVED = auto()  # its first message was received; its span has not started
+    HANDLED = auto()  # the host handles that message, and may refuse the operation
+    SERVED = auto()  # it was executed, or a result was sent, without the method
+    RUNNING = auto()  # the method runs
+    COMPLETING = auto()  # the method has sent `complete`; how it ends decides the end reason
+    RETURNED = auto()  # the method ended without a last message; another task may still send one
+    CANCELLED = auto()  # the method was cancelled; whether with its connection is not known yet
+    WINDING_DOWN = auto()  # it has ended; the method still runs, and may send with its id
+    ENDED = auto()  # it has ended; it may still be handled, or served by code that is not observed
+    GONE = auto()  # it has ended, and is forgotten; what its task still sends is no operation's
 
 
 class Event(IntEnum):
     """What happens to an operation."""
 
-    HANDLE = auto()
-    """The host begins to handle its first message."""
-    RUN = auto()
-    """The host's method that serves operations begins to serve it."""
-    EXECUTE = auto()
-    """An execution of the schema turns out to be its."""
+    HANDLE = auto()  # the host begins to handle its first message
+    RUN = auto()  # the method begins
+    EXECUTE = auto()  # an execution of the schema is found to be its own
     RESULT_SENT = auto()
     ERROR_SENT = auto()
     COMPLETE_SENT = auto()
-    STOP = auto()
-    """The client sends `complete` or `stop`."""
-    RESTART = auto()
-    """The client sends a legacy `start` with its id."""
-    REUSE = auto()
-    """The client sends a `subscribe` with its id."""
-    REFUSE = auto()
-    """The connection closes over it: 4401, 4409, or while it asks for an id that is taken."""
-    RETURN = auto()
-    """The host's method that serves it returns."""
-    RAISE = auto()
-    """That method raises an exception."""
-    RAISE_CLOSING = auto()
-    """That method raises one while the connection closes."""
-    CANCEL = auto()
-    """That method is cancelled."""
-    CANCEL_CLOSING = auto()
-    """That method is cancelled while the connection closes."""
-    GO_ON = auto()
-    """The connection's handler goes on: no cancellation before was the connection's."""
-    CLOSE = auto()
-    """The connection has closed."""
+    STOP = auto()  # the client sends `complete` or `stop`
+    RESTART = auto()  # the client sends a legacy `start` with its id
+    REUSE = auto()  # the client sends a `subscribe` with its id
+    REFUSE = auto()  # the connection closes because of it: 4401, 4409, or as its id is in use
+    RETURN = auto()  # the method returns
+    RAISE = auto()  # the method raises an exception
+    RAISE_CLOSING = auto()  # the same while the connection closes
+    CANCEL = auto()  # the method is cancelled
+    CANCEL_CLOSING = auto()  # the same while the connection closes
+    GO_ON = auto()  # the connection's handler goes on: it was not cancelled with the method
+    CLOSE = auto()  # the connection has closed
 
 
 class Row(NamedTuple):
-    """What an event makes of a state."""
+    """The next state, and why the operation ends, unless it goes on or has ended before."""
 
     state: State
-    """The next state."""
     reason: EndReason | None = None
-    """Why the operation ends, if it does."""
 
 
 _STOPPED: Final = {
@@ -146,7 +125,7 @@ _STOPPED: Final = {
     State.RUNNING: Row(State.WINDING_DOWN, EndReason.CLIENT_COMPLETED),
     State.RETURNED: Row(State.GONE, EndReason.CLIENT_COMPLETED),
 }
-"""What becomes of an operation that the client has done with."""
+"""What becomes of an operation that the client ends."""
 
 TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
     # Strawberry: `handle_message` awaits `handle_subscribe` or `handle_start`, which looks for the
@@ -164,13 +143,10 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.ENDED: Row(State.WINDING_DOWN),
     },
     # The host executes in its method (Strawberry: `Schema.stream`, legacy `Schema.subscribe`). Only
-    # a handler of the application's executes before or without it.
-    Event.EXECUTE: {
-        State.RECEIVED: Row(State.SERVED),
-        State.HANDLED: Row(State.SERVED),
-    },
-    # transport-ws, "Next"; legacy, "GQL_DATA". An application may send from a task of its own, also
-    # when the host's method is done.
+    # an application's own handler executes before that method runs, or without it.
+    Event.EXECUTE: {State.RECEIVED: Row(State.SERVED), State.HANDLED: Row(State.SERVED)},
+    # transport-ws, "Next"; legacy, "GQL_DATA". An application may send from its own task, also when
+    # the host's method is done.
     Event.RESULT_SENT: {
         State.RECEIVED: Row(State.SERVED),
         State.HANDLED: Row(State.SERVED),
@@ -181,7 +157,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
     },
     # transport-ws, "Error"; legacy, "GQL_ERROR". Before anything serves the operation, the error is
     # that of a limit: `max_subscriptions_per_connection` (Strawberry: `handle_subscribe`,
-    # `handle_start`). The host's method still runs when it has sent an error of its own.
+    # `handle_start`). The host's method still runs after it has sent an `error`.
     Event.ERROR_SENT: {
         State.RECEIVED: Row(State.ENDED, EndReason.REJECTED),
         State.HANDLED: Row(State.GONE, EndReason.REJECTED),
@@ -216,7 +192,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.RECEIVED: Row(State.ENDED, EndReason.REJECTED),
         State.HANDLED: Row(State.GONE, EndReason.REJECTED),
     },
-    # A method that returns without a last message leaves that to another task of the application's,
+    # A method that returns without a last message leaves that to another task of the application,
     # or has closed the connection (Strawberry: 4400 for a syntax error).
     Event.RETURN: {
         State.RUNNING: Row(State.RETURNED),
@@ -224,7 +200,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.WINDING_DOWN: Row(State.GONE),
     },
     # Strawberry: `run_operation` sends `complete` and raises. `handle_async_results` raises in a
-    # task that nobody awaits.
+    # task that is not awaited.
     Event.RAISE: {
         State.RUNNING: Row(State.GONE, EndReason.FAILED),
         State.COMPLETING: Row(State.GONE, EndReason.FAILED),
@@ -253,8 +229,8 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.COMPLETING: Row(State.RETURNED),
         State.WINDING_DOWN: Row(State.GONE),
     },
-    # The handler has received or handled a message after the cancellation: it was the application
-    # who cancelled. The client hears nothing (Strawberry: `run_operation` catches no cancellation).
+    # The handler has received or handled a message after the cancellation, so the application
+    # cancelled. No message tells the client (Strawberry: `run_operation` catches no cancellation).
     Event.GO_ON: {State.CANCELLED: Row(State.GONE, EndReason.FAILED)},
     # RFC 6455, section 7.1.4: the WebSocket connection is closed, and no message can follow.
     Event.CLOSE: {
@@ -267,7 +243,7 @@ TRANSITIONS: Final[Mapping[Event, Mapping[State, Row]]] = {
         State.CANCELLED: Row(State.GONE, EndReason.CONNECTION_CLOSED),
     },
 }
-"""What each event makes of each state, unless `IGNORED` says that it makes nothing of it."""
+"""What each event makes of each state. The other pairs are in `IGNORED`."""
 
 
 class Ignored(NamedTuple):
@@ -291,9 +267,9 @@ _AT_WORK: Final = (State.RUNNING, State.COMPLETING)
 _OVER: Final = (State.WINDING_DOWN, State.ENDED, State.GONE)
 
 IGNORED: Final = (
-    Ignored("The host may be handed the message twice.", (Event.HANDLE,), (State.HANDLED,)),
+    Ignored("The host may handle the message twice.", (Event.HANDLE,), (State.HANDLED,)),
     Ignored(
-        "It has been accepted. An application may execute it more than once.",
+        "It was accepted. An application may execute it more than once.",
         (Event.HANDLE, Event.EXECUTE),
         (*_IDLE, *_AT_WORK),
     ),
@@ -305,29 +281,19 @@ IGNORED: Final = (
         (State.COMPLETING,),
     ),
     Ignored(
-        "transport-ws, Subscribe: it is the new one that is refused, with 4409.",
+        "transport-ws, Subscribe: the new operation is refused, with 4409.",
         (Event.REUSE,),
         (*_NEW, *_IDLE, State.RUNNING),
     ),
     Ignored(
-        "The client's message is a sign that the handler goes on, and `GO_ON` comes first.",
+        "The client's message shows that the handler goes on, and `GO_ON` comes first.",
         (Event.STOP, Event.RESTART),
         (State.CANCELLED,),
     ),
+    Ignored("It was accepted: the close refuses another.", (Event.REFUSE,), (*_IDLE, *_AT_WORK)),
+    Ignored("The method does not run.", _METHOD_ENDS, (*_NEW, *_IDLE, State.ENDED, State.GONE)),
     Ignored(
-        "It has been accepted: the close refuses another one.",
-        (Event.REFUSE,),
-        (*_IDLE, *_AT_WORK),
-    ),
-    Ignored(
-        "The host's method does not run.",
-        _METHOD_ENDS,
-        (*_NEW, *_IDLE, State.ENDED, State.GONE),
-    ),
-    Ignored(
-        "Nobody has cancelled it.",
-        (Event.GO_ON,),
-        (*_NEW, State.SERVED, *_AT_WORK, State.RETURNED),
+        "It was not cancelled.", (Event.GO_ON,), (*_NEW, State.SERVED, *_AT_WORK, State.RETURNED)
     ),
     Ignored(
         "It has ended: the first reason counts. The `complete` of one side may cross that of the "
@@ -335,20 +301,15 @@ IGNORED: Final = (
         tuple(event for event in Event if event not in {Event.RUN, *_METHOD_ENDS}),
         _OVER,
     ),
-    Ignored(
-        "It has ended, and the host's method has been called for it.",
-        (Event.RUN,),
-        (State.WINDING_DOWN, State.GONE),
-    ),
+    Ignored("The host serves it only once.", (Event.RUN,), (State.WINDING_DOWN, State.GONE)),
 )
-"""The pairs that `TRANSITIONS` has no row for. Together they are all pairs."""
+"""The pairs for which `TRANSITIONS` has no row. Both together have every pair once."""
 
 METHOD_RUNS: Final = frozenset({State.RUNNING, State.COMPLETING, State.WINDING_DOWN})
 """The states in which the host's method that serves an operation runs."""
 
-_FAILURES: Final = frozenset({EndReason.ERROR, EndReason.REJECTED, EndReason.FAILED})
-"""The reasons that give the span the status ERROR whatever else happened."""
-
+# Members that every operation needs, looked up once: in Python 3.11 each access to a member of an
+# enumeration goes through a descriptor.
 RECEIVED: Final = State.RECEIVED
 HANDLED: Final = State.HANDLED
 RUNNING: Final = State.RUNNING
@@ -358,21 +319,13 @@ EXECUTE: Final = Event.EXECUTE
 RESULT_SENT: Final = Event.RESULT_SENT
 COMPLETE_SENT: Final = Event.COMPLETE_SENT
 RETURN: Final = Event.RETURN
-"""What every operation asks for, looked up once: in Python 3.11 an enumeration is slow to ask."""
 
 # --- Operations on any transport ---------------------------------------------------------------
 
-MAX_ERROR_EVENTS: Final = 10
-"""Events `graphql.error` of one span."""
-
-WAITED: Final = 0.01
-"""Seconds from which on a message has waited before it was handled.
-
-Only then does a span get a start time of its own, which the bridges of Elastic and ddtrace misread.
-"""
-
-SUBSCRIPTION: Final = "subscription"
-"""The type of an operation whose results are events."""
+SUBSCRIPTION: Final = "subscription"  # the type of an operation whose results are events
+MAX_ERROR_EVENTS: Final = 10  # events `graphql.error` of one span
+_MAX_UNSENT: Final = 100  # results with errors, of one operation, that may wait to be sent
+_WAITED: Final = 0.01  # seconds after which a message has waited to be handled
 
 _IGNORED_TOKENS: Final = r"(?:[\ufeff\t\n\r ,]|#[^\n\r]*)*+"
 """The ignored tokens of GraphQL, section 2.1.7."""
@@ -401,21 +354,16 @@ class Operation:
         "config",
         "document",
         "fuses",
-        "is_subscription",
         "name",
         "results",
         "span",
         "type",
     )
 
-    first: object = None
-    """The message that asked for it, if one did and the host has not accepted it yet."""
-
-    registry: "Registry | None" = None
-    """Those of the connection over which it came, if it came over one."""
-
-    _is_request: ClassVar[bool] = True
-    """Whether it is a request even if nobody learns its type."""
+    first: object = None  # the message that asked for it, until the host has accepted it
+    registry: "Registry | None" = None  # of its connection, if it came over a WebSocket
+    placement: Placement | None = None  # what puts its span into a context, where that is kept
+    _is_request: ClassVar[bool] = True  # it counts as a request even if its type is never known
 
     def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
         self,
@@ -426,15 +374,9 @@ class Operation:
         attributes: Attributes | None = None,
         message_type: MessageType | None = None,
     ) -> None:
-        """Begin the operation; its span starts later.
+        """Begin the operation, whose span starts later.
 
-        Args:
-            telemetry: where it is recorded.
-            fuses: what keeps our failures from the host.
-            name: the operation's, as the client gave it: any value.
-            document: likewise; None as long as only its hash is known.
-            attributes: further ones of the span.
-            message_type: as which messages its results are counted, if they are messages.
+        `name` and `document` are any values of the client's. `message_type` is that of its results.
         """
         self.fuses = fuses
         self.config = telemetry.config
@@ -445,23 +387,14 @@ class Operation:
         self._started = time.monotonic()
         self.span = NOT_STARTED
         self.type: str | None = None
-        self.is_subscription = False
-        """Whether that is known to be `subscription`."""
-        self._describe: Callable[[], None] | None = None
-        """What learns the type, as long as it is only expected."""
+        self._describe: Callable[[], None] | None = None  # learns the type, while it is expected
         self.results = Results(message_type)
-        """The results that it has delivered."""
         self._error_type: str | None = None
         self._error_count = 0
         self._is_ended = False
 
     def start(self, parentage: Parentage, start_time: int | None = None) -> None:
-        """Start the span.
-
-        Args:
-            parentage: where it starts.
-            start_time: in nanoseconds since the epoch, unless it is now.
-        """
+        """Start the span: now, or at `start_time` in nanoseconds since the epoch."""
         self.span = self._telemetry.spans.start(
             _semconv.SPAN_OPERATION,
             self.fuses.spans,
@@ -472,12 +405,10 @@ class Operation:
         )
 
     def _start_attributes(self) -> Attributes:
-        name = self.name
+        name = self.name if isinstance(self.name, str) else None
         return {
             **(self._attributes or {}),
-            _semconv.OPERATION_NAME: _limits.bounded(name, _limits.NAME)
-            if isinstance(name, str)
-            else None,
+            _semconv.OPERATION_NAME: name and _limits.bounded(name, _limits.NAME),
             **document_attributes(self.document, captured=self.config.capture_document),
         }
 
@@ -490,13 +421,11 @@ class Operation:
             self.span.set(document_attributes(document, captured=self.config.capture_document))
 
     def expect(self, operation_type: str, describe: Callable[[], None]) -> None:
-        """Take the operation for what its document seems to ask for, until that is parsed.
+        """Assume the type with which the document begins, until the document is parsed.
 
-        Args:
-            operation_type: what the document begins with.
-            describe: learns the type, at the latest as the operation ends.
+        The operation calls `describe` to learn its type, at the latest as it ends.
         """
-        # An application may execute more than once: what the attempt before knows comes first.
+        # An application may execute more than once: the type of the first attempt counts.
         self._learn_type()
         if self._is_ended or self.type is not None:
             return
@@ -505,13 +434,13 @@ class Operation:
             self._telemetry.metrics.totals.subscribed(self.results)
 
     def describe(self, operation_type: str, name: str | None) -> None:
-        """Record what the document turned out to be."""
+        """Record the type and the name that the parsed document shows; the first call counts."""
         if self._is_ended or self.type is not None:
             return
         self.type, self._describe = operation_type, None
-        self.is_subscription = operation_type == SUBSCRIPTION
-        if self.is_subscription != self.results.subscribed:
-            self._telemetry.metrics.totals.subscribed(self.results, really=self.is_subscription)
+        is_subscription = operation_type == SUBSCRIPTION
+        if is_subscription != self.results.subscribed:
+            self._telemetry.metrics.totals.subscribed(self.results, really=is_subscription)
         if self.span.recording:
             named = name is not None and self.config.name_spans_after_operation
             bounded_name = None if name is None else _limits.bounded(name, _limits.NAME)
@@ -520,22 +449,20 @@ class Operation:
                 {
                     _semconv.OPERATION_TYPE: operation_type,
                     _semconv.OPERATION_NAME: bounded_name,
-                    **self._described(operation_type),
+                    _semconv.SUBSCRIPTION_ID: self._subscription_id(),
                 }
             )
 
     def _learn_type(self) -> None:
-        """Learn the type from whoever knows the document, if nobody has yet."""
         describe, self._describe = self._describe, None
         if describe is not None:
             describe()
 
-    def _described(self, _operation_type: str) -> Attributes:
-        """Return what else is known once the type is."""
-        return {}
+    def _subscription_id(self) -> str | None:
+        return None
 
     def phase(self, name: str) -> SpanRecorder | None:
-        """Start the span of a phase, if phases get spans and anybody looks."""
+        """Start the span of a phase, if phases get spans and this operation is recorded."""
         if not (self.span.recording and self.config.phase_spans):
             return None
         context = get_current()
@@ -546,16 +473,7 @@ class Operation:
         )
 
     def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
-        """Record the GraphQL errors of a result.
-
-        Args:
-            error_type: the class of the first one.
-            count: how many there are.
-            events: the attributes of their events.
-        """
-        self._record_errors(error_type, count, events)
-
-    def _record_errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
+        """Record the GraphQL errors of a result: the class of the first, and attributes of each."""
         if self._is_ended:
             return
         self._error_type = self._error_type or error_type
@@ -565,16 +483,12 @@ class Operation:
         self._error_count += count
 
     def delivered(self, error_type: str | None) -> None:
-        """Count a result that was sent: of a subscription it is an event.
-
-        Args:
-            error_type: the class of the first error in it.
-        """
+        """Count a result that was sent; `error_type` is the class of the first error in it."""
         if error_type is None:
             self.results.ok += 1
             return
         self.results.failed += 1
-        if self.is_subscription:
+        if self.type == SUBSCRIPTION:
             self._telemetry.metrics.totals.event_failed(error_type)
 
     def finish(
@@ -585,10 +499,7 @@ class Operation:
     ) -> None:
         """End the span and record the duration; only the first call counts.
 
-        Args:
-            error_type: why it failed, unless GraphQL errors say so already.
-            description: of the ERROR status.
-            attributes: further ones of the span.
+        `error_type` is why it failed, unless it has GraphQL errors. `description` is the status's.
         """
         if self._is_ended:
             return
@@ -596,7 +507,7 @@ class Operation:
         error_type = self._error_type or error_type
         self._telemetry.metrics.totals.ended(self.results)
         try:
-            if not self.is_subscription and (self.type is not None or self._is_request):
+            if self.type != SUBSCRIPTION and (self.type is not None or self._is_request):
                 self._measure(
                     _semconv.METRIC_REQUEST_DURATION,
                     {_semconv.OPERATION_TYPE: self.type, _semconv.ERROR_TYPE: error_type},
@@ -611,14 +522,10 @@ class Operation:
             self.span.end()
 
     def _measure(self, name: str, attributes: Attributes) -> None:
-        self._telemetry.metrics.record(
-            name, self.duration, attributes, self.fuses.metrics, self.exemplar_context
-        )
-
-    @property
-    def exemplar_context(self) -> Context:
-        """A context in which a measurement leads to the span."""
-        return self.span.exemplar_context
+        """Record the duration, with an exemplar that leads to the span."""
+        placement = self.placement
+        context = self.span.exemplar_context if placement is None else placement.context
+        self._telemetry.metrics.record(name, self.duration, attributes, self.fuses.metrics, context)
 
     @property
     def duration(self) -> float:
@@ -630,35 +537,18 @@ class Operation:
 
 
 class Registry(Protocol):
-    """What one operation needs of those who keep all operations of its connection."""
+    """What an operation needs of the `Operations` of its connection."""
 
+    telemetry: Telemetry
+    fuses: Fuses
+    connection_id: str
     trace: ConnectionTrace
-    """Where spans start."""
     waiting: dict["SocketOperation", None]
-    """Those whose first message the host may still handle."""
+    winding_down: dict[Hashable, int]
     has_cancelled: bool
-    """Whether some were cancelled since the handler went on."""
 
     def ended(self, operation: "SocketOperation") -> None:
         """Forget an operation that has ended."""
-
-    def wind_down(self, operation: "SocketOperation") -> None:
-        """Keep the id of an operation that has ended: the host's method still sends with it."""
-
-    def wound_down(self, operation: "SocketOperation") -> None:
-        """Let go of that id: the method is done."""
-
-
-class _Errors(NamedTuple):
-    """The GraphQL errors of a result that has been made and not been sent yet."""
-
-    error_type: str
-    number: int
-    events: list[Attributes]
-
-
-_MAX_UNSENT: Final = 100
-"""Results with errors, of one operation, that may wait to be sent."""
 
 
 class SocketOperation(Operation):
@@ -666,16 +556,14 @@ class SocketOperation(Operation):
 
     __slots__ = (
         "_completed_after",
-        "_executions",
         "_first_message",
         "_first_result",
         "_next_recorded",
-        "_received_at",
         "_result_type",
         "_unsent",
         "client_id",
-        "connection_id",
         "end_reason",
+        "executions",
         "failure",
         "first",
         "handled_in",
@@ -690,84 +578,49 @@ class SocketOperation(Operation):
     registry: Registry
     _is_request = False
 
-    def __init__(  # noqa: PLR0913, PLR0917  # what an operation starts with
-        self,
-        telemetry: Telemetry,
-        fuses: Fuses,
-        connection_id: str,
-        registry: Registry,
-        first: Message,
-        message_type: MessageType,
-    ) -> None:
-        """Begin the operation, as its first message is received.
-
-        Args:
-            telemetry: where it is recorded.
-            fuses: what keeps our failures from the host.
-            connection_id: ours.
-            registry: of all operations of the connection.
-            first: the message.
-            message_type: as which messages its results are counted.
-        """
-        id_, payload = first.id, first.payload
+    def __init__(self, registry: Registry, first: Message, result_type: MessageType) -> None:
+        """Begin the operation, as its first message is received."""
+        payload = first.payload
         self.state = RECEIVED
         self.registry = registry
-        self.id: Hashable = id_
-        """The id as it came, a key of the host's; None when nobody asks for it any more."""
-        self.connection_id = connection_id
-        self.client_id = _limits.bounded(id_, _limits.ID)
-        """As it is recorded, and kept."""
+        self.id = first.id  # as the client sent it, and as the host knows it; None once it is gone
+        self.client_id = _limits.bounded(first.id, _limits.ID)  # as it is recorded, and kept
         super().__init__(
-            telemetry,
-            fuses,
+            registry.telemetry,
+            registry.fuses,
             payload.get("operationName"),
             payload.get("query"),
-            {_semconv.CONNECTION_ID: connection_id, _semconv.OPERATION_ID: self.client_id},
-            message_type,
+            {_semconv.CONNECTION_ID: registry.connection_id, _semconv.OPERATION_ID: self.client_id},
+            result_type,
         )
-        self.first: object = first.value
-        """Its first message, until the host has accepted the operation."""
-        self.payload: Mapping[str, Any] = payload
-        """That of its first message, likewise."""
-        self.handled_in: asyncio.Task[Any] | None = None
-        """The task in which its first message is being handled."""
-        self.placement: Placement | None = None
-        """What puts its span into a context, once it has started."""
-        self.unclaimed_key: int | None = None
-        """Under which an execution in another task may find it."""
+        self.first: object = first.value  # until the host has accepted the operation
+        self.payload: Mapping[str, Any] = payload  # likewise
+        self.handled_in: asyncio.Task[Any] | None = None  # the task that handles its first message
+        self.placement = None
+        self.unclaimed_key: int | None = None  # by which `_operations.unclaimed` finds it
+        self.executions = 0  # known to be its own; an application may try again
         self.end_reason: EndReason | None = None
-        self.failure: str | None = None
-        """Class of the exception that its task ended with, or could not send a message for."""
-        self._completed_after: float | None = None
-        """Its duration when the host sent `complete`."""
+        self.failure: str | None = None  # class of what ended its task, or of its last failed send
+        self._completed_after: float | None = None  # its duration when the host sent `complete`
         self._first_message = first.type
-        self._result_type = message_type
-        self._received_at = time.time_ns()
-        self._executions = 0
-        self._unsent: deque[_Errors] | None = None
-        """The errors of results that are not sent yet, once there are some."""
-        self._next_recorded = 1
-        """Ordinal of the result that matters next: the first, then those that get an event."""
-        self._first_result: float | None = None
-        telemetry.metrics.totals.begun(self.results)
+        self._first_result: float | None = None  # the seconds until its first result
+        self._result_type = result_type
+        # The arguments of `errors`, for results that are not sent yet.
+        self._unsent: deque[tuple[str, int, list[Attributes]]] | None = None
+        self._next_recorded = 1  # ordinal of the next result that gets an event, or is the first
+        registry.telemetry.metrics.totals.begun(self.results)
 
     def fire(self, event: Event, detail: Any = None) -> bool:  # noqa: ANN401  # what the event brings
-        """Do what `TRANSITIONS` says of an event in the state of the operation.
+        """Make the transition of an event; return False if the event is ignored in this state.
 
-        Args:
-            event: that happens.
-            detail: what it brings, for the action of the event (`_ON_EVENT`), or the verdict over
-                the close (`Event.CLOSE`).
-
-        Returns:
-            Whether the event is of any consequence. A message that is of none is not the
-            operation's.
+        A message whose event is ignored is not the operation's. `detail` is the argument of the
+        action in `_ON_EVENT`, and for `Event.CLOSE` the verdict.
         """
         step = _STEPS[self.state][event]
         if step is None:
             return False
-        self.state = step.state
-        for action in step.actions:
+        self.state, actions = step
+        for action in actions:
             try:
                 action(self, detail)
             except Exception as error:  # noqa: BLE001  # whatever fails, it ends and counts
@@ -775,52 +628,36 @@ class SocketOperation(Operation):
         return True
 
     @property
-    def is_claimed(self) -> bool:
-        """Whether an execution of the schema is known to be its."""
-        return self._executions > 0
-
-    @property
     def has_ended(self) -> bool:
         """Whether it has its end reason."""
         return self.state >= State.WINDING_DOWN
 
-    def claim(self) -> None:
-        """Take an execution for its own; an application may try more than once."""
-        self._executions += 1
-        self.fire(EXECUTE)
-
-    def _described(self, operation_type: str) -> Attributes:
-        if operation_type != SUBSCRIPTION:
-            return {}
-        return {_semconv.SUBSCRIPTION_ID: f"{self.connection_id}-{self.client_id}"}
+    @property
+    def duration(self) -> float:
+        """Seconds since the first message, until `complete` was sent."""
+        completed_after = self._completed_after
+        return time.monotonic() - self._started if completed_after is None else completed_after
 
     def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
         """Keep the errors of a result until it is sent: an application may make it in advance."""
         if self._is_ended:
             return
+        # The fast path of an edge does not look for errors in what it counts.
         self.results.fast_path_limit = self.results.ok
         kept = list(islice(events, MAX_ERROR_EVENTS)) if self.span.recording else []
         if self._unsent is None:
             self._unsent = deque(maxlen=_MAX_UNSENT)
-        self._unsent.append(_Errors(error_type, count, kept))
+        self._unsent.append((error_type, count, kept))
 
     def _record_unsent_errors(self) -> None:
-        """Record the errors that nobody has sent with a result."""
         while self._unsent:
-            self._record_errors(*self._unsent.popleft())
+            super().errors(*self._unsent.popleft())
 
-    @property
-    def exemplar_context(self) -> Context:
-        """A context in which a measurement leads to the span."""
-        return self.span.exemplar_context if self.placement is None else self.placement.context
+    def _subscription_id(self) -> str | None:
+        is_subscription = self.type == SUBSCRIPTION
+        return f"{self.registry.connection_id}-{self.client_id}" if is_subscription else None
 
-    @property
-    def duration(self) -> float:
-        """Seconds since the first message, until the last one."""
-        completed_after = self._completed_after
-        return time.monotonic() - self._started if completed_after is None else completed_after
-
-    # --- What the table does: each takes what the event brings ----------------------------------
+    # --- The actions of the state machine, each with the detail of its event ---------------------
 
     def start_handling(self, _detail: object) -> None:
         """Start the span in the running context."""
@@ -828,28 +665,27 @@ class SocketOperation(Operation):
             connection_trace = self.registry.trace
             application = application_context()
             parentage = connection_trace.operation(self.payload.get("extensions"), application)
-            has_waited = time.monotonic() - self._started > WAITED
-            received_at = self._received_at if has_waited else None
+            received_at = start_time_of(self._started)
             self.start(parentage, received_at)
             self.span.message(self._first_message, received_at)
             self.placement = placement_of(self.span, application, parentage.carried)
             connection_trace.link(self.span, parentage)
 
     def accept(self, _detail: object) -> None:
-        """Let go of the first message: the host has accepted the operation."""
+        """Let go of the first message: the host handles it no more."""
         self.first, self.payload = None, NO_PAYLOAD
         self.registry.waiting.pop(self, None)
 
     def count_result(self, failed: bool) -> None:  # noqa: FBT001  # all that is known of it
-        """Count a result, and set up to which one the next ones are only counted."""
+        """Count a result, and set the limit up to which an edge only counts the next ones."""
         results = self.results
         if failed and self._unsent:
-            errors = self._unsent.popleft()
-            self._record_errors(*errors)
-            self.delivered(errors.error_type)
+            error_type, count, events = self._unsent.popleft()
+            super().errors(error_type, count, events)
+            self.delivered(error_type)
         else:
             results.ok += 1
-        if results.ok + results.failed == self._next_recorded:
+        if results.all == self._next_recorded:
             if self._first_result is None:
                 self._first_result = self.duration
             self._next_recorded = self.span.numbered_message(self._result_type, self._next_recorded)
@@ -857,8 +693,8 @@ class SocketOperation(Operation):
             results.ok if self._unsent else self._next_recorded - 1 - results.failed
         )
 
-    def record_last_message(self, message_type: MessageType) -> None:
-        """Record an `error`, with the GraphQL errors that it says."""
+    def record_error(self, message_type: MessageType) -> None:
+        """Record an `error` message, after the GraphQL errors that it carries."""
         self._record_unsent_errors()
         self.span.message(message_type)
 
@@ -866,16 +702,16 @@ class SocketOperation(Operation):
         self.span.message(message_type)
 
     def complete(self, _detail: object) -> None:
-        """Take the time: nothing is sent any more, whatever the end will turn out to be."""
+        """Take the time: it sends no more results, whatever its end reason will be."""
         self._completed_after = time.monotonic() - self._started
         self.stop_counting()
 
     def cancel(self, _detail: object) -> None:
-        self.stop_counting()
         self.registry.has_cancelled = True
+        self.stop_counting()
 
     def stop_counting(self) -> None:
-        """Count no further result: it sends nothing any more of its own accord."""
+        """Leave the fast path: the method that sends its results has ended, or is about to."""
         results = self.results
         results.is_over = True
         results.fast_path_limit = results.ok
@@ -884,31 +720,30 @@ class SocketOperation(Operation):
         self.failure = _limits.exception_type(error)
 
     def wind_down(self, _detail: object) -> None:
-        self.registry.wind_down(self)
+        """Mark the id: the host's method may still send with it."""
+        winding_down = self.registry.winding_down
+        winding_down[self.id] = winding_down.get(self.id, 0) + 1
 
     def wound_down(self, _detail: object) -> None:
-        self.registry.wound_down(self)
+        """Unmark the id: the host's method has ended."""
+        winding_down = self.registry.winding_down
+        left = winding_down.pop(self.id) - 1
+        if left:
+            winding_down[self.id] = left
 
-    def forget(self, _detail: object) -> None:
-        """Let go of what the client sent, of any length: a forgotten timer keeps the operation."""
-        self.registry.waiting.pop(self, None)
+    def forget(self, detail: object) -> None:
+        """Let go of what the client sent: a timer of the host may keep the operation."""
+        self.accept(detail)
         self.id = self.document = self.name = self.placement = None
-        self.first, self.payload = None, NO_PAYLOAD
 
     def end(self, detail: Verdict, reason: EndReason) -> None:
-        """End the operation.
-
-        Args:
-            detail: the verdict over the close that ended it, for `CONNECTION_CLOSED`.
-            reason: why it ended.
-        """
+        """Record why the operation ended; for `CONNECTION_CLOSED`, `detail` is the verdict."""
         self.end_reason = reason
         self._learn_type()
-        if self._executions > 1 and reason is EndReason.COMPLETED:
-            # Those of an execution that the application has given up, and tried again.
+        if self.executions > 1 and reason is EndReason.COMPLETED:
+            # The errors of an attempt that the application has given up, and made again.
             self._unsent = None
-        if self._unsent:
-            self._record_unsent_errors()
+        self._record_unsent_errors()
         error_type = description = outcome = code = None
         name = str(reason)
         if reason in _FAILURES:
@@ -927,7 +762,7 @@ class SocketOperation(Operation):
             description,
             {
                 _semconv.END_REASON: name,
-                _semconv.RESULTS: self.results.ok + self.results.failed,
+                _semconv.RESULTS: self.results.all,
                 _semconv.TIME_TO_FIRST_RESULT: self._first_result,
                 _semconv.CLOSE_OUTCOME: outcome,
                 _semconv.CLOSE_CODE: code,
@@ -938,21 +773,21 @@ class SocketOperation(Operation):
 
 _Action = Callable[[SocketOperation, Any], None]
 
+_ON_EXIT: Final[Mapping[State, _Action]] = {
+    State.RECEIVED: SocketOperation.start_handling,
+    State.WINDING_DOWN: SocketOperation.wound_down,
+}
+"""The action as a state is left, before every other."""
+
 _ON_EVENT: Final[Mapping[Event, _Action]] = {
     Event.RESULT_SENT: SocketOperation.count_result,
-    Event.ERROR_SENT: SocketOperation.record_last_message,
+    Event.ERROR_SENT: SocketOperation.record_error,
     Event.COMPLETE_SENT: SocketOperation.record_message,
     Event.STOP: SocketOperation.record_message,
     Event.RAISE: SocketOperation.fail,
     Event.GO_ON: SocketOperation.fail,
 }
-"""What is done because of an event, unless it is ignored."""
-
-_ON_EXIT: Final[Mapping[State, _Action]] = {
-    State.RECEIVED: SocketOperation.start_handling,
-    State.WINDING_DOWN: SocketOperation.wound_down,
-}
-"""What is done as a state is left, before anything else."""
+"""The action because of an event, unless the event is ignored. The end comes after it."""
 
 _ON_ENTRY: Final[Mapping[State, _Action]] = {
     State.SERVED: SocketOperation.accept,
@@ -962,37 +797,45 @@ _ON_ENTRY: Final[Mapping[State, _Action]] = {
     State.WINDING_DOWN: SocketOperation.wind_down,
     State.GONE: SocketOperation.forget,
 }
-"""What is done as a state is entered, after everything else."""
+"""The action as a state is entered, after every other."""
 
 
 class _Step(NamedTuple):
-    """A row, ready to be done."""
+    """The next state, and the actions on the way."""
 
     state: State
     actions: tuple[_Action, ...]
 
 
-def _step(before: State, event: Event, row: Row) -> _Step:
-    """Put together what is done: as the state is left, by the event, at the end, on entry."""
-    moves = row.state is not before
-    actions = (
-        _ON_EXIT.get(before) if moves else None,
-        _ON_EVENT.get(event),
-        None if row.reason is None else partial(SocketOperation.end, reason=row.reason),
-        _ON_ENTRY.get(row.state) if moves else None,
-    )
-    return _Step(row.state, tuple(action for action in actions if action is not None))
-
-
 def _steps(state: State) -> Mapping[Event, _Step | None]:
-    """Return what each event makes of a state; None where that is nothing."""
-    ignored = {event for each in IGNORED if state in each.states for event in each.events}
-    rows = {event: rows[state] for event, rows in TRANSITIONS.items() if state in rows}
-    return dict.fromkeys(ignored) | {event: _step(state, event, rows[event]) for event in rows}
+    """Return the step of each event in a state; None where the event is ignored."""
+    steps: dict[Event, _Step | None] = {
+        event: None for each in IGNORED if state in each.states for event in each.events
+    }
+    for event, rows in TRANSITIONS.items():
+        if row := rows.get(state):
+            moves = row.state is not state
+            actions = (
+                _ON_EXIT.get(state) if moves else None,
+                _ON_EVENT.get(event),
+                partial(SocketOperation.end, reason=row.reason) if row.reason else None,
+                _ON_ENTRY.get(row.state) if moves else None,
+            )
+            steps[event] = _Step(row.state, tuple(each for each in actions if each is not None))
+    return steps
 
 
 _STEPS: Final = {state: _steps(state) for state in State}
-"""The tables by state, as they are looked up."""
+
+
+def start_time_of(received: float) -> int | None:
+    """Return when a message was received, in nanoseconds since the epoch, if it has waited.
+
+    Its span starts then. Every other span starts now, at None: the bridges of Elastic and ddtrace
+    misread a start time. `received` is a time of the monotonic clock.
+    """
+    waited = time.monotonic() - received
+    return time.time_ns() - round(waited * 1e9) if waited > _WAITED else None
 
 
 def document_attributes(query: object, *, captured: bool) -> Attributes:
@@ -1007,13 +850,9 @@ def document_attributes(query: object, *, captured: bool) -> Attributes:
 
 
 def leading_operation_type(document: object, name: object) -> str | None:
-    """Return the type of the operation that a document begins with, if that is the one asked for.
+    """Return the type of the first operation of a document, if `name` does not ask for another.
 
-    A look at the first words: whoever parses the document may find that it is none.
-
-    Args:
-        document: any value.
-        name: of the operation that is asked for; None for the first one.
+    The document may still turn out to be invalid.
     """
     leading = _LEADING.match(document) if isinstance(document, str) else None
     if leading is None or (name is not None and name != leading["name"]):

@@ -1,12 +1,14 @@
-"""The operations of one connection: those that are open, and which one a message belongs to.
+"""The operations of one connection: which are open, and to which one a message or a task belongs.
 
-What becomes of one of them stands in `_operation.TRANSITIONS`; here is found which one it is that
-something happens to.
+An operation is found by its id where that is unique. Where an id is used again, or a task sends
+that has outlived its operation, only the running task (`_current`) shows which operation it serves.
+`_operation.TRANSITIONS` says what then happens to the operation.
 """
 
 import asyncio
 import weakref
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ from strawberry_ws_otel._current import current, is_being_cancelled, running_tas
 from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._operation import (
     COMPLETE_SENT,
+    EXECUTE,
     HANDLED,
     METHOD_RUNS,
     RETURN,
@@ -31,42 +34,27 @@ from strawberry_ws_otel._propagation import ConnectionTrace
 from strawberry_ws_otel._protocol import Meaning, Message, MessageType, Vocabulary
 from strawberry_ws_otel._recording import Telemetry
 
-_MAX_WAITING: Final = 100
-"""Operations of one connection that may wait to be handled, of which more is to be known."""
+_MAX_WAITING: Final = 100  # operations of one connection whose first message waits to be handled
 
 
+@dataclass(eq=False, repr=False)
 class Execution:
     """An execution of the schema that is about to begin."""
 
-    def __init__(
-        self,
-        document: object,
-        name: object,
-        is_stream: Callable[[], bool],
-        is_hosts: Callable[[], bool],
-    ) -> None:
-        """Describe an execution.
-
-        Args:
-            document: that is executed.
-            name: of the operation in it, if that is given.
-            is_stream: whether it is streamed, as the host does for its clients.
-            is_hosts: whether it is the host that executes, as it serves a client.
-        """
-        self.document = document
-        self.name = name
-        self._is_stream = is_stream
-        self.is_hosts = is_hosts
+    document: object
+    name: object
+    looks_like_stream: Callable[[], bool]  # answers `is_stream`, where that matters
+    is_hosts: Callable[[], bool]  # whether the host executes, as it serves a client
 
     @cached_property
     def is_stream(self) -> bool:
-        """Whether it is streamed, as the host does for its clients."""
-        return self._is_stream()
+        """Whether its results are streamed, as the host does for its clients."""
+        return self.looks_like_stream()
 
     def serves(self, operation: SocketOperation) -> bool:
         """Whether its document is that of an operation.
 
-        What the application executes besides may have the same text, and be no stream.
+        An equal text is not enough: an application may execute it for itself, and not as a stream.
         """
         if self.document is None or operation.document is None:
             return False
@@ -77,33 +65,30 @@ class Execution:
 
 
 class _Unclaimed:
-    """The operations that are being served and of which no execution is known yet.
+    """The operations that the host handles and that have no execution yet, by their document.
 
-    For executions in a task that knows nothing of the connection, as that of a pool which was there
-    before: only the very document, an object that came with the client's message, leads from there
-    to the operation. Each is in here for as long as it takes the host to begin, and keeps nothing
-    alive.
+    For executions in a task without the connection's context, such as a worker of a pool that was
+    started before. Only the document leads from there to the operation: the very object that came
+    with the client's message. Entries keep nothing alive, and last until the host executes.
     """
-
-    __slots__ = ("_by_document",)
 
     def __init__(self) -> None:
         self._by_document: dict[int, weakref.ref[Any]] = {}
 
     def add(self, operation: SocketOperation, request: object) -> None:
-        """Add an operation, and the request over whose connection it came."""
+        """Add an operation, and the request that became its connection."""
         if operation.state is HANDLED and operation.document is not None:
             operation.unclaimed_key = id(operation.document)
             self._by_document[operation.unclaimed_key] = weakref.ref(request)
 
     def remove(self, operation: SocketOperation) -> None:
-        """Remove an operation of which an execution is known, or which has ended."""
+        """Remove an operation that has an execution, or has ended."""
         if operation.unclaimed_key is not None:
             self._by_document.pop(operation.unclaimed_key, None)
             operation.unclaimed_key = None
 
-    def find(self, document: object) -> Any:  # noqa: ANN401  # whatever the edge has made
-        """Return the request over whose connection an operation with that document came."""
+    def find(self, document: object) -> Any:  # noqa: ANN401  # the edge's class
+        """Return the request of the operation that has this very document."""
         request = self._by_document.get(id(document))
         return None if request is None else request()
 
@@ -111,85 +96,45 @@ class _Unclaimed:
 unclaimed: Final = _Unclaimed()
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Operations:
-    """The registry of one connection's operations: each one begun is ended once."""
+    """The operations of one connection, each of which ends once."""
 
-    __slots__ = (
-        "_by_id",
-        "_connection_id",
-        "_fuses",
-        "_open",
-        "_telemetry",
-        "_winding_down",
-        "begun",
-        "has_cancelled",
-        "is_closing",
-        "results",
-        "results_by_unique_id",
-        "trace",
-        "waiting",
-    )
+    telemetry: Telemetry
+    fuses: Fuses
+    connection_id: str
+    trace: ConnectionTrace  # says where spans start
+    begun: int = 0
+    results: int = 0  # of those that have ended
+    is_closing: bool = False  # the connection closes: an exception is not an operation's failure
+    has_cancelled: bool = False  # an operation was, since the connection's handler went on
+    # Dicts, not sets: they keep the order, and are smaller while empty, as they mostly are.
+    _open: dict[SocketOperation, None] = field(default_factory=dict)
+    waiting: dict[SocketOperation, None] = field(default_factory=dict)
+    """Those whose first message the host may still handle, oldest first."""
+    _by_id: dict[Hashable, SocketOperation] = field(default_factory=dict)
+    """The open operation to which each id belongs for the host."""
+    results_by_unique_id: dict[Hashable, Results] = field(default_factory=dict)
+    """The results of those operations whose id no other task can be sending with."""
+    winding_down: dict[Hashable, int] = field(default_factory=dict)
+    """By id, how many operations have ended while the host's method may still send with it."""
 
-    def __init__(
-        self,
-        telemetry: Telemetry,
-        fuses: Fuses,
-        connection_id: str,
-        connection_trace: ConnectionTrace,
-    ) -> None:
-        """Open the registry.
-
-        Args:
-            telemetry: where operations are recorded.
-            fuses: what keeps our failures from the host.
-            connection_id: ours, on each operation.
-            connection_trace: where their spans start.
-        """
-        self.begun = 0
-        self.is_closing = False
-        """Whether the connection is on its way down, and what dies now dies with it."""
-        self.has_cancelled = False
-        """Whether tasks were cancelled, by whomever, since the handler went on."""
-        self.trace = connection_trace
-        self._telemetry = telemetry
-        self._fuses = fuses
-        self._connection_id = connection_id
-        self._by_id: dict[Hashable, SocketOperation] = {}
-        """The open ones, by the id that the host knows them by."""
-        self.results_by_unique_id: dict[Hashable, Results] = {}
-        """What those have sent whose id nobody else can be sending with, by that id."""
-        self.results = 0
-        """The results of those that have ended."""
-        # In order, and smaller than sets while they are empty, as they mostly are.
-        self._open: dict[SocketOperation, None] = {}
-        self._winding_down: dict[Hashable, int] = {}
-        """By id, how many have ended whose tasks may still send with it."""
-        self.waiting: dict[SocketOperation, None] = {}
-        """Those whose first message the host may still handle, as far as is known."""
-
-    # --- What happens to the operation of a message or a task ----------------------------------
+    # --- What happens ---------------------------------------------------------------------------
 
     def begin(self, message: Message, words: Vocabulary) -> SocketOperation:
-        """Begin the operation that `message` asks for, as it is received.
-
-        Args:
-            message: its first one.
-            words: as which its results are counted, and what becomes of a live one of its id.
-        """
+        """Begin the operation of a first message, as it is received."""
         self.begun += 1
-        operation = SocketOperation(
-            self._telemetry, self._fuses, self._connection_id, self, message, words.result
-        )
+        operation = SocketOperation(self, message, words.result)
         self._open[operation] = None
         id_ = operation.id
-        holder = self._by_id.get(id_)
-        if holder is None or holder.fire(Event.RESTART if words.restarts else Event.REUSE):
+        owner = self._by_id.get(id_)
+        if owner is None or owner.fire(Event.RESTART if words.restarts else Event.REUSE):
             self._by_id[id_] = operation
-            # One that has ended, served by code that nobody sees end, may still send.
-            is_free = holder is None or holder.state is State.COMPLETING
-            # One that the client stopped before the host has handled it may be served, too.
+            # An operation may have ended while code whose end is not observed still sends for it.
+            is_free = owner is None or owner.state is State.COMPLETING
+            # An operation that the client stopped early is still handled, and may be served.
             has_namesake = self.waiting and any(one.id == id_ for one in self.waiting)
-            if is_free and id_ not in self._winding_down and not has_namesake:
+            if is_free and id_ not in self.winding_down and not has_namesake:
                 self.results_by_unique_id[id_] = operation.results
         self.waiting[operation] = None
         if len(self.waiting) > _MAX_WAITING:
@@ -197,37 +142,29 @@ class Operations:
         return operation
 
     def run(self, operation: SocketOperation, document: object, name: object) -> None:
-        """Begin to serve an operation, as the host does: its id is the operation's now.
+        """Begin to serve an operation with the host's method, which sends with its id from now on.
 
-        Args:
-            operation: that is served.
-            document: the document that is served, where a persisted one was looked up.
-            name: the name of the operation in it.
+        `document` and `name` are what the host executes. A persisted document was looked up.
         """
         # The method may call itself, with a document that it has looked up.
         if not operation.fire(RUN) and operation.has_ended:
             return
         if document is not operation.document:
-            # One that was looked up may be shared by many operations.
+            # Many operations may share a document that was looked up: it no longer leads to one.
             unclaimed.remove(operation)
             operation.document_found(document)
         if document is not None:
             operation.name = name
         if operation.state is RUNNING and self._by_id.get(operation.id) is not operation:
-            # We believed it in use: the last message of the one before is still on its way.
+            # The id was not free as the message came: the host has freed it since.
             self._by_id[operation.id] = operation
-            self.results_by_unique_id.pop(operation.id, None)
-        elif operation.has_ended:
-            # It sends with an id that may be another's by now: only the task can tell.
-            self.results_by_unique_id.pop(operation.id, None)
+        elif not operation.has_ended:
+            return
+        # Another task may send with this id: only the running task shows whose a message is.
+        self.results_by_unique_id.pop(operation.id, None)
 
     def ran(self, operation: SocketOperation, error: BaseException | None) -> None:
-        """Record how the host's method that serves an operation has ended.
-
-        Args:
-            operation: that was served.
-            error: what left the method.
-        """
+        """Record how the host's method that serves an operation has ended: `error` left it."""
         # The legacy host swallows a cancellation (Strawberry 0.341.2, 0.319).
         if isinstance(error, asyncio.CancelledError) or (error is None and is_being_cancelled()):
             event = Event.CANCEL_CLOSING if self.is_closing else Event.CANCEL
@@ -238,18 +175,18 @@ class Operations:
         operation.fire(event, error)
 
     def claimed(self, operation: SocketOperation) -> None:
-        """Take an execution of the schema for the operation's."""
-        if operation.unclaimed_key is not None:
-            unclaimed.remove(operation)
-        operation.claim()
+        """Record that an execution of the schema is the operation's."""
+        unclaimed.remove(operation)
+        operation.executions += 1
+        operation.fire(EXECUTE)
 
     def stop(self, message: Message) -> bool:
-        """End the operation that the client stops; return whether it was alive."""
+        """End the operation that the client stops; return whether it was open."""
         operation = self._by_id.get(message.id)
         return operation is not None and operation.fire(Event.STOP, message.type)
 
     def last_message_sent(self, message: Mapping[str, Any], message_type: MessageType) -> bool:
-        """Record an `error` or a `complete`; return whether it is that of an operation."""
+        """Record an `error` or a `complete`; return whether it is an operation's."""
         operation = self.sender(message)
         is_error = message_type.meaning is Meaning.ERROR
         return operation is not None and operation.fire(
@@ -257,7 +194,7 @@ class Operations:
         )
 
     def fail_cancelled(self) -> None:
-        """Fail what was cancelled: the handler goes on, so that the application has done it."""
+        """Fail what was cancelled: the connection's handler goes on, so the application did it."""
         self.has_cancelled = False
         error = asyncio.CancelledError()
         for operation in list(self._open):
@@ -265,20 +202,17 @@ class Operations:
 
     def close_sent(self, code: int) -> None:
         """Record a close of the server: some codes refuse the operation that is being handled."""
-        if code not in REJECTING_CODES:
-            return
-        operation = current().operation
-        if operation is None or operation.registry is not self:
-            # Somebody who knows nothing of the operation refuses the newest one.
-            operation = next(reversed(self.waiting), None)
-        if operation is not None:
-            operation.fire(Event.REFUSE)
+        if code in REJECTING_CODES:
+            # A task without the context of an operation refuses the newest one.
+            operation = self.of_task() or next(reversed(self.waiting), None)
+            if operation is not None:
+                operation.fire(Event.REFUSE)
 
     def connection_closed(self, verdict: Verdict) -> int:
         """End all that are open; return how many the close interrupts."""
         interrupted = 0
         for operation in list(self._open):
-            with self._fuses.library:
+            with self.fuses.library:
                 if self._by_id.get(operation.id) is not operation:
                     # The host failed while it refused a duplicate id.
                     operation.fire(Event.REFUSE)
@@ -287,105 +221,83 @@ class Operations:
         self.waiting.clear()
         return interrupted
 
-    # --- Whose a message, a task or an execution is --------------------------------------------
+    def ended(self, operation: SocketOperation) -> None:
+        """Forget an operation that has ended: the client may use its id again."""
+        self._open.pop(operation, None)
+        self.results += operation.results.all
+        if self._by_id.get(operation.id) is operation:
+            del self._by_id[operation.id]
+            self.results_by_unique_id.pop(operation.id, None)
+        unclaimed.remove(operation)
+
+    # --- To which operation a message, a task or an execution belongs ---------------------------
+
+    def of_task(self) -> SocketOperation | None:
+        """Return the operation of this connection for which the running task works."""
+        operation: SocketOperation | None = current().operation
+        return operation if operation is not None and operation.registry is self else None
 
     def to_handle(self, message: Message) -> SocketOperation | None:
-        """Return the operation whose first message the host is about to handle."""
-        found = self._by_id.get(message.id)
-        if found is not None and found.first is message.value:
-            return found
-        found = None
-        for operation in self.waiting:
-            if operation.first is message.value:
+        """Return the operation whose first message the host is about to handle.
+
+        An application may hand on a copy of the message: then the first one with its id that waits.
+        """
+        for operation in (self._by_id.get(message.id), *self.waiting):
+            if operation is not None and operation.first is message.value:
                 return operation
-            if operation.id == message.id and found is None:
-                found = operation
-        return found
+        return next((one for one in self.waiting if one.id == message.id), None)
 
     def to_run(self, id_: object) -> SocketOperation | None:
         """Return the operation that the host begins to serve in the running task."""
-        operation: SocketOperation | None = current().operation
-        if operation is not None and operation.registry is self and operation.id == id_:
-            return operation
-        # The newest of that id: the host has refused the others, or is done with them.
+        own = self.of_task()
+        if own is not None and own.id == id_:
+            return own
+        # The newest with that id: the host has refused the others, or has served them.
         idle = [one for one in self._open if one.id == id_ and one.state not in METHOD_RUNS]
         return idle[-1] if idle else None
 
     def sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
-        """Return the operation that seems to send `message`, if one does.
-
-        It is that one's only if the event is not ignored in its state.
-        """
+        """Return the operation that sends a message, unless the event is ignored in its state."""
         id_ = message.get("id")
         try:
-            operation = self._by_id.get(id_)
-            if operation is not None and id_ in self.results_by_unique_id:
-                return operation
-        except TypeError:  # A list for an id: no operation of ours, whoever sends it.
+            owner = self._by_id.get(id_)
+            if owner is not None and id_ in self.results_by_unique_id:
+                return owner
+        except TypeError:  # A list for an id, which no operation has.
             return None
-        # The id had an owner before, who may still be sending: only the task can tell.
-        inner = current().operation
-        if (
-            inner is not None
-            and inner.registry is self
-            and inner.client_id == _limits.bounded(id_, _limits.ID)
-        ):
-            return inner  # type: ignore[no-any-return]  # one of ours
-        if operation is not None and operation.state < State.SERVED and id_ in self._winding_down:
-            # The host awaits the end of the one before, who says its last words.
+        # The id had another owner before, which may still be sending: only the task shows.
+        own = self.of_task()
+        if own is not None and own.client_id == _limits.bounded(id_, _limits.ID):
+            return own
+        if owner is not None and owner.state < State.SERVED and id_ in self.winding_down:
+            # The host first awaits the end of the owner before, which still sends.
             return None
-        return operation
+        return owner
 
     def claim(self, execution: Execution) -> SocketOperation | None:
-        """Return the operation that an execution of the schema serves, if it is one of these.
+        """Return the operation that an execution of the schema serves, if it serves any.
 
-        An application may execute whatever it likes beside it, for example a query that says
-        whether the client may have it.
+        An application may execute for itself, too, such as a query that checks permissions.
         """
-        inner = current().operation
-        own: SocketOperation | None = (
-            inner if inner is not None and inner.registry is self else None
-        )
+        own = self.of_task()
         if own is not None and execution.serves(own):
-            if not own.has_ended or not own.is_claimed:
+            if not own.has_ended or not own.executions:
                 return own
-            own = None  # It has ended: a task that it has left behind serves another.
-        # A copy: a thread of the application's may execute meanwhile.
-        free = [operation for operation in list(self._open) if not operation.is_claimed]
+            own = None  # A task that its operation has left behind serves another one.
+        # A copy: a thread of the application may execute meanwhile.
+        free = [operation for operation in list(self._open) if not operation.executions]
         free.sort(key=lambda one: one.document is not execution.document)
         found = next(filter(execution.serves, free), None)
         if found is not None or not execution.is_stream:
             return found
-        # The application has looked up the document of the client's, or changed it.
+        # No operation has this document: the application has looked it up, or changed it.
         if own is None:
             unknown = [operation for operation in free if operation.document is None]
             return unknown[0] if len(unknown) == 1 else None
         runs = own.state in METHOD_RUNS
         serves = execution.is_hosts() if runs else own.handled_in is not running_task()
-        if own.is_claimed or not serves:
+        if own.executions or not serves:
             return None
         if not runs:
             own.document_found(execution.document)
         return own
-
-    # --- What an operation reports -----------------------------------------------------
-
-    def ended(self, operation: SocketOperation) -> None:
-        """Let go of an operation that has ended: the client may use its id again."""
-        self._open.pop(operation, None)
-        self.results += operation.results.ok + operation.results.failed
-        if self._by_id.get(operation.id) is operation:
-            del self._by_id[operation.id]
-            self.results_by_unique_id.pop(operation.id, None)
-        if operation.unclaimed_key is not None:
-            unclaimed.remove(operation)
-
-    def wind_down(self, operation: SocketOperation) -> None:
-        """Keep the id of an operation in mind that has ended and whose task may still send."""
-        self._winding_down[operation.id] = self._winding_down.get(operation.id, 0) + 1
-
-    def wound_down(self, operation: SocketOperation) -> None:
-        """Let go of the id of an operation whose task is done."""
-        left = self._winding_down.pop(operation.id, 1) - 1
-        if left:
-            self._winding_down[operation.id] = left

@@ -1,9 +1,9 @@
-"""Trace context that came from the client, and who is whose parent.
+"""Trace context that came from the client, and the parents and links of the library's spans.
 
-Three carriers can bring one: the handshake's headers, the payload of `connection_init`, and the
-`extensions` of an operation. The configured propagator reads them (W3C, B3, baggage, ...), keys in
-any case. `OTelConfig.remote_context` says what is made of it, `trace_shape` what stands in when
-there is none.
+Three carriers can bring a remote context: the handshake's headers, the payload of `connection_init`
+and the `extensions` of an operation. The configured propagator (W3C, B3, baggage, ...) reads them,
+keys in any case. `OTelConfig.remote_context` says whether its span becomes the parent or a link,
+`trace_shape` where a span starts without one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,27 +21,26 @@ from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._spans import SpanRecorder, span_id
 
 _MAX_ENTRIES: Final = 128
-"""Entries of a carrier that are looked at: it is the client who decides how many there are."""
+"""Entries of a carrier that are read: the client decides how many there are."""
 
 _MAX_ENTRY: Final = 8192
-"""Characters of an entry, its key and value, or it is not looked at: a header holds no more, and
-propagators log what is too long for them, whole."""
+"""Characters of a key and its value; longer entries are not read. A header holds no more, and
+propagators log values that are too long for them in full length."""
 
 
 class Parentage(NamedTuple):
-    """Where a span starts: the context that holds its parent, and what it links to."""
+    """Where a span starts: the application's context with the parent in it, and its links."""
 
     context: Context
-    """The context of the application, with the parent in it."""
     links: tuple[SpanContext, ...] = ()
     is_apart: bool = False
-    """Whether it is not below the connection's span, and so linked with it both ways."""
+    """Whether the connection's span is not its parent: then both link to each other."""
     carried: Context | None = None
-    """What a carrier brought beside the parent, if one did."""
+    """What a carrier brought, if one did: the parent, baggage, and values of other propagators."""
 
 
 class _AnyCase(Getter[Mapping[str, list[str]]]):
-    """Reads a carrier whose keys were lowered."""
+    """Reads a carrier whose keys are in lower case."""
 
     def get(self, carrier: Mapping[str, list[str]], key: str) -> list[str] | None:
         return carrier.get(key.lower())
@@ -50,20 +49,16 @@ class _AnyCase(Getter[Mapping[str, list[str]]]):
         return list(carrier)
 
 
-_GETTER: Final = _AnyCase()
-
-
 class MultiMapping(Protocol):
-    """What the headers of a request are: a mapping that may hold a key more than once."""
+    """The headers of a request: a mapping that may hold a key more than once."""
 
-    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]:
-        """Return all values of a key."""
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
 
     def __iter__(self) -> Iterator[str]: ...
 
 
 class _Headers(Getter[MultiMapping]):
-    """Reads the headers of a request, which know no case, without a copy of them."""
+    """Reads the headers of a request, which ignore case, without a copy of them."""
 
     def get(self, carrier: MultiMapping, key: str) -> list[str] | None:
         found = [value for value in carrier.getall(key, ()) if _is_field(key, value)]
@@ -73,20 +68,16 @@ class _Headers(Getter[MultiMapping]):
         return list(dict.fromkeys(islice(carrier, _MAX_ENTRIES)))
 
 
-_HEADERS: Final = _Headers()
-
-
 def remote_context(carrier: Mapping[Any, Any], fuse: Fuse) -> Context | None:
-    """Return the span and baggage that `carrier` brings, alone; None if it brings no span."""
+    """Return a context with what `carrier` brings, and nothing else; None if it has no span."""
     lowered: dict[str, list[str]] = {}
     for key, value in islice(carrier.items(), _MAX_ENTRIES):
         if isinstance(key, str) and isinstance(value, str) and _is_field(key, value):
             lowered.setdefault(key.lower(), []).append(value)
-    return _extracted(lowered, _GETTER, fuse) if lowered else None
+    return _extracted(lowered, _AnyCase(), fuse) if lowered else None
 
 
 def _extracted(carrier: Any, getter: Getter[Any], fuse: Fuse) -> Context | None:  # noqa: ANN401  # as its getter has it
-    """Ask the propagator for what `carrier` brings; its `fields` are what it injects."""
     with fuse:
         context = propagate.extract(carrier, Context(), getter)
         if span_context(context, fuse).is_valid:
@@ -100,7 +91,7 @@ def _is_field(key: str, value: str) -> bool:
 
 
 def span_context(context: Context, fuse: Fuse) -> SpanContext:
-    """Return what identifies the span in `context`, the invalid one where there is none."""
+    """Return the `SpanContext` of the span in `context`, the invalid one where there is none."""
     with fuse:
         return trace.get_current_span(context).get_span_context()
     return INVALID_SPAN.get_span_context()
@@ -115,7 +106,7 @@ def of_request(
     """
     if config.remote_context == "ignore" or span_context(current, fuse).is_valid:
         return Parentage(current)
-    remote = _extracted(headers, _HEADERS, fuse) if headers else None
+    remote = _extracted(headers, _Headers(), fuse) if headers else None
     if remote is None:
         return Parentage(current)
     if config.remote_context == "parent":
@@ -124,7 +115,7 @@ def of_request(
 
 
 class ConnectionTrace:
-    """Where what a client asks for over one connection stands in traces."""
+    """Finds the parents and links of the spans of one connection."""
 
     __slots__ = ("_carried", "_config", "_fuse", "_handshake_id", "_init", "_span")
 
@@ -136,40 +127,22 @@ class ConnectionTrace:
         handshake: Parentage,
         handshake_id: int,
     ) -> None:
-        """Begin with the span of a connection.
-
-        Args:
-            config: says what a remote context is to us, and what stands in for it.
-            fuse: what keeps our failures from the host.
-            span: the connection's.
-            handshake: where that started.
-            handshake_id: the id of the span that was current at the handshake.
-        """
+        """Take the connection's `span`, its parentage, and the id of the current span before it."""
         self._config = config
         self._fuse = fuse
         self._span = span
         self._carried = handshake.carried
         self._handshake_id = handshake_id
         self._init: Context | None = None
-        """The remote context that the payload of the init brought."""
+        """The remote context that the payload of `connection_init` brought."""
 
     def init(self, payload: Mapping[str, Any], application: Context) -> Parentage:
-        """Return the parentage of the connection's init.
-
-        Args:
-            payload: of `connection_init`.
-            application: the context of the application as the message is handled.
-        """
+        """Return the parentage of the init, which is handled in the context `application`."""
         self._init = self._remote(payload)
         return self._parentage(self._init, application)
 
     def operation(self, extensions: object, application: Context) -> Parentage:
-        """Return the parentage of an operation.
-
-        Args:
-            extensions: the member of that name in its payload.
-            application: the context of the application as the message is handled.
-        """
+        """Return the parentage of an operation, which is handled in the context `application`."""
         own = self._remote(extensions) if isinstance(extensions, Mapping) else None
         return self._parentage(own, application)
 
@@ -184,20 +157,21 @@ class ConnectionTrace:
         return remote_context(carrier, self._fuse)
 
     def _parentage(self, own: Context | None, application: Context) -> Parentage:
-        """Find the parent.
+        """Return the parentage of what a message begins whose carrier brought `own`.
 
-        The message's own carrier comes first, then a span that the application has made and left
-        current since the handshake, then the carrier of the init, then what `trace_shape` says.
+        The parent is the first of these that there is: the span of `own`, a span that the
+        application has made current since the handshake, the span that `connection_init` carried,
+        what `trace_shape` says.
         """
         carried = own or self._init
         links: tuple[SpanContext, ...] = (self._span.context,)
-        is_left = span_id(application) not in {INVALID_SPAN_ID, self._handshake_id}
+        has_span = span_id(application) not in {INVALID_SPAN_ID, self._handshake_id}
         if self._config.remote_context == "link":
             if carried is not None:
                 links = (*links, span_context(carried, self._fuse))
-        elif carried is not None and (own is not None or not is_left):
+        elif carried is not None and (own is not None or not has_span):
             return Parentage(joined(application, carried), links, is_apart=True, carried=carried)
-        if is_left:
+        if has_span:
             return Parentage(application, links, is_apart=True)
         if self._config.trace_shape == "nested":
             placement = placement_of(self._span, application, self._carried)

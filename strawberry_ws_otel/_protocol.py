@@ -1,7 +1,7 @@
-"""The vocabulary of both subprotocols, as one table, and its total decoding.
+"""The message types of both subprotocols, as one table, and the decoding of any JSON value.
 
-Any JSON value becomes a `Message`; nothing here raises. Sources: PROTOCOL.md of graphql-ws
-(`graphql-transport-ws`) and of subscriptions-transport-ws (`graphql-ws`).
+Sources: PROTOCOL.md of graphql-ws (`graphql-transport-ws`) and of subscriptions-transport-ws
+(`graphql-ws`). Every value becomes a `Message`; nothing here raises.
 
 A new message type is one line in `_VOCABULARY`.
 """
@@ -21,7 +21,7 @@ Direction = Literal["receive", "transmit"]
 
 
 class Meaning(Enum):
-    """What a message does to the connection or the operation that it belongs to."""
+    """What a message does to its connection or operation."""
 
     INIT = auto()
     ACK = auto()
@@ -35,15 +35,12 @@ class Meaning(Enum):
 
 
 class Shape(Enum):
-    """What has to stand in a message besides its type."""
+    """What a message has to contain besides its type."""
 
     ANY = auto()
-    PAYLOAD = auto()
-    """An optional object `payload`."""
-    ID = auto()
-    """A string `id`."""
-    OPERATION = auto()
-    """A string `id`, and a `payload` with a string `query` and optional further members."""
+    PAYLOAD = auto()  # an optional object `payload`
+    ID = auto()  # a string `id`
+    OPERATION = auto()  # a string `id`, and a `payload` with a string `query` and optional members
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +53,7 @@ class MessageType:
     meaning: Meaning
     shape: Shape
     event: str
-    """The name of the span event."""
+    """Name of the span event."""
 
 
 _VOCABULARY: Final[Mapping[tuple[str, Direction], Mapping[str, tuple[Meaning, Shape]]]] = {
@@ -92,40 +89,33 @@ _VOCABULARY: Final[Mapping[tuple[str, Direction], Mapping[str, tuple[Meaning, Sh
 }
 
 NO_PAYLOAD: Final = MappingProxyType[str, Any]({})
-"""The payload of a message that has none, or one that is no object."""
+"""The payload of a message that has none, or one that is not an object."""
 
 NO_ID: Final = object()
 """The id of a message that has none, or one that no host can keep (a list, an object)."""
 
 
 class Message(NamedTuple):
-    """A decoded message."""
+    """A decoded message; `value` is the message as it came."""
 
     type: MessageType
     id: Hashable
-    """`NO_ID` if it has none that a host can keep."""
     value: object
-    """As it came."""
     payload: Mapping[str, Any] = NO_PAYLOAD
-    """Empty unless it is an object."""
 
     @property
     def starts_operation(self) -> bool:
-        """Whether a host can make an operation of it: it has an id and a query of any kind."""
-        return (
-            self.type.meaning is Meaning.START
-            and self.id is not NO_ID
-            and self.payload.get("query", NO_ID) is not NO_ID
-        )
+        """Whether a host can begin an operation: it has an id and a query of any type."""
+        return self.may_start_operation and self.payload.get("query", NO_ID) is not NO_ID
 
     @property
     def may_start_operation(self) -> bool:
-        """Whether a host can that looks up documents: it has an id and some payload."""
+        """Whether a host can that looks up documents itself: it has an id and some payload."""
         return self.type.meaning is Meaning.START and self.id is not NO_ID and bool(self.payload)
 
     @property
     def well_formed(self) -> bool:
-        """Whether the message is what its subprotocol asks for, down to encodable strings."""
+        """Whether the message has the shape that its subprotocol demands, in encodable strings."""
         members = _members(self.value)
         if members is None or self.type.name == OTHER:
             return False
@@ -142,23 +132,20 @@ class Message(NamedTuple):
 
 
 class Vocabulary:
-    """The message types of one subprotocol, or of none, where every type is another."""
+    """The message types of one subprotocol, or of none, where every type is unknown."""
 
     __slots__ = ("received", "restarts", "result", "sent", "unknown_received", "unknown_sent")
 
     def __init__(self, subprotocol: str | None) -> None:
         self.restarts = subprotocol == GRAPHQL_WS
-        """Whether a first message with the id of a live operation ends that one; else it is the
-        new one that is refused."""
+        """Whether a `start` ends the live operation with its id. A `subscribe` is refused."""
         self.received: Mapping[Any, MessageType] = _types(subprotocol, "receive")
         self.sent: Mapping[Any, MessageType] = _types(subprotocol, "transmit")
         self.unknown_received = self.received[OTHER]
-        """The type of what cannot be parsed, or is no message of this subprotocol."""
+        """The type of what cannot be parsed, or is not a message of this subprotocol."""
         self.unknown_sent = self.sent[OTHER]
-        self.result = next(
-            (each for each in self.sent.values() if each.meaning is Meaning.RESULT),
-            self.unknown_sent,
-        )
+        results = (each for each in self.sent.values() if each.meaning is Meaning.RESULT)
+        self.result = next(results, self.unknown_sent)
         """The type of nearly every message that is sent: a result of an operation."""
 
     def read(self, value: object) -> Message:
@@ -168,18 +155,17 @@ class Vocabulary:
             return Message(self.unknown_received, NO_ID, value)
         name, id_ = members.get("type"), members.get("id", NO_ID)
         message_type = self.received.get(name) if isinstance(name, str) else None
+        try:
+            hash(id_)
+        except TypeError:
+            id_ = NO_ID
         payload = members.get("payload")
         if payload is not None:
             payload = _members(payload)
-        return Message(
-            message_type or self.unknown_received,
-            id_ if _is_hashable(id_) else NO_ID,
-            value,
-            payload or NO_PAYLOAD,
-        )
+        return Message(message_type or self.unknown_received, id_, value, payload or NO_PAYLOAD)
 
     def classify_sent(self, message: Mapping[str, Any]) -> MessageType:
-        """Return the type of a message that was sent, the application's own ones included."""
+        """Return the type of a message that was sent, perhaps one of the application's own."""
         try:
             return self.sent[message["type"]]
         except (LookupError, TypeError):
@@ -187,12 +173,10 @@ class Vocabulary:
 
 
 def _types(subprotocol: str | None, direction: Direction) -> dict[str, MessageType]:
-    words = _VOCABULARY.get((subprotocol or "", direction), {})
+    rows = _VOCABULARY.get((subprotocol or "", direction), {})
     return {
-        name: MessageType(
-            subprotocol, direction, name, meaning, shape, f"{EVENT_MESSAGE_PREFIX}{name}"
-        )
-        for name, (meaning, shape) in {**words, OTHER: (Meaning.NONE, Shape.ANY)}.items()
+        name: MessageType(subprotocol, direction, name, *row, f"{EVENT_MESSAGE_PREFIX}{name}")
+        for name, row in {**rows, OTHER: (Meaning.NONE, Shape.ANY)}.items()
     }
 
 
@@ -204,20 +188,9 @@ def vocabulary(subprotocol: str | None) -> Vocabulary:
     return _VOCABULARIES.get(subprotocol) or _VOCABULARIES[None]
 
 
-def _is_hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
 def _members(value: object) -> Mapping[str, Any] | None:
-    """Return what a host can read members of: a mapping, or another thing that offers as much.
-
-    An application may decode by whatever means.
-    """
-    # Nearly all are dicts, and to ask for any other mapping is slow.
+    """Return `value` if a host can read members of it: an application decodes as it likes."""
+    # Nearly all are dicts, and looking for another mapping is slow.
     if type(value) is dict or isinstance(value, Mapping):
         return value
     offers = callable(getattr(value, "get", None)) and hasattr(type(value), "__getitem__")

@@ -1,4 +1,4 @@
-"""What one configuration records into: its tracer, its instruments and its log."""
+"""What one `OTelConfig` records into: its tracer, its instruments and its log."""
 
 from contextlib import suppress
 
@@ -19,13 +19,7 @@ class Telemetry:
     def __init__(
         self, config: OTelConfig, failures: FailureLog | None = None, log: CloseLog | None = None
     ) -> None:
-        """Get the tracer and the instruments.
-
-        Args:
-            config: says whose.
-            failures: the log of our own failures, which those of one class share.
-            log: the log of closes likewise.
-        """
+        """Get the tracer and the instruments; the class of a view or an extension has both logs."""
         self.config = config
         self._failures = failures
         self._meter_provider, self.metrics = metrics_of(config.meter_provider, failures)
@@ -34,7 +28,7 @@ class Telemetry:
         self.metrics.totals.declare_normal(config.normal_outcomes)
 
     def is_current(self, config: OTelConfig) -> bool:
-        """Whether `config` still is ours, and the global providers are those of the start."""
+        """Whether `config` is this one, and the global providers were not replaced since."""
         if config is not self.config:
             return False
         with Fuse(self._failures, "the global providers"):
@@ -48,7 +42,7 @@ class Telemetry:
         return True
 
     def warn_once(self, message: str, *arguments: object) -> None:
-        """Log a WARNING, once for each view class or extension class."""
+        """Log a WARNING once for each class."""
         # A log handler may raise.
         with suppress(Exception):
             (self._failures or FailureLog()).warn_once(message, *arguments)

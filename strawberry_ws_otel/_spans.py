@@ -1,12 +1,11 @@
 """The only place where spans start and end.
 
-`Spans` starts them. A `SpanRecorder` is our side of one span: it records what is worth it, never
-raises, and ends the span once. A `SpanProxy` is the side that resolvers and generators see.
+`Spans` starts them. A `SpanRecorder` is the library's side of one span: it never raises, thins
+events, and ends the span once. A `SpanProxy` is the side that the application sees.
 """
 
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 from opentelemetry import context as context_api
@@ -38,6 +37,11 @@ _SUPPRESSED: Final[str] = getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", 
 """The key of `suppress_instrumentation()`, for which the API has no public name."""
 
 
+def is_suppressed(context: Context) -> bool:
+    """Whether `suppress_instrumentation()` of OpenTelemetry is in force in `context`."""
+    return bool(context.get(_SUPPRESSED) or context.get(_SUPPRESSED_PLAIN))
+
+
 def span_id(context: Context) -> int:
     """Return the id of the span in `context`, 0 where there is none."""
     return trace.get_current_span(context).get_span_context().span_id
@@ -46,7 +50,7 @@ def span_id(context: Context) -> int:
 def is_kept(ordinal: int, first: int) -> bool:
     """Whether the event of this ordinal is kept: one of the `first`, or a power of two.
 
-    So a span stays bounded for ever: of a million events it keeps `first` and at most 20 more.
+    So a span stays bounded: of a million events it keeps `first` and at most 20 more.
     """
     return ordinal <= first or ordinal & (ordinal - 1) == 0
 
@@ -55,9 +59,6 @@ def next_kept(ordinal: int, first: int) -> int:
     """Return the ordinal of the event that is kept next after this one."""
     return ordinal + 1 if ordinal < first else 1 << ordinal.bit_length()
 
-
-_IDENTITY: Final = frozenset({_semconv.CONNECTION_ID, _semconv.OPERATION_ID})
-"""The attributes by which a span is found."""
 
 _READABLE: Final = (
     "name",
@@ -74,7 +75,7 @@ _READABLE: Final = (
 
 
 class _EndedSpan(NonRecordingSpan):
-    """What can still be read of a span that has ended: all but its links and events, bounded."""
+    """What can still be read of a span that has ended: not its links, events and whole document."""
 
     events = links = ()
 
@@ -84,7 +85,7 @@ class _EndedSpan(NonRecordingSpan):
         self.__dict__.update(known)
         attributes: Mapping[str, Any] = getattr(span, "attributes", None) or {}
         if _semconv.DOCUMENT in attributes:
-            # As long as the client wrote it.
+            # The client decides how long its document is.
             document = attributes[_semconv.DOCUMENT][:MESSAGE]
             attributes = {**attributes, _semconv.DOCUMENT: document}
         self.attributes = attributes
@@ -92,27 +93,24 @@ class _EndedSpan(NonRecordingSpan):
 
 
 class SpanProxy(Span):
-    """The span that is in the context of resolvers, generators and `connection_span()`.
+    """The span that is in the context of resolvers and generators, and `connection_span()`.
 
-    It stands for the real one, which may be another by the time it is used: its class and what only
-    the real one has are those of the real one. So `isinstance(span, ReadableSpan)` holds with the
-    SDK, and ddtrace's context takes it for one of its own. `end()` does nothing: the operation or
-    the connection goes on. When it has ended, what can be read of it is still there.
+    It forwards to the real span. `end()` does nothing: the connection or the operation goes on.
+    When that has ended, what can be read of the real span is kept here, and the span is let go.
+
+    `__class__` is that of the real span. So `isinstance(span, ReadableSpan)` holds with the SDK,
+    and ddtrace's context accepts it as a span of its own.
     """
 
     def __init__(self, span: Span) -> None:
         self.__span = span
         self.__stands_for = type(span)
-        self.__is_renamed = False
+        self._otel_is_renamed = False
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        """The class of the real span, for whoever asks with `isinstance`."""
+        """The class of the real span, which `isinstance` asks for."""
         return self.__stands_for
-
-    @property
-    def _otel_is_renamed(self) -> bool:
-        return self.__is_renamed
 
     def _otel_forget(self, context: SpanContext) -> None:
         """Let go of the real span, which has ended and is large: contexts outlive it."""
@@ -145,8 +143,8 @@ class SpanProxy(Span):
         self.__span.add_link(context, attributes)
 
     def update_name(self, name: str) -> None:
-        """Rename the real span, for good: the library leaves it that name."""
-        self.__is_renamed = True
+        """Rename the real span, for good: the library does not rename it any more."""
+        self._otel_is_renamed = True
         self.__span.update_name(name)
 
     def is_recording(self) -> bool:
@@ -175,21 +173,16 @@ class SpanProxy(Span):
 
 
 class SpanRecorder:
-    """Our side of one span: guarded, thinned, ended once.
-
-    A call that a vendor's bridge refuses is left out, and the log says so once.
-    """
+    """The library's side of one span: guarded, thinned, ended once."""
 
     __slots__ = (
         "_first",
         "_fuse",
-        "_is_ended",
         "_is_request",
         "_links",
         "_name",
         "_ordinals",
         "_real",
-        "_was_recording",
         "context",
         "has_own_id",
         "recording",
@@ -201,39 +194,37 @@ class SpanRecorder:
         span: Span,
         fuse: Fuse,
         *,
-        recording: bool,
-        first: int,
+        recording: bool = False,
+        first: int = 0,
         name: str = "",
         context: SpanContext = INVALID_SPAN_CONTEXT,
         is_request: bool = False,
     ) -> None:
-        """Record into `span`.
+        """Record into `span`, with the `first` message events of each type before they are thinned.
 
-        Args:
-            span: the tracer's.
-            fuse: that of the spans.
-            recording: whether the span is.
-            first: how many message events of a type are kept before they are thinned.
-            name: the span's so far.
-            context: what identifies it; the invalid one where there is none.
-            is_request: whether it covers what somebody asked for, and not a part of that.
+        `context` is invalid for a span without an id of its own. `is_request` says that the span
+        covers a connection, its init or an operation, not a phase of one.
         """
         self.span = SpanProxy(span)
         self.context = context
         self.has_own_id = context.is_valid
-        """Whether it is to be in a context: a span without an id would hide the application's."""
+        """Whether it may be put into a context, where a span without an id hides another one."""
         self.recording = recording
-        """Whether anybody will see what is recorded; nothing costly is made otherwise."""
         self._real = span
         self._is_request = is_request
-        self._was_recording = recording
-        self._is_ended = False
         self._fuse = fuse
         self._first = first
         self._name = name
         self._ordinals: dict[MessageType, int] | None = {} if recording and first else None
         """How many messages of each type came; None where their events are not recorded."""
         self._links = 0
+
+    def _call(self, name: str, *arguments: object) -> None:
+        """Call a method of the real span; the log says once if a vendor's bridge refuses it."""
+        try:
+            getattr(self._real, name)(*arguments)
+        except Exception as error:  # noqa: BLE001  # whatever a bridge raises
+            self._fuse.refuse(name, error)
 
     def message(self, message_type: MessageType, timestamp: int | None = None) -> None:
         """Count a message of the span, and add its event unless it is thinned out."""
@@ -242,9 +233,11 @@ class SpanRecorder:
             return
         ordinal = ordinals[message_type] = ordinals.get(message_type, 0) + 1
         if is_kept(ordinal, self._first):
-            self._message_event(message_type, ordinal, timestamp)
+            self.numbered_message(message_type, ordinal, timestamp)
 
-    def numbered_message(self, message_type: MessageType, ordinal: int) -> int:
+    def numbered_message(
+        self, message_type: MessageType, ordinal: int, timestamp: int | None = None
+    ) -> int:
         """Add the event of a message that the caller counts.
 
         Returns:
@@ -252,77 +245,46 @@ class SpanRecorder:
         """
         if self._ordinals is None:
             return 0
-        self._message_event(message_type, ordinal)
+        attributes = {
+            _semconv.IO_DIRECTION: message_type.direction,
+            _semconv.MESSAGE_SEQUENCE: ordinal,
+        }
+        self._call("add_event", message_type.event, attributes, timestamp)
         return next_kept(ordinal, self._first)
 
-    def _message_event(
-        self, message_type: MessageType, ordinal: int, timestamp: int | None = None
-    ) -> None:
-        self.event(
-            message_type.event,
-            {
-                _semconv.IO_DIRECTION: message_type.direction,
-                _semconv.MESSAGE_SEQUENCE: ordinal,
-            },
-            timestamp,
-        )
-
-    def event(
-        self,
-        name: str,
-        attributes: Mapping[str, AttributeValue | None],
-        timestamp: int | None = None,
-    ) -> None:
-        """Add an event; attributes without a value are left out.
-
-        Args:
-            name: of the event.
-            attributes: of the event.
-            timestamp: when it happened, in nanoseconds since the epoch, unless it is now.
-        """
+    def event(self, name: str, attributes: Mapping[str, AttributeValue | None]) -> None:
+        """Add an event; attributes without a value are left out."""
         if self.recording:
-            try:
-                self._real.add_event(name, present(attributes), timestamp)
-            except Exception as error:  # noqa: BLE001  # a bridge may refuse it
-                self._fuse.refuse("add_event", error)
+            self._call("add_event", name, present(attributes), None)
 
     def set(self, attributes: Mapping[str, AttributeValue | None]) -> None:
         """Set attributes; those without a value are left out."""
         if self.recording:
-            try:
-                self._real.set_attributes(present(attributes))
-            except Exception as error:  # noqa: BLE001  # a bridge may refuse it
-                self._fuse.refuse("set_attributes", error)
+            self._call("set_attributes", present(attributes))
 
     def rename(self, name: str) -> None:
-        """Give the span its final name, unless somebody else has given it another."""
+        """Give the span its final name, unless the application or a processor has renamed it."""
         if not self.recording or self.span._otel_is_renamed:  # noqa: SLF001  # ours
             return
         try:
-            # A processor has the real span. Not every bridge lets the name be read.
+            # A processor may have renamed it. Not every bridge lets the name be read.
             if getattr(self._real, "name", self._name) == self._name:
                 self._real.update_name(name)
                 self._name = name
-        except Exception as error:  # noqa: BLE001  # a bridge may refuse it
+        except Exception as error:  # noqa: BLE001  # whatever a bridge raises
             self._fuse.refuse("update_name", error)
 
     def link(self, target: "SpanRecorder") -> None:
-        """Link to another span of ours, thinned like events."""
+        """Link to another span of the library, thinned like events."""
         self._links += 1
         if self.recording and is_kept(self._links, self._first):
-            try:
-                self._real.add_link(target.context)
-            except Exception as error:  # noqa: BLE001  # a bridge may refuse it
-                self._fuse.refuse("add_link", error)
+            self._call("add_link", target.context)
 
     def fail(self, error_type: str, description: str | None = None) -> None:
         """Set the status to ERROR."""
         if self.recording:
-            self.set({_semconv.ERROR_TYPE: error_type})
-            try:
-                self._real.set_status(Status(StatusCode.ERROR, description))
-            except Exception as error:  # noqa: BLE001  # a bridge may refuse it
-                self._fuse.refuse("set_status", error)
+            self._call("set_attributes", {_semconv.ERROR_TYPE: error_type})
+            self._call("set_status", Status(StatusCode.ERROR, description))
 
     @property
     def exemplar_context(self) -> Context:
@@ -336,46 +298,38 @@ class SpanRecorder:
 
     def end(self) -> None:
         """End the span, and let go of it; only the first call counts."""
-        recorded, self.recording = self._was_recording, False
-        self._ordinals = None
-        if self._is_ended:
-            return
-        self._is_ended = True
-        end: Callable[[], None] = self._real.end
-        alone = False
+        is_recorded_request = self.recording and self._is_request
+        self.recording, self._ordinals = False, None
+        is_another_current = False
         with self._fuse:
-            alone = recorded and self._is_request and self._is_another_current()
-        if alone:
-            end = partial(contextvars.copy_context().run, self._end_alone)
-        try:
-            end()
-        except Exception as error:  # noqa: BLE001  # a bridge may refuse it
-            self._fuse.refuse("end", error)
-        if recorded and self._is_request:
+            is_another_current = is_recorded_request and self._is_another_current()
+        if is_another_current:
+            contextvars.copy_context().run(self._end_alone)
+        else:
+            self._call("end")
+        if is_recorded_request:
             try:
                 self.span._otel_forget(self.context)  # noqa: SLF001  # ours
             except Exception as error:  # noqa: BLE001  # a bridge may not let itself be read
                 self._fuse.refuse("read", error)
-            self._real = INVALID_SPAN
+        self._real = INVALID_SPAN
 
     def _is_another_current(self) -> bool:
-        return span_id(context_api.get_current()) not in {
-            INVALID_SPAN_ID,
-            self.context.span_id,
-        }
+        current = span_id(context_api.get_current())
+        return current not in {INVALID_SPAN_ID, self.context.span_id}
 
     def _end_alone(self) -> None:
         """End the span where no other is current.
 
-        Sentry sends what ends as part of the current span, and a close of the connection ends
-        operations too.
+        Sentry sends what ends as part of the current span, and the close of a connection ends
+        operations, too.
         """
         with self._fuse:
             context_api.attach(trace.set_span_in_context(INVALID_SPAN))
-        self._real.end()
+        self._call("end")
 
 
-NOT_STARTED: Final = SpanRecorder(INVALID_SPAN, Fuse(), recording=False, first=0)
+NOT_STARTED: Final = SpanRecorder(INVALID_SPAN, Fuse())
 """The span of what has no span (yet)."""
 
 
@@ -388,13 +342,7 @@ class Spans:
         message_events: int,
         failures: FailureLog | None = None,
     ) -> None:
-        """Get the tracer.
-
-        Args:
-            provider: whose; None for the global one.
-            message_events: how many message events of a type are kept before they are thinned.
-            failures: where it is logged that there is none.
-        """
+        """Get the tracer of `provider`, or of the global one."""
         self._first = message_events
         self.provider: object = provider
         """The provider at the time; the global one may be replaced later."""
@@ -421,19 +369,13 @@ class Spans:
     ) -> SpanRecorder:
         """Start a span below the one in `context`; samplers see `attributes` and `links`.
 
-        Args:
-            name: of the span.
-            fuse: that of the spans.
-            context: with the parent.
-            attributes: makes the attributes, unless nobody can see them.
-            links: to other spans.
-            kind: of the span.
-            start_time: in nanoseconds since the epoch, unless it is now.
+        `attributes` is not called if no span starts. `kind` is INTERNAL for a phase of an
+        operation. `start_time` is in nanoseconds since the epoch; None for now.
         """
         if fuse.blown or is_suppressed(context):
-            return SpanRecorder(INVALID_SPAN, fuse, recording=False, first=0)
+            return SpanRecorder(INVALID_SPAN, fuse)
         span: Span = INVALID_SPAN
-        own, recording = INVALID_SPAN_CONTEXT, False
+        own, recording, is_request = INVALID_SPAN_CONTEXT, False, kind is SpanKind.SERVER
         shown: dict[str, AttributeValue] = {}
         with fuse:
             shown = present(attributes())
@@ -447,8 +389,8 @@ class Spans:
                 start_time=start_time,
             )
             own = span.get_span_context()
-            if kind is SpanKind.SERVER and own.is_valid and own.span_id == span_id(context):
-                # A tracer that is off hands back the parent, which is somebody else's.
+            if is_request and own.is_valid and own.span_id == span_id(context):
+                # A tracer that is off hands back the parent, which is another library's span.
                 span, own = INVALID_SPAN, INVALID_SPAN_CONTEXT
             recording = span.is_recording()
         started = SpanRecorder(
@@ -458,26 +400,19 @@ class Spans:
             first=self._first,
             name=name,
             context=own,
-            is_request=kind is SpanKind.SERVER,
+            is_request=is_request,
         )
         if recording and (dropped := _dropped(span, shown)):
             started.set(dropped)
         return started
 
 
-def is_suppressed(context: Context) -> bool:
-    """Whether `suppress_instrumentation()` of OpenTelemetry is in force in `context`."""
-    return bool(context.get(_SUPPRESSED) or context.get(_SUPPRESSED_PLAIN))
-
-
 def _dropped(span: Span, shown: Mapping[str, AttributeValue]) -> Mapping[str, AttributeValue]:
-    """Return what a sampler was shown and has not handed on: the SDK drops it.
+    """Return which of the attributes that a sampler was `shown` it has not handed on.
 
-    A sampler that hands on some of it has chosen, but what identifies the span is set all the same.
-    Not every bridge lets attributes be read.
+    The SDK drops those. A sampler that hands on some has chosen them, but an id by which the span
+    is found is set all the same. Not every bridge lets attributes be read.
     """
-    if not shown:
-        return shown
     try:
         kept: object = getattr(span, "attributes", None)
     except Exception:  # noqa: BLE001  # a bridge's property
@@ -486,4 +421,5 @@ def _dropped(span: Span, shown: Mapping[str, AttributeValue]) -> Mapping[str, At
         return {}
     if not any(key in kept for key in shown):
         return shown
-    return {key: shown[key] for key in _IDENTITY if key in shown and key not in kept}
+    ids = (_semconv.CONNECTION_ID, _semconv.OPERATION_ID)
+    return {key: shown[key] for key in ids if key in shown and key not in kept}

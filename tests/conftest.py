@@ -4,10 +4,11 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.clock import Clock, stop_clock
 from tests.support.event_loop import Result, Run
@@ -20,10 +21,48 @@ REQUIRED = "REQUIRE_TOOLS"
 """With this variable set, a missing program fails the tests that need it."""
 
 
+# aiohttp reads the machine's certificates as it is imported, in every program of a test. None needs
+# them.
+os.environ["SSL_CERT_FILE"] = os.devnull
+
+# The examples of a property: few by default, and more with `--hypothesis-profile matrix`.
+settings.register_profile("few", max_examples=50)
+settings.register_profile("matrix", max_examples=200)
+settings.load_profile("few")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "internal_error: the library may log errors of its own in this test"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Use one process, unless the whole suite runs: each worker has to collect all tests first.
+
+    Coverage measures one process, too.
+    """
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    is_measured = "coverage" in sys.modules and sys.modules["coverage"].Coverage.current()
+    return None if is_whole and not is_measured else 0
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Escape the lone surrogates that a test has logged: a worker cannot send them."""
+    return encodable((yield))
+
+
+def encodable(value: Any) -> Any:
+    """A report's plain data with all of its text escaped where UTF-8 has no bytes for it."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return type(value)(map(encodable, value))
+    if isinstance(value, dict):
+        return {key: encodable(each) for key, each in value.items()}
+    return value
 
 
 def pytest_collection_finish() -> None:

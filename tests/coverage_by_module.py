@@ -74,7 +74,7 @@ def uncovered(module: str) -> str | None:
         return f"there is no {unit_test_of(module)}"
     with TemporaryDirectory() as folder:
         data = f"--data-file={folder}/coverage"
-        tests = run("run", data, "-m", "pytest", "-q", unit_test_of(module))
+        tests = run("run", data, "-m", "pytest", "-q", "-n", "0", unit_test_of(module))
         if tests.returncode:
             raise RuntimeError(tests.stdout)
         report = run("report", data, f"--include={ROOT / module}.py")

@@ -1,18 +1,20 @@
 """The observer of one `WebSocketResponse`: reports what it receives, sends and closes.
 
-`ws.close_code` is no evidence. aiohttp 3.14 sets it to 1006 when a client does not echo a 4400, to
-1000 when a close wakes a reader in another task, and to the client's code when it answers with
-1000. It closes by itself, and never shows the frames that make it do so to an iterating reader.
+The attributes of a socket do not show who closed it. `ws.close_code` of aiohttp 3.14 is 1006 if the
+client does not echo a 4400, 1000 if the close wakes a reader in another task, and the client's code
+if the client answers with 1000. aiohttp also closes by itself, inside `receive()`, and a reader
+that iterates never gets the frame that made it do so.
 
-So the object gets a derived class for the time of its handler, in which `_Observed` stands between
-the application's class and aiohttp's:
+So the socket changes its class while its handler runs: to one derived from its own, in which
+`_Observed` is the next base before aiohttp's class.
 
-* There it sees what aiohttp is asked for, when it is asked: after an overriding `close()` that
-  waits, or that sends another code. It calls aiohttp first or last, and changes nothing.
-* Its methods have aiohttp's signatures. Python refuses a call that aiohttp would refuse, before
-  anything is recorded.
-* A call that goes past it is recorded when it returns: `web.WebSocketResponse.close(ws)` in an
-  overriding method, or a wrapper that the application has put on the object.
+* `_Observed` sees what aiohttp is asked for, when it is asked: after an overriding `close()` that
+  waits, or that sends another code. It hands on every call and every result unchanged.
+* Its methods have aiohttp's signatures: a call that aiohttp would refuse raises before anything is
+  recorded.
+* Overrides, which are the application's methods and the attributes of the object that hide them,
+  may bypass it: `web.WebSocketResponse.close(ws)`. So they are wrapped. If `_Observed` saw nothing
+  of a call, the call is reported when it returns.
 * An object whose class Python or the application refuses to change is not observed: the log says so
   once for each view class, and its closes are `other`.
 """
@@ -20,50 +22,44 @@ the application's class and aiohttp's:
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from inspect import getattr_static
 from socket import socket
 from types import CoroutineType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._counts import Traffic
 from strawberry_ws_otel._current import running_task
+from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._limits import utf8_size
-from strawberry_ws_otel._strawberry.layers import DERIVED, StandIn, is_derived
-
-_METHODS: Final = ("receive", "close", "send_str", "send_bytes", "send_frame")
-"""The methods that are observed."""
+from strawberry_ws_otel._strawberry.layers import DERIVED, CoroutineProxy, is_derived
 
 
 class Transport:
     """The transport of a request, also after aiohttp has forgotten it."""
 
-    __slots__ = ("_request", "_socket", "loss_cancels")
+    __slots__ = ("_request", "_socket", "handler_cancellation")
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
         transport = request.transport
         # By one argument: the transport of aiohttp's mocked requests takes no more.
-        self._socket: socket | None = (
-            None if transport is None else transport.get_extra_info("socket")
-        )
+        self._socket: socket | None = transport.get_extra_info("socket") if transport else None
+        # Private: aiohttp has no public way to ask. Without it, the socket decides.
         server = getattr(request.protocol, "_manager", None)
-        self.loss_cancels: bool = getattr(server, "handler_cancellation", True)
-        """Whether aiohttp cancels the handler of a lost peer; if not, it is the server's own doing.
-
-        aiohttp has no public way to ask; where the private one is gone, the transport decides.
-        """
+        self.handler_cancellation: bool = getattr(server, "handler_cancellation", True)
+        """Whether aiohttp cancels the handler of a lost client. If not, only a shutdown does."""
 
     @property
     def alive(self) -> bool:
         """Whether the socket is open.
 
-        A shutdown of the server sets the request's transport to None just as a lost peer does, but
-        closes the socket later. A transport that was gone from the start has shown no socket.
+        A shutdown drops the transport as a lost client does, but closes the socket later.
         """
         return self._socket is not None and self._socket.fileno() != -1
 
@@ -78,157 +74,89 @@ class NotObservableError(Exception):
     """The socket cannot be observed; nothing of it was changed."""
 
 
-class _Answer(NamedTuple):
-    """A close frame that aiohttp wrote inside `receive()`; the result shows why."""
+# --- The class of an observed socket ---------------------------------------------------------
 
-    frame: CloseFrame
-    to_close: bool
-    """Whether it answers a close frame: aiohttp passes `drain=False` then (since 3.9)."""
-    code: int | None
-    """`ws.close_code` at that moment."""
-
-
+# Looked up once, as they are called for every message.
 _receive: Final[Any] = web.WebSocketResponse.receive
-_close: Final[Any] = web.WebSocketResponse.close
-_send_str: Final[Any] = web.WebSocketResponse.send_str
-_send_bytes: Final[Any] = web.WebSocketResponse.send_bytes
-_send_frame: Final[Any] = web.WebSocketResponse.send_frame
-
-
-class _Before(NamedTuple):
-    """What a socket is before somebody calls `close()`."""
-
-    is_closed: bool
-    is_writable: bool
-    by_aiohttp: bool
-    """Whether it is aiohttp that closes, inside `receive()`."""
-    code: int | None
-    """`ws.close_code`."""
-    is_read: bool
-    """Whether somebody waits in `receive()`."""
-
-
-@dataclass(slots=True, eq=False)
-class _Asked:
-    """A call of a `close()` of the application's, which may go past `_Observed`."""
-
-    closes: int
-    """How many closes of aiohttp's were seen before."""
-    before: _Before
-    code: int = CloseCode.NORMAL_CLOSURE
-    message: bytes | str = b""
-    drain: bool = True
+_send_str: Final = web.WebSocketResponse.send_str
+_send_bytes: Final = web.WebSocketResponse.send_bytes
 
 
 class _Observed(web.WebSocketResponse):
-    """The methods of aiohttp's that are observed.
+    """The methods of aiohttp's that are observed, as long as the object has an observer.
 
-    aiohttp's are looked up once: `send_str` is called for every message.
+    The application may keep a bound method longer.
     """
 
     __slots__ = ()
 
     async def receive(self, timeout: float | None = None) -> WSMessage:  # noqa: ASYNC109  # aiohttp's
         observer: Observer | None = getattr(self, "_otel_observer", None)
-        if observer is None or observer.reading is not None:
-            # aiohttp refuses a second reader.
-            message: WSMessage = await _receive(self, timeout)
-            return message
-        return await observer.receive(_receive(self, timeout))
+        receiving = _receive(self, timeout)
+        message: WSMessage = await (
+            receiving if observer is None else observer.receive(receiving, is_override=False)
+        )
+        return message
 
     async def close(
-        self,
-        *,
-        code: int = WSCloseCode.OK,
-        message: bytes = b"",
-        drain: bool = True,
+        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
         observer: Observer | None = getattr(self, "_otel_observer", None)
-        reads_echo = False
-        if observer is not None:
-            with observer.fuse:
-                reads_echo = observer.close_called(code, message, drain=drain)
-        closed: bool = await _close(self, code=code, message=message, drain=drain)
+        reads_echo = observer is not None and observer.close_called(code, message, drain=drain)
+        closed = await web.WebSocketResponse.close(self, code=code, message=message, drain=drain)
         if observer is not None and reads_echo:
-            with observer.fuse:
-                observer.echoed()
+            observer.echoed()
         return closed
-
-    # A `with` costs as much as what it would guard.
 
     async def send_str(self, data: str, compress: int | None = None) -> None:
         observer: Observer | None = getattr(self, "_otel_observer", None)
-        if observer is not None:
-            observer.sends += 1
+        if observer is None:
+            await _send_str(self, data, compress)
+            return
+        observer.sends += 1
         try:
             await _send_str(self, data, compress)
         except BaseException as error:
-            if observer is not None:
-                observer.send_failed(data, error)
+            observer.send_failed(data, error)
             raise
-        if observer is not None:
-            try:
-                observer.traffic.bytes_sent += len(data) if data.isascii() else utf8_size(data)
-            except Exception as error:  # noqa: BLE001  # the fuse's
-                observer.fuse.blow(error)
+        # Without `with`, which costs as much as what it would guard.
+        try:
+            observer.traffic.bytes_sent += len(data) if data.isascii() else utf8_size(data)
+        except Exception as error:  # noqa: BLE001  # the fuse's
+            observer.fuse.blow(error)
 
     async def send_bytes(self, data: bytes, compress: int | None = None) -> None:
         observer: Observer | None = getattr(self, "_otel_observer", None)
-        if observer is not None:
-            observer.sends += 1
+        if observer is None:
+            await _send_bytes(self, data, compress)
+            return
+        observer.sends += 1
         try:
             await _send_bytes(self, data, compress)
         except BaseException as error:
-            if observer is not None:
-                observer.send_failed(data, error)
+            observer.send_failed(data, error)
             raise
-        if observer is not None:
-            with observer.fuse:
-                observer.traffic.bytes_sent += len(data)
+        with observer.fuse:
+            observer.traffic.bytes_sent += len(data)
 
     async def send_frame(
         self, message: bytes, opcode: WSMsgType, compress: int | None = None
     ) -> None:
         observer: Observer | None = getattr(self, "_otel_observer", None)
         if observer is not None and opcode == WSMsgType.CLOSE:
-            with observer.fuse:
-                observer.close_frame_called(message)
-        await _send_frame(self, message, opcode, compress)
+            observer.close_frame_called(message)
+        await web.WebSocketResponse.send_frame(self, message, opcode, compress)
 
 
-for _name in _METHODS:
+_OVERRIDABLE: Final = ("receive", "close", "send_str", "send_bytes")
+
+for _name in (*_OVERRIDABLE, "send_frame"):
     # Python names the method in the error for a call with wrong arguments.
     getattr(_Observed, _name).__qualname__ = getattr(web.WebSocketResponse, _name).__qualname__
 
 
-def _from_outside(name: str, bind: Callable[[Any], Callable[..., Any]]) -> Callable[..., Any]:
-    """Return a wrapper of the application's method, which may call aiohttp past `_Observed`.
-
-    Args:
-        name: of the method.
-        bind: returns the application's, bound to an object.
-    """
-
-    def call(self: web.WebSocketResponse, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the application's
-        # Wrong arguments are refused here and now, and a task that this makes is at work.
-        reached = bind(self)(*args, **kwargs)
-        observer: Observer | None = getattr(self, "_otel_observer", None)
-        if observer is None or not isinstance(reached, CoroutineType):
-            return reached
-        match name:
-            case "receive":
-                run = partial(observer.receive_outside, reached)
-            case "close":
-                run = partial(observer.close_outside, reached, args, kwargs)
-            case _:
-                run = partial(observer.send_outside, reached, args, kwargs)
-        return StandIn(partial(observer.outside, name, run, reached), reached)
-
-    return call
-
-
-class _Quiet(web.WebSocketResponse):
-    """Keeps the derived class from the application's `__init_subclass__`."""
+class _SkipInitSubclass(web.WebSocketResponse):
+    """Hides the derived class from the application's `__init_subclass__`, which may refuse it."""
 
     __slots__ = ()
 
@@ -237,218 +165,296 @@ class _Quiet(web.WebSocketResponse):
             super().__init_subclass__(**kwargs)
 
 
-_OUTSIDE: Final = ("receive", "close", "send_str", "send_bytes")
-"""The methods that an application overrides."""
-
-
+# Bounded: an application may make a class for each request.
 @lru_cache(maxsize=16)
-def _observed(cls: type) -> type:
-    """Return `cls` with `_Observed` between it and aiohttp's own class."""
-    bases = (_Observed,) if cls is web.WebSocketResponse else (_Quiet, cls, _Observed)
-    names: dict[str, Any] = {
-        "__slots__": (),
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-        "__doc__": cls.__doc__,
-        DERIVED: True,
-    }
-    for name in _OUTSIDE:
+def _observed_class(cls: type) -> type:
+    """Derive the class of observed sockets from the application's, or from aiohttp's."""
+    bases = (_Observed,) if cls is web.WebSocketResponse else (_SkipInitSubclass, cls, _Observed)
+    names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    # Without slots, its layout is that of `cls`: Python assigns no other class to an object.
+    names |= {"__slots__": (), DERIVED: True}
+    for name in _OVERRIDABLE:
         if getattr(cls, name) is not getattr(web.WebSocketResponse, name):
-            # Bound as the application's class would: it may be any descriptor.
-            names[name] = _from_outside(name, partial(_bound, getattr_static(cls, name)))
+            names[name] = _wrap(name, getattr_static(cls, name))
     return type(cls)(cls.__name__, bases, names)
 
 
-def _bound(method: Any, ws: object) -> Callable[..., Any]:  # noqa: ANN401  # whatever a class can hold
-    """Bind what a class holds as a method to an object."""
-    bind = getattr(type(method), "__get__", None)
-    return method if bind is None else bind(method, ws, type(ws))  # type: ignore[no-any-return]  # a method
+def _wrap(name: str, override: Any) -> Callable[..., Any]:  # noqa: ANN401  # whatever a class can hold
+    """Wrap the override `name`, any descriptor, to observe the coroutine that it returns."""
+    bind = getattr(type(override), "__get__", None)
+
+    def call(ws: web.WebSocketResponse, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the application's
+        bound = override if bind is None else bind(override, ws, type(ws))
+        # Called at once: wrong arguments raise here, and what is no coroutine begins, as a task.
+        result = bound(*args, **kwargs)
+        observer: Observer | None = getattr(ws, "_otel_observer", None)
+        if observer is None or not isinstance(result, CoroutineType):
+            return result
+        return CoroutineProxy(partial(observer.run_override, name, result, args, kwargs), result)
+
+    return call
 
 
+# --- The observer ----------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class _CloseCall:
+    """A call of `close()`, and the socket before it."""
+
+    frame: CloseFrame | Exception
+    """What aiohttp writes, or why it cannot make a frame of the arguments."""
+    by_aiohttp: bool
+    """Whether aiohttp closes by itself, inside `receive()`."""
+    answers: CloseFrame | None
+    """The client's close frame, if aiohttp answers one; its reason is not known yet."""
+    was_closed: bool
+    was_writable: bool
+    had_reader: bool
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Observer:
-    """Observes one `WebSocketResponse`, until it is removed."""
+    """Observes one `WebSocketResponse`, from its making until it is removed.
 
-    __slots__ = (
-        "_answer",
-        "_asked",
-        "_class",
-        "_closes",
-        "_connection",
-        "_observed_class",
-        "_outer",
-        "_outside",
-        "_receives",
-        "_transport",
-        "_was_closed",
-        "_wrapped",
-        "_ws",
-        "fuse",
-        "knows_end",
-        "reading",
-        "sends",
-        "timed_out",
-        "traffic",
-    )
+    Raises:
+        NotObservableError: the socket cannot be observed.
+    """
 
-    def __init__(
-        self, ws: web.WebSocketResponse, connection: Connection, transport: Transport
-    ) -> None:
-        """Observe `ws` from now on.
+    _ws: web.WebSocketResponse
+    _connection: Connection
+    _transport: Transport
+    fuse: Fuse = field(init=False)
+    traffic: Traffic = field(init=False)
+    sends: int = 0
+    """The data frames that aiohttp was asked to send."""
+    timed_out: bool = False
+    """Whether the last `receive()` timed out."""
+    close_is_known: bool = False
+    """Whether the connection knows what closed the socket."""
+    _application_class: type = field(init=False)
+    _wrapped: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    """The attributes of the object that are overrides: the application's, and its wrapper."""
+    _running_overrides: set[tuple[str, object]] = field(default_factory=set)
+    """The calls of overrides that have not returned: the name, and the task that awaits it."""
+    _unseen_closes: list[_CloseCall] = field(default_factory=list)
+    """The calls of an overriding `close()` that have not called `_Observed.close()` yet."""
+    _receiving: Any = None
+    """The `receive()` that has not returned: an override until it calls `_Observed.receive()`."""
+    _receiving_override: bool = False
+    _was_closed: bool = False
+    """Whether the socket was closed before the last `receive()`."""
+    _answer: CloseFrame | None = None
+    """The close frame that aiohttp wrote by itself, inside the last `receive()`."""
+    _answered: CloseFrame | None = None
+    """The client's close frame, if that is what it answers."""
 
-        Raises:
-            NotObservableError: it cannot be observed.
-        """
-        self._ws = ws
-        self._transport = transport
-        self._connection = connection
-        self.traffic = connection.traffic
-        self.fuse = connection.fuse
-        self.timed_out = False
-        """Whether the last `receive()` timed out."""
-        self.reading: Any = None
-        """The call of aiohttp's `receive()` that has not returned yet."""
-        self._outer: Any = None
-        """The call of the application's own `receive()` that has not returned yet."""
-        self._receives = 0
-        self._closes = 0
-        self._answer: _Answer | None = None
-        self._asked: list[_Asked] = []
-        """The calls of the application's own `close()` that are not reported yet."""
-        self._outside: set[tuple[str, object]] = set()
-        """The calls of the application's own methods: the name, and the task that awaits it."""
-        self.sends = 0
-        """The data frames that aiohttp was asked to send."""
-        self._was_closed = False
-        """Whether somebody had closed before the last `receive()`."""
-        self.knows_end = False
-        """Whether it is known what has closed the socket."""
-        self._class = type(ws)
-        self._wrapped: dict[str, tuple[Any, Any]] = {}
-        """The attributes of the object that hide the methods: the application's, and ours."""
+    def __post_init__(self) -> None:
+        ws, self._application_class = self._ws, type(self._ws)
+        self.fuse, self.traffic = self._connection.fuse, self._connection.traffic
         try:
             attributes = vars(ws)
-            self._observed_class = _observed(self._class)
-            # Past whatever the application's class makes of it.
-            object.__setattr__(ws, "__class__", self._observed_class)
+            observed = _observed_class(self._application_class)
+            # Not `ws.__class__ = observed`: the application may have a `__setattr__` of its own.
+            object.__setattr__(ws, "__class__", observed)
         except Exception as error:
             raise NotObservableError(str(error)) from error
-        if type(ws) is not self._observed_class:
+        if type(ws) is not observed:
             raise NotObservableError("its class was set, and is what it was")
         attributes["_otel_observer"] = self
-        for name in _OUTSIDE:
+        for name in _OVERRIDABLE:
             if name in attributes:
-                wrapper = attributes[name]
-                ours = partial(_from_outside(name, partial(_unbound, wrapper)), ws)
-                attributes[name] = ours
-                self._wrapped[name] = wrapper, ours
+                override = attributes[name]
+                # It is bound already, as a static method would be.
+                attributes[name] = wrapper = partial(_wrap(name, staticmethod(override)), ws)
+                self._wrapped[name] = override, wrapper
 
     def remove(self) -> None:
-        """Give `ws` its class and its attributes back."""
+        """Give the socket its class and attributes back, unless the application replaced them."""
         attributes = vars(self._ws)
         attributes.pop("_otel_observer", None)
-        for name, (wrapper, ours) in self._wrapped.items():
-            if attributes.get(name) is ours:
-                attributes[name] = wrapper
-        self._wrapped.clear()
-        if type(self._ws) is self._observed_class:
-            object.__setattr__(self._ws, "__class__", self._class)
+        for name, (override, wrapper) in self._wrapped.items():
+            if attributes.get(name) is wrapper:
+                attributes[name] = override
+        if is_derived(type(self._ws)):
+            object.__setattr__(self._ws, "__class__", self._application_class)
 
-    async def receive(self, reading: Any) -> WSMessage:  # noqa: ANN401  # a coroutine
-        """Await aiohttp's `receive()`, and report its frame to the connection."""
-        self._receives += 1
-        self._answer = None
+    async def receive(self, receiving: Any, *, is_override: bool) -> Any:  # noqa: ANN401  # a coroutine
+        """Await a `receive()`, and report its frame. An override leaves that to `_Observed`'s."""
+        if self._receiving is not None and (is_override or not self._receiving_override):
+            # A second reader, which aiohttp refuses.
+            return await receiving
+        self._receiving, self._receiving_override = receiving, is_override
+        self._answer = self._answered = None
         self._was_closed = self._ws.closed
         self.timed_out = False
-        self.reading = reading
         try:
-            message: WSMessage = await reading
+            message = await receiving
         except BaseException as error:
-            with self.fuse:
-                self.timed_out = isinstance(error, TimeoutError)
-                self._settle_answer()
-            raise
-        finally:
-            self.reading = None
-        with self.fuse:
-            self._frame_received(message)
-        return message
-
-    async def receive_outside(self, reading: Any) -> Any:  # noqa: ANN401  # the application's
-        """Await the application's `receive()`; report its frame unless aiohttp's was seen."""
-        if self._outer is not None:
-            return await reading
-        receives = self._receives
-        self._answer = None
-        self._was_closed = self._ws.closed
-        self._outer = reading
-        try:
-            message = await reading
-        except BaseException as error:
-            if self._receives == receives:
+            if self._receiving is receiving:
                 with self.fuse:
                     self.timed_out = isinstance(error, TimeoutError)
-                    self._settle_answer()
+                    self._report_answer()
             raise
+        else:
+            if self._receiving is receiving:
+                with self.fuse:
+                    self._frame_received(message)
+            return message
         finally:
-            self._outer = None
-        if self._receives == receives:
-            with self.fuse:
-                self._frame_received(message)
-        return message
+            if self._receiving is receiving:
+                self._receiving = None
 
-    async def outside(
-        self,
-        name: str,
-        run: Callable[[], Awaitable[Any]],
-        reached: Awaitable[Any],
-    ) -> Any:  # noqa: ANN401  # the application's
-        """Await a call of the application's method `name`; the outermost reports it by `run`."""
-        call = name, running_task()
-        if call in self._outside:
-            return await reached
-        self._outside.add(call)
-        try:
-            return await run()
-        finally:
-            self._outside.discard(call)
+    def _frame_received(self, message: WSMessage) -> None:
+        connection, answer = self._connection, self._answer
+        match message.type:
+            case WSMsgType.TEXT | WSMsgType.BINARY:
+                connection.data_received(utf8_size(message.data))
+            case WSMsgType.CLOSE:
+                self.close_is_known = True
+                connection.close_received(_received_close(message.data, message.extra))
+                if answer is not None:
+                    connection.close_sent(answer)
+            case WSMsgType.ERROR:
+                self.close_is_known = True
+                connection.error_received(message.data, answer)
+            case WSMsgType.CLOSED:
+                # The end of the stream. aiohttp also returns it to every reader of a closed socket:
+                # then it says nothing about a close that was not seen.
+                error = self._ws.exception()
+                if self.close_is_known or error is not None or not self._was_closed:
+                    self.close_is_known = True
+                    connection.disconnected(error)
+            case WSMsgType.CLOSING:
+                # Not a frame: aiohttp wakes a reader with it, as another task is closing.
+                call = next((each for each in self._unseen_closes if not each.was_closed), None)
+                if call is not None:
+                    self._close_unseen(call, has_returned=False)
 
-    async def close_outside(
-        self,
-        closing: Awaitable[Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:  # noqa: ANN401  # the application's
-        """Await the application's `close()`, and report it unless aiohttp's was seen."""
-        asked: _Asked | None = None
+    def _report_answer(self) -> None:
+        """Report the close frames of a `receive()` that was cancelled before it returned."""
+        if self._answer is not None:
+            if self._answered is not None:
+                self._connection.close_received(self._answered)
+            self._connection.close_sent(self._answer)
+
+    def close_called(self, code: int, message: bytes | str, *, drain: bool) -> bool:
+        """Report a `close()` right before aiohttp does it; return whether it will read the echo."""
         with self.fuse:
-            named = dict(zip(("code", "message", "drain"), args, strict=False)) | kwargs
-            known = {name: named[name] for name in named.keys() & {"code", "message", "drain"}}
-            asked = _Asked(self._closes, self._before_close(), **known)
-            self._asked.append(asked)
+            # A running override has made this call, or finds the socket closed later.
+            self._unseen_closes.clear()
+            return self._report_close(self._before_close(code, message, drain=drain))
+        return False
+
+    def close_frame_called(self, payload: bytes) -> None:
+        """Report a close frame that the application sends by `send_frame()`."""
+        with self.fuse:
+            if not self._ws.closed and self._transport.writable:
+                self._connection.close_sent(_parse_close(payload))
+
+    def echoed(self) -> None:
+        """Report the client's answer to a close frame (RFC 6455 section 5.5.1), if one came."""
+        with self.fuse:
+            if self._ws.exception() is None:
+                self._connection.close_received(_received_close(self._ws.close_code))
+
+    def _before_close(self, code: int, message: bytes | str, *, drain: bool) -> _CloseCall:
+        ws, by_aiohttp = self._ws, self._is_aiohttp_closing()
+        # aiohttp (since 3.9) does not drain when it answers a close frame, and only then.
+        is_answer = by_aiohttp and not drain
+        return _CloseCall(
+            frame=_written_close(code, message),
+            by_aiohttp=by_aiohttp,
+            answers=_received_close(ws.close_code) if is_answer else None,
+            was_closed=ws.closed,
+            was_writable=self._transport.writable,
+            had_reader=self._receiving is not None,
+        )
+
+    def _is_aiohttp_closing(self) -> bool:
+        """Whether aiohttp closes by itself, inside `receive()`.
+
+        First it sets the `close_code` of an open socket; nothing else does. If the socket is closed
+        already, `receive()` is the coroutine that runs. A comparison of tasks would need a system
+        call for every frame, and fail if the application receives in a task of its own.
+        """
+        if self._ws.closed:
+            return getattr(self._receiving, "cr_running", False)
+        return self._receiving is not None and self._ws.close_code is not None
+
+    def _report_close(self, call: _CloseCall) -> bool:
+        """Report a close; return whether aiohttp will read the echo."""
+        if call.was_closed:
+            if not call.by_aiohttp:
+                self._connection.close_redundant()
+            return False
+        self.close_is_known = True
+        if not call.was_writable:
+            if not call.by_aiohttp:
+                self._connection.write_failed()
+        elif isinstance(call.frame, Exception):
+            # aiohttp keeps the error, drops the transport, and writes nothing.
+            self._connection.close_dropped(call.frame)
+        elif call.by_aiohttp:
+            # Reported when `receive()` returns the message that shows why aiohttp closed.
+            self._answer, self._answered = call.frame, call.answers
+        else:
+            self._connection.close_sent(call.frame)
+            # aiohttp wakes a reader in another task, and then does not wait for the echo.
+            return not call.had_reader
+        return False
+
+    async def run_override(
+        self, name: str, called: Awaitable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:  # noqa: ANN401  # the application's
+        """Await an override. One that calls another override of its name is observed once."""
+        call = name, running_task()
+        if call in self._running_overrides:
+            return await called
+        self._running_overrides.add(call)
+        try:
+            match name:
+                case "receive":
+                    return await self.receive(called, is_override=True)
+                case "close":
+                    return await self._close_override(called, args, kwargs)
+                case _:
+                    return await self._send_override(called, args, kwargs)
+        finally:
+            self._running_overrides.discard(call)
+
+    async def _close_override(
+        self, closing: Awaitable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:  # noqa: ANN401  # the application's
+        """Await an overriding `close()`, and report it unless `_Observed` saw it."""
+        call: _CloseCall | None = None
+        with self.fuse:
+            # The arguments and defaults of aiohttp's. What the override passes on is not seen.
+            defaults = {"code": CloseCode.NORMAL_CLOSURE, "message": b"", "drain": True}
+            passed: dict[str, Any] = defaults | dict(zip(defaults, args, strict=False)) | kwargs
+            call = self._before_close(passed["code"], passed["message"], drain=passed["drain"])
+            self._unseen_closes.append(call)
         has_returned = False
         try:
             returned = await closing
             has_returned = True
         finally:
             with self.fuse:
-                if asked is not None and asked in self._asked:
-                    self._closed_outside(asked, has_returned=has_returned)
+                if call in self._unseen_closes:
+                    self._close_unseen(call, has_returned=has_returned)
         return returned
 
-    def _closed_outside(self, asked: _Asked, *, has_returned: bool) -> None:
-        """Report the application's close, unless aiohttp's was seen or nothing was closed."""
-        self._asked.remove(asked)
-        has_closed = has_returned if asked.before.is_closed else self._ws.closed
-        if self._closes != asked.closes or not has_closed:
-            return
-        reads_echo = self._close_called(asked.before, asked.code, asked.message, drain=asked.drain)
-        if reads_echo and has_returned:
+    def _close_unseen(self, call: _CloseCall, *, has_returned: bool) -> None:
+        """Report a close that `_Observed` did not see, if it has closed anything."""
+        self._unseen_closes.remove(call)
+        has_closed = has_returned if call.was_closed else self._ws.closed
+        if has_closed and self._report_close(call) and has_returned:
             self.echoed()
 
-    async def send_outside(
+    async def _send_override(
         self, sending: Awaitable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:  # noqa: ANN401  # the application's
-        """Await the application's send, and count it unless aiohttp's was seen."""
+        """Await an overriding send, and count it unless `_Observed` saw it."""
         sends = self.sends
         data = args[0] if args else kwargs.get("data", b"")
         try:
@@ -473,122 +479,23 @@ class Observer:
                 self.traffic.bytes_sent += utf8_size(data)
                 self._connection.write_cancelled(error)
 
-    def close_called(self, code: int, message: bytes | str, *, drain: bool) -> bool:
-        """Report what a `close()` does, right before aiohttp does it without a pause.
 
-        Returns:
-            Whether aiohttp will read the echo.
-        """
-        self._closes += 1
-        return self._close_called(self._before_close(), code, message, drain=drain)
-
-    def _before_close(self) -> "_Before":
-        ws = self._ws
-        return _Before(
-            ws.closed,
-            self._transport.writable,
-            self._closes_itself(),
-            ws.close_code,
-            is_read=self.reading is not None or self._outer is not None,
-        )
-
-    def _close_called(
-        self, before: "_Before", code: int, message: bytes | str, *, drain: bool
-    ) -> bool:
-        if before.is_closed:
-            if not before.by_aiohttp:
-                self._connection.close_redundant()
-            return False
-        self.knows_end = True
-        if not before.is_writable:
-            if not before.by_aiohttp:
-                self._connection.write_failed()
-        else:
-            try:
-                frame = _frame_of(code, message)
-            except Exception as error:  # noqa: BLE001  # whatever makes aiohttp fail to make it
-                # aiohttp keeps the error, drops the transport, and writes nothing.
-                self._connection.close_dropped(error)
-                return False
-            if before.by_aiohttp:
-                self._answer = _Answer(frame, not drain, before.code)
-                return False
-            self._connection.close_sent(frame)
-            # A reader in another task is woken by aiohttp, which then does not wait for the echo.
-            return not before.is_read
-        return False
-
-    def close_frame_called(self, payload: bytes) -> None:
-        """Report a close frame that the application sends by `send_frame()`."""
-        if not self._ws.closed and self._transport.writable:
-            code = int.from_bytes(payload[:2]) if payload else CloseCode.NO_STATUS_RCVD
-            self._connection.close_sent(CloseFrame(code, payload[2:].decode("utf-8", "replace")))
-
-    def echoed(self) -> None:
-        """Report the client's answer to a close frame (RFC 6455 section 5.5.1), if one came."""
-        ws = self._ws
-        if ws.exception() is None:
-            self._connection.close_received(close_frame(ws.close_code, None))
-
-    def _frame_received(self, message: WSMessage) -> None:
-        connection, answer = self._connection, self._answer
-        match message.type:
-            case WSMsgType.TEXT | WSMsgType.BINARY:
-                connection.data_received(utf8_size(message.data))
-            case WSMsgType.CLOSE:
-                self.knows_end = True
-                connection.close_received(close_frame(message.data, message.extra))
-                if answer is not None:
-                    connection.close_sent(answer.frame)
-            case WSMsgType.ERROR:
-                self.knows_end = True
-                connection.error_received(message.data, answer.frame if answer else None)
-            case WSMsgType.CLOSED:
-                error = self._ws.exception()
-                if self.knows_end or error is not None or not self._was_closed:
-                    self.knows_end = True
-                    connection.disconnected(error)
-            case _:
-                # CLOSING, which is aiohttp's own: somebody closes in another task.
-                for asked in [each for each in self._asked if not each.before.is_closed][:1]:
-                    self._closed_outside(asked, has_returned=False)
-
-    def _closes_itself(self) -> bool:
-        """Whether it is aiohttp that closes, inside `receive()`.
-
-        It sets `close_code` before, and nobody else closes an open socket that has one. To compare
-        tasks would cost every frame a system call, and `receive()` may run in one of its own.
-        """
-        reading = self._outer if self.reading is None else self.reading
-        if self._ws.closed:
-            return getattr(reading, "cr_running", False)
-        return reading is not None and self._ws.close_code is not None
-
-    def _settle_answer(self) -> None:
-        """Report a close frame whose `receive()` was cancelled before it returned."""
-        answer = self._answer
-        if answer is None:
-            return
-        if answer.to_close:
-            self._connection.close_received(close_frame(answer.code, None))
-        self._connection.close_sent(answer.frame)
+def _parse_close(payload: bytes) -> CloseFrame:
+    """Read the payload of a close frame (RFC 6455 section 5.5.1)."""
+    code = int.from_bytes(payload[:2]) if payload else CloseCode.NO_STATUS_RCVD
+    return CloseFrame(code, payload[2:].decode("utf-8", "replace"))
 
 
-def _unbound(wrapper: Callable[..., Any], _ws: object) -> Callable[..., Any]:
-    """Return an attribute of an object, which is bound to it already."""
-    return wrapper
+def _written_close(code: int, message: bytes | str) -> CloseFrame | Exception:
+    """Make a close frame as aiohttp does; return what that fails with."""
+    try:
+        reason = message.encode() if isinstance(message, str) else message
+        payload = struct.pack("!H", code) + reason
+    except Exception as error:  # noqa: BLE001  # whatever the application passes
+        return error
+    return _parse_close(payload)
 
 
-def _frame_of(code: int, message: bytes | str) -> CloseFrame:
-    """Return the close frame that aiohttp writes, made as it makes it.
-
-    Raises:
-        Exception: aiohttp cannot make one.
-    """
-    payload = struct.pack("!H", code) + (message.encode() if isinstance(message, str) else message)
-    return CloseFrame(int.from_bytes(payload[:2]), payload[2:].decode("utf-8", "replace"))
-
-
-def close_frame(code: int | None, reason: str | None) -> CloseFrame:
-    """Return a received close frame; aiohttp says 0 for a frame without a code."""
+def _received_close(code: int | None, reason: str | None = None) -> CloseFrame:
+    """Return a received close frame; aiohttp's code is 0 for a frame without one."""
     return CloseFrame(int(code or CloseCode.NO_STATUS_RCVD), reason or "")

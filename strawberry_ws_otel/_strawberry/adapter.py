@@ -1,14 +1,7 @@
-"""The recording layer over a view's WebSocket adapter: it sees parsed messages."""
+"""Recording a view's WebSocket adapter: each message that it parses or sends."""
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Mapping
 from types import MethodType
 from typing import Any, Final
 
@@ -16,50 +9,31 @@ from strawberry.http.async_base_view import AsyncWebSocketAdapter
 
 from strawberry_ws_otel._connection import Connection, Request, current_request
 from strawberry_ws_otel._fuse import Fuse
-from strawberry_ws_otel._strawberry.layers import Layers, is_derived
+from strawberry_ws_otel._strawberry.layers import RecordingLayer, is_derived
 
 
-class _HandedOn(AsyncGenerator[object, object]):
-    """The messages of a connection, on their way to the host.
+class _MessageIterator(AsyncGenerator[object, object]):
+    """The messages of a connection, each reported as it is received.
 
-    No generator of its own: the loop would keep books of that one, too, for a good part of what a
-    whole connection costs, and the host closes its own as if nobody stood between.
+    An async generator would be registered with the event loop (PEP 525), as the host's is already.
+    That costs a good part of what a whole connection costs.
     """
 
-    __slots__ = ("_messages",)
+    __slots__ = ("_connection", "_messages")
 
-    def __init__(self, messages: AsyncGenerator[object, None]) -> None:
-        self._messages: Any = aiter(messages)  # A generator, unless the application's is another.
-
-    def __anext__(self) -> Coroutine[Any, Any, object]:
-        return self.asend(None)
-
-    def _next(self, value: object) -> Awaitable[object]:
-        """Return the next message of the host's; only a generator can be sent a value."""
-        return (  # type: ignore[no-any-return]  # the application's may be anything
-            self._messages.__anext__() if value is None else self._messages.asend(value)
-        )
-
-    async def athrow(self, *error: Any) -> object:
-        return await self._messages.athrow(*error)
-
-    async def aclose(self) -> None:
-        await self._messages.aclose()
-
-
-class _Messages(_HandedOn):
-    """The messages of a connection, each reported as it is received."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, messages: AsyncGenerator[object, None], connection: Connection) -> None:
-        super().__init__(messages)
+    def __init__(self, messages: AsyncIterable[object], connection: Connection) -> None:
+        # The host's is a generator. The application's may be any iterator.
+        self._messages: Any = aiter(messages)
         self._connection = connection
 
+    def __anext__(self) -> Coroutine[Any, Any, object]:
+        # The base class's is one more coroutine around `asend`.
+        return self.asend(None)
+
     async def asend(self, value: object) -> object:
-        connection = self._connection
+        connection, messages = self._connection, self._messages
         try:
-            message = await self._next(value)
+            message = await (messages.__anext__() if value is None else messages.asend(value))
         except BaseException as error:
             with connection.fuse:
                 connection.message_unreadable(error)
@@ -70,19 +44,25 @@ class _Messages(_HandedOn):
             connection.fuse.blow(error)
         return message
 
+    async def athrow(self, *error: Any) -> object:
+        return await self._messages.athrow(*error)
+
+    async def aclose(self) -> None:
+        await self._messages.aclose()
+
 
 class RecordingAdapter(AsyncWebSocketAdapter):
-    """Reports each message to the connection.
+    """The recording class of an adapter: it reports each message to the connection.
 
-    It stands over a class of the application's: names of its own begin with `_otel_`.
+    An instance is also one of the application's class: our own names begin with `_otel_`.
     """
 
     _otel_request: Request | None = None
     _otel_connection: Connection | None = None
     _otel_host_send: Callable[..., Awaitable[Any]]
-    """`super().send_json`, looked up once: for each message it would cost as much as to count it.
+    """`super().send_json`, looked up once: for each message that costs as much as to count it.
 
-    Not bound, which would be a cycle.
+    A function and not a bound method, which would make a cycle.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -97,32 +77,33 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         except Exception as error:  # noqa: BLE001  # the fuse's
             Fuse(getattr(view, "_otel_failures", None)).blow(error)
 
-    def _otel_made(
-        self, _view: object, _request: object, ws: object, *_arguments: Any, **_keywords: Any
-    ) -> None:
-        """Record `ws` from now on, if it belongs to a connection."""
+    def _otel_made(self, _view: object, _request: object, ws: object, *_: Any, **__: Any) -> None:
+        """Record the messages of `ws` from now on, if it belongs to a connection."""
         request = current_request()
         if request is None or request.connection is None:
             return
-        # Unless the view has made it by itself.
+        # Only the first call counts: the view may have made it when it upgraded.
         request.websocket_made(ws)
         bound: Any = super().send_json  # type: ignore[safe-super]  # the next class's
-        plain = isinstance(bound, MethodType) and bound.__self__ is self
-        self._otel_host_send = bound.__func__ if plain else RecordingAdapter._otel_super_send
+        is_method = isinstance(bound, MethodType) and bound.__self__ is self
+        self._otel_host_send = bound.__func__ if is_method else RecordingAdapter._otel_super_send
         self._otel_request = request
         self._otel_connection = request.connection
-        request.connection.reads_ahead = not _reads_as_the_host(type(self))
+        # Strawberry's own `iter_json` makes a message of a frame before it reads the next one.
+        classes = type(self).__mro__
+        behind = classes[classes.index(RecordingAdapter) + 1 :]
+        reader = next(each for each in behind if "iter_json" in vars(each))
+        request.connection.reads_ahead = not reader.__module__.startswith("strawberry.")
 
     def iter_json(self, *args: Any, **kwargs: Any) -> AsyncGenerator[object, None]:
-        """Iterate over the messages as the host does."""
         messages: AsyncGenerator[object, None] = super().iter_json(*args, **kwargs)  # type: ignore[safe-super]  # the next class's
         connection = self._otel_connection
         if connection is None or not isinstance(messages, AsyncIterable):
-            return messages  # The host refuses what is no iterator.
-        return _Messages(messages, connection)
+            return messages  # The host's `async for` raises a TypeError.
+        return _MessageIterator(messages, connection)
 
     async def send_json(self, message: Mapping[str, object], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
-        """Send a message, and report when it has been sent."""
+        """Send a message as the host does, and report it once it is sent."""
         connection = self._otel_connection
         if connection is None:
             return await self._otel_super_send(message, *args, **kwargs)
@@ -135,15 +116,15 @@ class RecordingAdapter(AsyncWebSocketAdapter):
             with connection.fuse:
                 connection.message_failed(message, error)
             raise
-        # The hot path: nearly every message is one more result, and touches one integer. To call
-        # what does so would cost more, and a `with` as much as what it would guard.
+        # The hot path: nearly every message is a result, and increments one integer. A method call
+        # would cost more than that, and a `with` as much.
         try:
             if message["type"] == connection.result_name:
                 results = connection.results_by_unique_id[message["id"]]
                 if results.ok != results.fast_path_limit:
                     results.ok += 1
                     return returned
-        except Exception:  # noqa: BLE001, S110  # whatever it is, it is not like most messages
+        except Exception:  # noqa: BLE001, S110  # a message of any other form
             pass
         try:
             connection.message_sent(message)
@@ -155,18 +136,10 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         return await super().send_json(*args, **kwargs)  # type: ignore[safe-super]  # the next class's
 
 
-def _reads_as_the_host(adapter_class: type) -> bool:
-    """Whether messages are read by the host's own method, which reads a frame for each."""
-    classes = adapter_class.__mro__
-    behind = classes[classes.index(RecordingAdapter) + 1 :]
-    owner = next(each for each in behind if "iter_json" in vars(each))
-    return owner.__module__.startswith("strawberry.")
-
-
-ADAPTER_LAYER: Final = Layers(
+ADAPTER_LAYER: Final = RecordingLayer(
     "websocket_adapter_class",
     AsyncWebSocketAdapter,
     RecordingAdapter,
     RecordingAdapter._otel_made,  # noqa: SLF001  # ours
 )
-"""What is laid over the adapter class of a view."""
+"""How the adapter of a view is recorded."""

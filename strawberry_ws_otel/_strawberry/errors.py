@@ -14,12 +14,16 @@ _HOSTS: Final = frozenset({"graphql", "strawberry"})
 """The packages that execute operations."""
 
 _PERMISSIONS: Final = "strawberry.permission"
-"""The module that raises what the application's permissions say."""
+"""The module that raises errors with the messages of the application's permissions."""
+
+_MAX_LOCATIONS: Final = 10
 
 
-def error_type(error: GraphQLError) -> str:
+def error_type(error: BaseException) -> str:
     """Return the low-cardinality class of an error: its code, else the class of its cause."""
-    return _code(error) or _limits.exception_type(_raised(error) or error)
+    cause = _cause(error)
+    raised = error if isinstance(cause, GraphQLError) else cause
+    return _code(error) or _limits.exception_type(raised)
 
 
 def error_attributes(
@@ -27,25 +31,22 @@ def error_attributes(
 ) -> Mapping[str, AttributeValue | None]:
     """Return the attributes of the event of one error.
 
-    Messages that are not the application's quote variables, literals and results: all those from
-    before the execution; at its start those of variables, which have no path and wrap an error of
-    graphql-core's own; and what the host raises as it takes arguments and gives out results.
+    A message of graphql-core or Strawberry can quote variables, literals and results. It comes from
+    before the execution, or from the host's own code, which coerces arguments and results.
     """
-    located = executing and (
+    cause = _cause(error)
+    # An error of variables comes with the execution, has no path and wraps another `GraphQLError`.
+    in_resolver = executing and (
         error.path is not None or not isinstance(error.original_error, GraphQLError | None)
     )
-    own = located and not _is_raised_by_host(error)
-    shown = {"all": True, "execution": own, "none": False}[config.error_messages]
-    raised = _raised(error) if located else None
+    is_applications = in_resolver and not _is_raised_by_host(cause)
+    shown = {"all": True, "execution": is_applications, "none": False}[config.error_messages]
+    raised = cause if in_resolver and not isinstance(cause, GraphQLError) else None
+    locations = islice(error.locations or (), _MAX_LOCATIONS)
     return {
         _semconv.ERROR_MESSAGE: _limits.bounded(error.message, _limits.MESSAGE) if shown else None,
-        _semconv.ERROR_PATH: _limits.bounded(_path(error.path), _limits.NAME)
-        if error.path
-        else None,
-        _semconv.ERROR_LOCATIONS: ",".join(
-            f"{location.line}:{location.column}" for location in islice(error.locations or (), 10)
-        )
-        or None,
+        _semconv.ERROR_PATH: _limits.bounded(_path(error.path or ()), _limits.NAME) or None,
+        _semconv.ERROR_LOCATIONS: ",".join(f"{at.line}:{at.column}" for at in locations) or None,
         _semconv.ERROR_CODE: _code(error),
         _semconv.EXCEPTION_TYPE: _limits.exception_type(raised) if raised else None,
         _semconv.EXCEPTION_MESSAGE: _limits.exception_message(raised) if raised and shown else None,
@@ -58,35 +59,25 @@ def _path(keys: Iterable[str | int]) -> str:
     return "".join(steps).removeprefix(".")
 
 
-def _code(error: GraphQLError) -> str | None:
-    extensions: object = error.extensions
+def _code(error: BaseException) -> str | None:
+    extensions: object = error.extensions if isinstance(error, GraphQLError) else None
     code = extensions.get("code") if isinstance(extensions, Mapping) else None
     return _limits.bounded(code, _limits.NAME) if isinstance(code, str) else None
 
 
-def _is_raised_by_host(error: GraphQLError) -> bool:
-    """Whether graphql-core or Strawberry raised what `error` goes back to.
+def _cause(error: BaseException) -> BaseException:
+    """Return what was raised, which graphql-core wraps once or more often."""
+    while isinstance(error, GraphQLError) and error.original_error is not None:
+        error = error.original_error
+    return error
 
-    Not a function that they called, nor a permission, whose message is the application's.
-    """
-    traceback = _origin(error).__traceback__
+
+def _is_raised_by_host(cause: BaseException) -> bool:
+    """Whether graphql-core or Strawberry raised it, and not a function that they called."""
+    traceback = cause.__traceback__
     if traceback is None:
         return False
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
     module: str = traceback.tb_frame.f_globals.get("__name__", "")
     return module.partition(".")[0] in _HOSTS and module != _PERMISSIONS
-
-
-def _raised(error: GraphQLError) -> BaseException | None:
-    """Return what the application raised, unless that is a GraphQLError."""
-    origin = _origin(error)
-    return None if isinstance(origin, GraphQLError) else origin
-
-
-def _origin(error: GraphQLError) -> BaseException:
-    """Return what `error` goes back to; graphql-core wraps it once or more often."""
-    cause: BaseException = error
-    while isinstance(cause, GraphQLError) and cause.original_error is not None:
-        cause = cause.original_error
-    return cause

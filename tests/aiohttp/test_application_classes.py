@@ -384,6 +384,41 @@ async def test_bytes_are_counted_by_whatever_way_aiohttp_is_called(
     assert telemetry.total("websocket.server.io", {"network.io.direction": "transmit"}) == sent
 
 
+class Pinged(ClosingByName):
+    """Closes as soon as a PING has come, to which the application has to answer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(autoping=False, **options)
+        self.has_ping = asyncio.Event()
+
+    async def receive(self, timeout: float | None = None) -> WSMessage:  # noqa: ASYNC109  # aiohttp's
+        message = await super().receive(timeout)
+        if message.type is WSMsgType.PING:
+            self.has_ping.set()
+        return message
+
+    async def close(self, **arguments: Any) -> bool:
+        await self.has_ping.wait()
+        return await super().close(**arguments)
+
+
+async def test_a_ping_that_is_read_before_a_close_says_nothing_of_it(telemetry: Telemetry) -> None:
+    tasks: list[asyncio.Task[bool]] = []
+
+    class Closing(answering(Pinged)):  # type: ignore[misc]  # a class from a call
+        async def on_ws_connect(self, context: Any) -> Any:
+            tasks.append(asyncio.create_task(context["response"].close(code=4000)))
+            return await super().on_ws_connect(context)
+
+    async def pings(client: Client) -> None:
+        client.send(Frame(Opcode.PING, b""))
+        await client.until_end()
+
+    await both(telemetry, Closing, pings)
+    assert all(task.done() for task in tasks)
+    assert closed(telemetry) == ("application_code", 4000, "server", "application_code")
+
+
 # --- Responses that receive in their own way -------------------------------------------------
 
 
@@ -448,6 +483,32 @@ async def test_a_response_that_closes_as_it_receives_is_the_one_that_closed(
 
     await both(telemetry, answering(Strict), ping)
     assert closed(telemetry) == ("application_code", 4029, "server", "application_code")
+    assert codes(telemetry) == (4029, 4029)
+
+
+async def test_a_response_that_answers_as_it_receives_is_the_one_that_answered(
+    telemetry: Telemetry,
+) -> None:
+    class Polite(web.WebSocketResponse):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(autoclose=False, **options)
+
+        async def receive(self, timeout: float | None = None) -> WSMessage:  # noqa: ASYNC109  # aiohttp's
+            message = await super().receive(timeout)
+            if message.type is WSMsgType.CLOSE:
+                await self.close(code=4001, message=b"so long")
+            return message
+
+    await both(telemetry, answering(Polite), gives_up)
+    assert closed(telemetry)[:3] == ("client_terminated", 4499, "client")
+    assert codes(telemetry) == (4001, 4499)
+
+
+def codes(telemetry: Telemetry) -> tuple[Any, ...]:
+    """The codes of the close frames that were sent and received."""
+    [connection] = recorded(telemetry, CONNECTION)
+    names = ("sent_code", "received_code")
+    return tuple(connection["attributes"].get(f"websocket.close.{name}") for name in names)
 
 
 # --- Timeouts that the application handles ---------------------------------------------------

@@ -14,7 +14,7 @@ from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelViewMixin
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
-from strawberry_ws_otel._strawberry.layers import Layers
+from strawberry_ws_otel._strawberry.layers import RecordingLayer
 from tests.support.expected import PARSING, VALIDATION
 from tests.support.fake_connection import BOTH, RESULT, START, FakeConnection
 from tests.support.hosting import hosting
@@ -25,14 +25,12 @@ from tests.support.views import config, extension, instrumented
 
 
 @pytest.mark.parametrize("protocol", BOTH)
-@pytest.mark.parametrize(
-    "layers", [ADAPTER_LAYER, *HANDLER_LAYERS], ids=lambda each: each.attribute
-)
+@pytest.mark.parametrize("layer", [ADAPTER_LAYER, *HANDLER_LAYERS], ids=lambda each: each.attribute)
 async def test_a_layer_outside_a_connection_does_its_work_and_records_nothing(
-    layers: Layers, protocol: str, telemetry: Telemetry
+    layer: RecordingLayer, protocol: str, telemetry: Telemetry
 ) -> None:
-    layered = layers.over(getattr_static(GraphQLView, layers.attribute))
-    bare = type("Bare", (GraphQLView,), {layers.attribute: layered})
+    layered = layer.over(getattr_static(GraphQLView, layer.attribute))
+    bare = type("Bare", (GraphQLView,), {layer.attribute: layered})
     view = bare(schema=make_schema(extension(telemetry)), keep_alive=False)
     async with hosting(view) as host:
         client = await host.acknowledged(protocol)
@@ -58,16 +56,14 @@ class Registered:
         cls.names.append(cls.__name__)
 
 
-@pytest.mark.parametrize(
-    "layers", [ADAPTER_LAYER, *HANDLER_LAYERS], ids=lambda each: each.attribute
-)
-def test_an_application_sees_its_own_classes_and_none_of_ours(layers: Layers) -> None:
-    host = getattr_static(GraphQLView, layers.attribute)
+@pytest.mark.parametrize("layer", [ADAPTER_LAYER, *HANDLER_LAYERS], ids=lambda each: each.attribute)
+def test_an_application_sees_its_own_classes_and_none_of_ours(layer: RecordingLayer) -> None:
+    host = getattr_static(GraphQLView, layer.attribute)
     own = type("Own", (Registered, get_origin(host) or host), {})
-    layered = layers.over(own)
-    assert layers.over(layered) is layered
+    layered = layer.over(own)
+    assert layer.over(layered) is layered
     below = type("Below", (layered,), {})
-    assert layers.over(below) is below
+    assert layer.over(below) is below
     assert Registered.names == ["Own", "Below"]
     Registered.names.clear()
 

@@ -18,7 +18,7 @@ from strawberry_ws_otel._aiohttp.websocket import (
     Observer,
     Transport,
     _Observed,
-    _observed,
+    _observed_class,
 )
 from strawberry_ws_otel._semconv import METRIC_IO
 from strawberry_ws_otel._semconv import SPAN_CONNECTION as CONNECTION
@@ -182,7 +182,7 @@ def test_an_observed_socket_looks_as_before(
     ws = cls()
     before = looks(ws)
     observer(ws, telemetry)
-    assert type(ws) is _observed(cls)
+    assert type(ws) is _observed_class(cls)
     assert isinstance(ws, cls)
     assert looks(ws) == before
 
@@ -228,7 +228,7 @@ def test_the_class_is_made_once_for_all_sockets_of_a_class(telemetry: Telemetry)
 
 
 def test_what_the_application_does_comes_before_what_is_observed() -> None:
-    cls = _observed(Mixed)
+    cls = _observed_class(Mixed)
     order = [each for each in cls.__mro__ if "close" in vars(each)]
     assert order == [cls, Own, Socket, _Observed, web.WebSocketResponse]
 
@@ -392,7 +392,7 @@ async def test_a_receive_that_fails_is_over_however_it_is_overridden(telemetry: 
         observing = observer(ws, telemetry)
         with pytest.raises(RuntimeError, match="prepare"):
             await ws.receive()
-        assert (observing.reading, observing._outer, observing.timed_out) == (None, None, False)
+        assert (observing._receiving, observing.timed_out) == (None, False)
 
 
 # --- By hand ---------------------------------------------------------------------------------

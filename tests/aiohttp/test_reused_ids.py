@@ -70,7 +70,7 @@ class Sources:
         assert self.connection is not None
         async with asyncio.timeout(10):
             operations = self.connection._operations
-            while operations._winding_down:  # noqa: ASYNC110  # there is no event
+            while operations.winding_down:  # noqa: ASYNC110  # there is no event
                 await asyncio.sleep(0)
 
 

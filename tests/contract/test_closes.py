@@ -12,7 +12,7 @@ from tests.support.cases import (
     Case,
     converse,
     is_distinct,
-    is_first,
+    is_first_of_few,
     rows,
     traced,
 )
@@ -31,7 +31,7 @@ def test_every_close_is_recorded_as_it_happened(
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
-@rows(REPRESENTATIVE, is_first)
+@rows(REPRESENTATIVE, is_first_of_few)
 def test_every_close_is_recorded_as_it_happened_on_uvloop(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:

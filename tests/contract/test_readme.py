@@ -14,6 +14,7 @@ from strawberry.aiohttp.views import GraphQLView
 
 from strawberry_ws_otel import OTelConfig, __version__, _protocol, _semconv
 from strawberry_ws_otel._close import FAULTS, CloseCode, CloseFrame, Facts, verdict
+from strawberry_ws_otel._environment import PREFIX, readers
 from strawberry_ws_otel._operation import _FAILURES, EndReason
 from tests.support.instruments import INSTRUMENTS
 from tests.support.schema import Query, Subscription
@@ -83,6 +84,14 @@ def is_attribute(constant: str) -> bool:
 
 
 # --- Names of telemetry ----------------------------------------------------------------------
+
+
+def test_every_option_has_its_environment_variable_and_the_values_that_it_takes() -> None:
+    documented = {codes(variable)[0]: values_ for variable, values_ in rows("Without code")}
+    assert documented == {name: reader.allowed for name, reader in readers().items()}
+    providers = {"tracer_provider", "meter_provider"}
+    options = {f"{PREFIX}{field.name.upper()}" for field in fields(OTelConfig)}
+    assert documented.keys() == options - {f"{PREFIX}{each.upper()}" for each in providers}
 
 
 def test_every_span_is_in_the_readme_and_no_other() -> None:
@@ -244,8 +253,11 @@ def test_ci_reads_the_commands_from_the_readme() -> None:
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     # No terminal, on which the console would draw.
     namespace: dict[str, Any] = {"Query": Query, "Subscription": Subscription}
-    for block in blocks("python"):
-        exec(compile(ast.parse(block), "README.md", "exec"), namespace)  # noqa: S102  # our own
+    try:
+        for block in blocks("python"):
+            exec(compile(ast.parse(block), "README.md", "exec"), namespace)  # noqa: S102  # our own
+    finally:
+        namespace["StrawberryWebSocketInstrumentor"]().uninstrument()
     assert isinstance(namespace["schema"], strawberry.Schema)
     assert isinstance(namespace["LoggedInView"](schema=namespace["schema"]), GraphQLView)
 

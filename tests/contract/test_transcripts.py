@@ -12,8 +12,8 @@ from tests.support.cases import (
     ONE_EACH,
     REPRESENTATIVE,
     Case,
-    is_distinct,
-    is_first,
+    is_distinct_or_representative,
+    is_first_of_few,
     is_of_few,
     rows,
     traced,
@@ -25,7 +25,7 @@ from tests.support.transcripts import compare, play
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
 
 
-@rows(CASES, is_distinct)
+@rows(CASES, is_distinct_or_representative)
 def test_the_conversation_is_the_same_with_and_without_the_library(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -33,7 +33,7 @@ def test_the_conversation_is_the_same_with_and_without_the_library(
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
-@rows(REPRESENTATIVE, is_first)
+@rows(REPRESENTATIVE, is_first_of_few)
 def test_the_conversation_is_the_same_on_uvloop(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -53,7 +53,7 @@ def test_a_broken_pipe_changes_nothing_for_the_client(
 
 
 @pytest.mark.internal_error
-@pytest.mark.parametrize("case", ONE_EACH, ids=str)
+@rows(ONE_EACH, is_of_few)
 def test_a_broken_propagator_changes_nothing_for_the_client(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:

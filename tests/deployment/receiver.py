@@ -24,6 +24,9 @@ class Span:
     instance: str
     name: str
     attributes: dict[str, Any]
+    scope: str
+    id: bytes
+    parent: bytes
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,11 @@ class Receiver:
         points = self._last(instance, name.METRIC_ACTIVE_CONNECTIONS)
         return sum(point.as_int for point in points)
 
+    def metrics(self, instance: str) -> dict[str, list[Any]]:
+        """The data points of each metric."""
+        with self._lock:
+            return dict(self._points.get(instance, {}))
+
     def _last(self, instance: str, metric: str) -> list[Any]:
         with self._lock:
             return list(self._points.get(instance, {}).get(metric, ()))
@@ -109,9 +117,20 @@ class Receiver:
     def _take_spans(self, request: Any) -> None:
         for resource in request.resource_spans:
             instance = attributes_of(resource.resource)["service.instance.id"]
-            spans = [span for scope in resource.scope_spans for span in scope.spans]
+            spans = [
+                Span(
+                    instance,
+                    span.name,
+                    attributes_of(span),
+                    each.scope.name,
+                    span.span_id,
+                    span.parent_span_id,
+                )
+                for each in resource.scope_spans
+                for span in each.spans
+            ]
             with self._lock:
-                self._spans += [Span(instance, span.name, attributes_of(span)) for span in spans]
+                self._spans += spans
 
     def _take_metrics(self, request: Any) -> None:
         for resource in request.resource_metrics:

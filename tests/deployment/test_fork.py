@@ -2,12 +2,12 @@
 
 import json
 import sys
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tests.deployment.programs import running
+from tests.support.forked import Run, run_each
 
 EVERYTHING = {
     "closes": 1,
@@ -27,37 +27,50 @@ EVERYTHING = {
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 
 
-async def recorded(module: str, *arguments: str, output: Path) -> dict[str, Any]:
-    """What a program prints that forks."""
+Runs = Mapping[tuple[str, ...], Run]
+BEFORE = [("imported",), ("made before",), ("made before", "held")]
+SERVED = [
+    # Of two clients that each get two results, the first is the parent's.
+    ("providers of the parent", {"closes": 2, "active": 0, "lives": 2, "events": 4}),
+    ("providers set in the child", {"closes": 2, "active": 0, "lives": 1, "events": 4}),
+    ("a view and providers of its own", {"closes": 1, "active": 0, "lives": 1, "events": 2}),
+    ("under a client", {"closes": 0, "active": 1, "lives": 0, "events": 0}),
+]
+
+
+def programs(module: str, ways: list[tuple[str, ...]]) -> Runs:
+    """Run a program that forks in each of these ways."""
     # Later versions warn of every fork that leaves a thread behind: that is what is tried.
-    command = (sys.executable, "-W", "ignore", "-m", f"tests.deployment.{module}", *arguments)
-    async with running(*command, output=output) as program:
-        assert await program.ends() == 0, program.printed
-    report: dict[str, Any] = json.loads(program.printed)
+    return run_each(f"tests.deployment.{module}", ways, PYTHONWARNINGS="ignore")
+
+
+def recorded(run: Run) -> dict[str, Any]:
+    """What a program printed."""
+    assert run.status == 0, run.errors
+    report: dict[str, Any] = json.loads(run.output)
     return report
 
 
-@pytest.mark.parametrize(
-    "how", [["imported"], ["made before"], ["made before", "held"]], ids=", ".join
-)
-async def test_the_child_records_as_a_process_that_was_never_forked(
-    how: list[str], tmp_path: Path
-) -> None:
-    assert await recorded("forking", *how, output=tmp_path / "log") == EVERYTHING
+@pytest.fixture(scope="module")
+def forking() -> Runs:
+    return programs("forking", BEFORE)
 
 
-@pytest.mark.parametrize(
-    ("how", "counts"),
-    [
-        # Of two clients that each get two results, the first is the parent's.
-        ("providers of the parent", {"closes": 2, "active": 0, "lives": 2, "events": 4}),
-        ("providers set in the child", {"closes": 2, "active": 0, "lives": 1, "events": 4}),
-        ("a view and providers of its own", {"closes": 1, "active": 0, "lives": 1, "events": 2}),
-        ("under a client", {"closes": 0, "active": 1, "lives": 0, "events": 0}),
-    ],
-)
-async def test_the_child_of_a_parent_that_has_served_inherits_its_counts_with_its_providers(
-    how: str, counts: dict[str, int], tmp_path: Path
+@pytest.fixture(scope="module")
+def served() -> Runs:
+    return programs("served", [(how,) for how, _ in SERVED])
+
+
+@pytest.mark.parametrize("how", BEFORE, ids=", ".join)
+def test_the_child_records_as_a_process_that_was_never_forked(
+    how: tuple[str, ...], forking: Runs
 ) -> None:
-    report = await recorded("served", how, output=tmp_path / "log")
+    assert recorded(forking[how]) == EVERYTHING
+
+
+@pytest.mark.parametrize(("how", "counts"), SERVED)
+def test_the_child_of_a_parent_that_has_served_inherits_its_counts_with_its_providers(
+    how: str, counts: dict[str, int], served: Runs
+) -> None:
+    report = recorded(served[how,])
     assert {key: report[key] for key in counts} == counts

@@ -7,7 +7,15 @@ import pytest
 
 from strawberry_ws_otel import _semconv as name
 from tests.support.assertions import connection_span, play_and_assert
-from tests.support.cases import REPRESENTATIVE, Case, converse, is_first, rows, traced
+from tests.support.cases import (
+    REPRESENTATIVE,
+    Case,
+    converse,
+    is_first,
+    is_first_of_few,
+    rows,
+    traced,
+)
 from tests.support.event_loop import Run
 from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
@@ -30,7 +38,6 @@ def over(tls: TLS, case: Case) -> Case:
     return replace(case, scenario=replace(case.scenario, setup=setup))
 
 
-@pytest.mark.parametrize("run", ["asyncio", "uvloop"], indirect=True)
 @rows(REPRESENTATIVE, is_first)
 def test_every_close_is_recorded_as_it_happened(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper, tls: TLS
@@ -38,8 +45,16 @@ def test_every_close_is_recorded_as_it_happened(
     play_and_assert(over(tls, case), run, telemetry, library_log)
 
 
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+@rows(REPRESENTATIVE, is_first_of_few)
+def test_every_close_is_recorded_as_it_happened_on_uvloop(
+    case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper, tls: TLS
+) -> None:
+    play_and_assert(over(tls, case), run, telemetry, library_log)
+
+
 @pytest.mark.usefixtures("frozen_garbage")
-@rows(REPRESENTATIVE, is_first)
+@rows(REPRESENTATIVE, is_first_of_few)
 def test_the_conversation_is_the_same(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture, tls: TLS
 ) -> None:

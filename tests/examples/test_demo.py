@@ -21,6 +21,7 @@ import pytest
 from strawberry.http.exceptions import WebSocketDisconnected
 
 from examples.demo import names
+from examples.demo.__main__ import main
 from examples.demo.journal import Journal
 from examples.demo.scenarios import NUMBERED, SCENARIOS, Scenario
 from strawberry_ws_otel import _semconv
@@ -293,16 +294,24 @@ def test_a_taken_port_is_said_plainly(mode: list[str]) -> None:
     )
 
 
-def test_an_impossible_port_is_said_plainly() -> None:
-    demo = run("--port", "65536")
-    assert demo.returncode == 2
-    assert "argument --port: 65536 is no number from 0 to 65535" in demo.stderr
+def refused(*options: str) -> None:
+    """Give the demo options that it refuses before it does anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["examples.demo", *options])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 2
 
 
-def test_a_picture_needs_its_folder(tmp_path: Path) -> None:
-    demo = run("--svg", str(tmp_path / "nowhere" / "conversation.svg"))
-    assert demo.returncode == 2
-    assert "there is no folder" in demo.stderr
+def test_an_impossible_port_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    refused("--port", "65536")
+    message = "argument --port: 65536 is no number from 0 to 65535"
+    assert message in capsys.readouterr().err
+
+
+def test_a_picture_needs_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused("--svg", str(tmp_path / "nowhere" / "conversation.svg"))
+    assert "there is no folder" in capsys.readouterr().err
 
 
 async def read_until(stream: asyncio.StreamReader, pattern: str) -> re.Match[str]:

@@ -64,9 +64,10 @@ def assert_case(case: Case, client: Client, telemetry: Telemetry, log: LogKeeper
     assert_connection_span(telemetry, scenario)
     assert_operations(telemetry, scenario)
     assert_identity(telemetry, case)
-    assert_metrics(telemetry, case)
-    assert_traffic(telemetry, client, scenario)
-    assert_errors(telemetry, scenario.verdict)
+    with telemetry.at_rest():
+        assert_metrics(telemetry, case)
+        assert_traffic(telemetry, client, scenario)
+        assert_errors(telemetry, scenario.verdict)
     assert_log(log, scenario.verdict)
     assert_whole(telemetry)
 

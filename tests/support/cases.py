@@ -129,6 +129,17 @@ def is_of_few(case: Case) -> bool:
     return case.scenario.name in FEW_NAMES
 
 
+def is_first_of_few(case: Case) -> bool:
+    return case.is_first and is_of_few(case)
+
+
+def is_distinct_or_representative(case: Case) -> bool:
+    """Whether it is distinct, under the other setting of aiohttp only if it is representative."""
+    scenario = case.scenario
+    is_other = case.handler_cancellation != scenario.cancellations[0]
+    return case.is_distinct and (scenario.representative or not is_other)
+
+
 def is_representative(case: Case) -> bool:
     return case.is_first and case.scenario.representative
 

@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from tests.support.library import MODULES, PACKAGE
+
 
 class Clock:
     """A clock that stands still unless a test moves it."""
@@ -26,7 +28,8 @@ class Clock:
 def stop_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put a clock in the place of `time`, wherever the library looks at it."""
     clock = Clock()
-    for name, module in list(sys.modules.items()):
-        if name.startswith("strawberry_ws_otel.") and vars(module).get("time") is time:
+    for name in MODULES:
+        module = sys.modules.get(f"{PACKAGE}.{name.replace('/', '.')}")
+        if module is not None and vars(module).get("time") is time:
             monkeypatch.setattr(module, "time", clock)
     return clock

@@ -254,8 +254,8 @@ class View(AsyncBaseHTTPView[Any, Any, Any, Handshake, Socket, Any, Any]):
     knows_closes = True
 
     def __init_subclass__(cls) -> None:
-        for layers in (ADAPTER_LAYER, *HANDLER_LAYERS):
-            setattr(cls, layers.attribute, layers.over(getattr(cls, layers.attribute)))
+        for layer in (ADAPTER_LAYER, *HANDLER_LAYERS):
+            setattr(cls, layer.attribute, layer.over(getattr(cls, layer.attribute)))
 
     def __init__(self, schema: Any, **options: Any) -> None:
         self.schema = schema

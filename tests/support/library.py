@@ -52,6 +52,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     },
     {
         "_current": ("_fuse _spans", OTEL),
+        "_environment": ("_config _limits _semconv", NOTHING),
         "_metrics": ("_counts _fuse _limits _semconv", OTEL),
         "_strawberry/errors": ("_config _limits _semconv", GRAPHQL | OTEL),
         "console/_grouping": ("_semconv console/_conversation console/_snapshot", NOTHING),
@@ -105,11 +106,14 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         ),
     },
     {
-        "_aiohttp/websocket": ("_close _connection _current _limits _strawberry/layers", AIOHTTP),
+        "_aiohttp/websocket": (
+            "_close _connection _counts _current _fuse _limits _strawberry/layers",
+            AIOHTTP,
+        ),
         "_strawberry/adapter": ("_connection _fuse _strawberry/layers", STRAWBERRY),
         "_strawberry/extension": (
             (
-                "_config _connection _current _fuse _limits _operation _operations "
+                "_config _connection _current _fuse _operation _operations "
                 "_propagation _recording _semconv _spans _strawberry/errors"
             ),
             GRAPHQL | OTEL | STRAWBERRY,
@@ -130,6 +134,13 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "__init__": (
             ("_aiohttp/view _config _connection _semconv _strawberry/extension"),
             NOTHING,
+        ),
+        "instrumentor": (
+            (
+                "_aiohttp/view _config _connection _environment _fuse _log _recording "
+                "_strawberry/adapter _strawberry/extension _strawberry/handlers"
+            ),
+            OTEL | STRAWBERRY,
         ),
     },
 )

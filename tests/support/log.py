@@ -25,7 +25,8 @@ class LogKeeper(logging.Handler):
 
 def is_internal(record: logging.LogRecord) -> bool:
     """Whether a record says that the library itself failed."""
-    return record.module == "_fuse" and record.funcName != "warn_once"
+    is_refused_call = str(record.msg).startswith("Telemetry leaves out")
+    return record.module == "_fuse" and (is_refused_call or record.funcName != "warn_once")
 
 
 @contextmanager

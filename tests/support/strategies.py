@@ -5,8 +5,11 @@ from typing import Any, Final
 from hypothesis import settings
 from hypothesis import strategies as st
 
-PROPERTY: Final = settings(derandomize=True, deadline=None, max_examples=200)
-"""How a property is examined: the same examples on every run, however slow the machine."""
+PROPERTY: Final = settings(derandomize=True, deadline=None)
+"""How a property is examined: the same examples on every run, however slow the machine.
+
+`tests/conftest.py` says how many.
+"""
 
 any_text = st.text(st.characters())
 """Text as JSON can carry it: with lone surrogates."""

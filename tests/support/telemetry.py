@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -94,6 +95,7 @@ class Telemetry:
         self.meter_provider = MeterProvider(
             [self.reader], resource=RESOURCE, shutdown_on_exit=False
         )
+        self._at_rest: dict[str, dict[Attributes, float]] | None = None
 
     def spans(self, *names: str) -> list[ReadableSpan]:
         """The finished spans of these names (all without one), in the order of their start."""
@@ -106,7 +108,16 @@ class Telemetry:
 
     def metrics(self) -> dict[str, dict[Attributes, float]]:
         """What each instrument says now: the value of a sum, the count of a histogram."""
-        return read(self.reader)
+        return read(self.reader) if self._at_rest is None else self._at_rest
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Collect the metrics once for as long as this lasts: nothing is recorded meanwhile."""
+        self._at_rest = self.metrics()
+        try:
+            yield
+        finally:
+            self._at_rest = None
 
     def points(self, name: str) -> list[Any]:
         """The data points of one instrument as the SDK has them."""

@@ -1,4 +1,4 @@
-"""The layer over an adapter reports every message, and changes nothing of what the host does."""
+"""A recorded adapter reports every message, and changes nothing of what the host does."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -89,7 +89,7 @@ def talk(telemetry: Telemetry) -> FakeConnection:
 
 
 def adapter_in(place: Place, wire: Wire, cls: type = Adapter) -> Any:
-    """An adapter with the layer, made there."""
+    """A recorded adapter, made there."""
     return place.run(ADAPTER_LAYER.over(cls), View(), None, wire)
 
 
@@ -281,7 +281,7 @@ async def test_an_adapter_may_send_by_what_is_no_method(talk: FakeConnection) ->
     assert counted(talk) == 1
 
 
-# --- How it is laid over -------------------------------------------------------------------------
+# --- How it is made ------------------------------------------------------------------------------
 
 
 class Observed(Request):

@@ -19,6 +19,7 @@ from strawberry_ws_otel._close import (
     CloseFrame,
     Facts,
     Fault,
+    HandlerEnd,
     Initiator,
     Outcome,
     Verdict,
@@ -30,8 +31,14 @@ from tests.support.strategies import PROPERTY, any_text
 # --- The facts of one row --------------------------------------------------------------------
 
 
+def known(**facts: Any) -> Facts:
+    """What is known, with what the edge knows of the handler's end among it."""
+    end = {name: facts.pop(name) for name in HandlerEnd._fields if name in facts}
+    return Facts(**facts, end=HandlerEnd(**end))
+
+
 def upgraded(**facts: Any) -> Facts:
-    return Facts(upgraded=True, **facts)
+    return known(upgraded=True, **facts)
 
 
 def from_client(code: int, answer: int | None = None, **others: Any) -> Facts:
@@ -146,7 +153,7 @@ def without_frame(title: str, outcome: Outcome, error_type: str | None = None, *
 def without_upgrade(
     title: str, outcome: Outcome, error_type: str | None = None, **facts: Any
 ) -> Row:
-    return Row(title, Facts(**facts), outcome, NOBODY, None, error_type=error_type)
+    return Row(title, known(**facts), outcome, NOBODY, None, error_type=error_type)
 
 
 def answered(title: str, error: BaseException, code: int, error_type: str) -> Row:
@@ -196,14 +203,14 @@ ROWS = [
         "cancelled because the transport went",
         Outcome.CONNECTION_LOST,
         exception=asyncio.CancelledError(),
-        transport_up=False,
+        transport_alive=False,
     ),
     without_frame(
         "the view cannot send: the transport went",
         Outcome.CONNECTION_LOST,
         "ConnectionResetError",
         exception=RESET,
-        transport_up=False,
+        transport_alive=False,
     ),
     without_frame(
         "an exception leaves the view after the end of the stream",
@@ -216,7 +223,7 @@ ROWS = [
         Outcome.CONNECTION_LOST,
         "ConnectionResetError",
         exception=RESET,
-        transport_up=False,
+        transport_alive=False,
     ),
     # heartbeat_timeout
     without_frame("no PONG", Outcome.HEARTBEAT_TIMEOUT, "TimeoutError", frame_error=TimeoutError()),
@@ -235,7 +242,7 @@ ROWS = [
         Outcome.CONNECTION_LOST,
         "AttributeError",
         exception=AttributeError(),
-        transport_up=False,
+        transport_alive=False,
     ),
     without_frame(
         "no PONG, then the end",
@@ -250,7 +257,7 @@ ROWS = [
         "TimeoutError",
         frame_error=TimeoutError(),
         exception=asyncio.CancelledError(),
-        transport_up=False,
+        transport_alive=False,
     ),
     # invalid_frame
     *(
@@ -280,7 +287,7 @@ ROWS = [
         Outcome.INVALID_MESSAGE,
         "TypeError",
         exception=TypeError(),
-        malformed=True,
+        is_malformed=True,
     ),
     # init_timeout, unauthorized, forbidden, subprotocol_rejected, duplicate_*
     *server_closes(Outcome.INIT_TIMEOUT, 4408),
@@ -308,7 +315,7 @@ ROWS = [
         Outcome.HANDSHAKE_REJECTED,
         "ValueError",
         exception=ValueError(),
-        malformed=True,
+        is_malformed=True,
         status=500,
     ),
     # client_terminated, client_error
@@ -327,7 +334,7 @@ ROWS = [
         "TypeError",
         dropped=TypeError(),
         exception=KeyError(),
-        transport_up=False,
+        transport_alive=False,
     ),
     Row(
         "the client closes, and the host answers with what no frame can hold",
@@ -359,7 +366,7 @@ ROWS = [
         Outcome.SERVER_ERROR,
         "KeyError",
         exception=KeyError(),
-        transport_up=False,
+        transport_alive=False,
     ),
     without_upgrade("refused with 500", Outcome.SERVER_ERROR, status=500),
     without_upgrade("refused with 503", Outcome.SERVER_ERROR, status=503),
@@ -442,7 +449,7 @@ def test_metrics_carry_no_code_without_a_name_and_the_outcome_says_whose_it_is(c
 
 
 def test_without_an_upgrade_metrics_carry_no_code() -> None:
-    assert verdict(Facts(status=403)).named_code is None
+    assert verdict(known(status=403)).named_code is None
 
 
 def test_the_codes_that_metrics_carry_are_few() -> None:
@@ -557,16 +564,16 @@ notes: st.SearchStrategy[list[tuple[Callable[..., None], CloseFrame]]] = st.list
     st.tuples(st.sampled_from([Facts.frame_sent, Facts.frame_received]), frames), max_size=3
 )
 others = st.builds(
-    Facts,
+    known,
     upgraded=st.booleans(),
     status=st.none() | st.integers(0, 1000),
     frame_error=exceptions,
     dropped=exceptions,
     lost=st.booleans(),
     exception=exceptions,
-    malformed=st.booleans(),
+    is_malformed=st.booleans(),
     is_cancelled=st.booleans(),
-    transport_up=st.booleans(),
+    transport_alive=st.none() | st.booleans(),
     is_refused=st.booleans(),
 )
 
@@ -620,10 +627,11 @@ def test_metrics_carry_a_named_code_or_none(facts: Facts) -> None:
 
 def has_a_cause_in_the_server(facts: Facts) -> bool:
     """Whether anything that happened can only be the server's own doing."""
-    cancelled = facts.is_cancelled and isinstance(facts.exception, CANCELLATIONS)
-    raised = facts.exception is not None and not cancelled
+    end = facts.end
+    cancelled = end.is_cancelled and isinstance(end.exception, CANCELLATIONS)
+    raised = end.exception is not None and not cancelled
     closed = facts.sent is not None and facts.sent.code in {1011, 4500}
-    failed = facts.dropped is not None or (raised and not facts.malformed)
+    failed = facts.dropped is not None or (raised and not end.is_malformed)
     return closed or failed or (facts.status or 0) // 100 == 5
 
 

@@ -1153,7 +1153,7 @@ def test_what_no_message_can_be_made_of_is_counted_as_another(telemetry: Telemet
 def test_an_exception_is_not_kept(telemetry: Telemetry) -> None:
     talk = connect(telemetry, GRAPHQL_WS)
     talk.end(KeyError("user"))
-    assert talk.connection._facts.exception is None
+    assert talk.connection._facts.end.exception is None
 
 
 def test_the_record_of_an_abnormal_close_names_the_connection(
@@ -1336,6 +1336,24 @@ def test_a_message_without_a_document_begins_an_operation_if_the_handler_may_kno
     assert all("graphql.document.hash" not in attributes_of(span) for span in spans)
 
 
+@pytest.mark.parametrize("protocol", BOTH)
+def test_a_copy_of_a_message_that_is_being_handled_is_handled_for_the_same_operation(
+    protocol: str, telemetry: Telemetry
+) -> None:
+    talk = connect(telemetry, protocol)
+    value = {"type": START[protocol], "id": "a", "payload": {"query": QUERY}}
+    task = talk.receive_and_begin_handling(value)
+    operation, before = operation_in(task), task.current
+    handling = task.run(talk.connection.message_handling, dict(value), talk.request)
+    assert handling is not None
+    assert handling.operation is operation
+    assert task.current == before
+    task.run(talk.connection.message_handled, handling, None)
+    talk.end_handling()
+    talk.close_by_client()
+    assert len(telemetry.spans("GraphQL Operation")) == 1
+
+
 async def test_a_flood_of_operations_that_nobody_handles_leaves_each_one_its_own(
     telemetry: Telemetry,
 ) -> None:
@@ -1490,8 +1508,8 @@ def test_a_running_operation_is_known_by_its_very_document(
     move(talk, task)
     claimed = task.run(talk.connection.claim_own, document)
     assert claimed is (operation if is_own else None)
-    assert operation.is_claimed == is_own
-    assert (unclaimed.find(QUERY) is None) == (operation.is_claimed or operation.has_ended)
+    assert (operation.executions == 1) == is_own
+    assert (unclaimed.find(QUERY) is None) == (operation.executions == 1 or operation.has_ended)
     talk.close_by_client()
 
 
@@ -1831,7 +1849,7 @@ def test_a_broken_pipe_changes_no_verdict_and_no_count(
     talk.accept(GRAPHQL_WS)
     talk.lose()
     totals = Recording(broken).metrics.totals
-    assert {outcome.value: n for (outcome, _), n in totals.closes().items() if n} == {
+    assert {outcome: n for (outcome, _), n in totals.closes().items() if n} == {
         "normal": 1,
         "connection_lost": 1,
     }

@@ -16,6 +16,7 @@ from strawberry_ws_otel._close import (
     CloseFrame,
     Facts,
     Fault,
+    HandlerEnd,
     Outcome,
     Verdict,
     outcomes_of,
@@ -142,7 +143,7 @@ def test_what_is_over_is_counted_still_and_gauges_are_0() -> None:
 
 def test_a_refused_handshake_is_a_close_and_never_was_a_connection() -> None:
     totals = Totals()
-    totals.closed(verdict(Facts(status=403)), None)
+    totals.closed(verdict(Facts(end=HandlerEnd(status=403))), None)
     assert totals.closes() == {**ZEROS, (Outcome.HANDSHAKE_REJECTED, Fault.CLIENT): 1}
     assert not totals.connections()
 

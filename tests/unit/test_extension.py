@@ -244,7 +244,7 @@ async def test_an_operation_of_a_connection_has_the_hooks_that_it_needs(
     operation = operation_in(task)
     [result] = await execute(task, Hooked, document=document)
     assert result.errors is None
-    assert operation.is_claimed
+    assert operation.executions == 1
     word = "subscription" if document is ONE_TICK else "query"
     assert operation.type == word
     [instance] = instances
@@ -283,7 +283,7 @@ async def test_a_stream_of_another_document_is_the_applications_unless_the_host_
     talk = connected(telemetry)
     task = talk.start_operation(query="query Sent { hello }")
     await execute(task, OTelExtension, document=HELLO)
-    assert not operation_in(task).is_claimed
+    assert operation_in(task).executions == 0
     talk.close_by_client()
 
 
@@ -295,7 +295,7 @@ async def test_in_a_task_that_knows_nothing_the_very_document_leads_to_the_opera
     operation = operation_in(talk.begin_operation(query=document))
     talk.end_handling()
     await execute(Place(), OTelExtension, document=document)
-    assert operation.is_claimed
+    assert operation.executions == 1
     talk.close_by_client()
 
 
@@ -324,6 +324,20 @@ async def test_a_document_without_the_operation_has_no_type(telemetry: Telemetry
     assert len(result.errors) == 1
     assert operation_in(task).type is None
     talk.close_by_client()
+
+
+async def test_a_subclass_reads_what_the_host_knows_of_the_operation(telemetry: Telemetry) -> None:
+    documents: list[str | None] = []
+
+    class Reading(extension(telemetry)):  # type: ignore[misc]  # whichever it is
+        def get_results(self) -> dict[str, Any]:
+            documents.append(self.execution_context.query)
+            results: dict[str, Any] = super().get_results()
+            return results
+
+    await make_schema(Reading).execute(HELLO)
+    assert documents == [HELLO]
+    assert len(telemetry.spans("query")) == 1
 
 
 # --- What an application may get wrong -----------------------------------------------------------

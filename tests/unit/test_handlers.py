@@ -1,4 +1,4 @@
-"""The layer over a handler enters the context of a message or operation for the host's method."""
+"""A recorded handler enters the context of a message or operation for the host's method."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from strawberry_ws_otel._connection import Connection
 from strawberry_ws_otel._current import Current, current
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
-from strawberry_ws_otel._strawberry.layers import StandIn
+from strawberry_ws_otel._strawberry.layers import CoroutineProxy
 from tests.support.broken_api import PipeError
 from tests.support.fake_connection import BOTH, QUERY, START, FakeConnection, operation_in
 from tests.support.log import LogKeeper
@@ -60,7 +60,7 @@ def talk(request: pytest.FixtureRequest, telemetry: Telemetry) -> FakeConnection
 
 
 def handler_of(talk: FakeConnection, failure: BaseException | None = None) -> Any:
-    """A handler with the layer, that knows its connection by its adapter."""
+    """A recorded handler that knows its connection by its adapter."""
     cls = LAYERS[talk.protocol].over(APPLICATIONS[talk.protocol])
     return cls(SimpleNamespace(_otel_request=talk.request), failure)
 
@@ -197,13 +197,13 @@ class Unusual(BaseGraphQLWSHandler[Any, Any]):
         )
 
 
-async def test_only_a_coroutine_is_stood_in_for() -> None:
+async def test_only_a_coroutine_gets_a_proxy() -> None:
     cls = LAYERS[GRAPHQL_WS].over(Unusual)
     shown = cls(None).handle_async_results("a", QUERY, None, None)
-    assert isinstance(shown, StandIn)
+    assert isinstance(shown, CoroutineProxy)
     assert await shown == "slept"
     other = cls(object()).handle_async_results("a", QUERY, None, None)
-    assert not isinstance(other, StandIn)
+    assert not isinstance(other, CoroutineProxy)
     assert await other == "slept"
 
 

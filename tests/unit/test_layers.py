@@ -1,4 +1,4 @@
-"""Layers over classes, over whatever makes instances of one, and over coroutines change nothing."""
+"""A class, a factory and a coroutine that are recorded do what they did."""
 
 import asyncio
 import gc
@@ -24,11 +24,11 @@ from strawberry_ws_otel._fuse import FailureLog
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
 from strawberry_ws_otel._strawberry.layers import (
-    CancellationWatch,
-    Layers,
+    CoroutineProxy,
     RecordedFactory,
-    StandIn,
+    RecordingLayer,
     is_derived,
+    watch_cancellation,
 )
 from tests.support.event_loop import Run
 from tests.support.log import LogKeeper
@@ -53,8 +53,8 @@ class Loud(Thing[int]):
         return f"LOUD {super().speak()}"
 
 
-class Layer(Thing[Any]):
-    """What is laid over it."""
+class Recording(Thing[Any]):
+    """What records it."""
 
     def speak(self) -> str:
         return f"recorded {super().speak()}"
@@ -73,7 +73,7 @@ def begin(*arguments: object, **keywords: object) -> None:
     begun.append((*arguments, keywords))
 
 
-LAYERS = Layers("thing_class", Thing, Layer, begin)
+LAYERS = RecordingLayer("thing_class", Thing, Recording, begin)
 
 
 class View:
@@ -92,7 +92,7 @@ def view_with(value: Any) -> Any:
 
 def test_a_class_is_derived_under_its_name() -> None:
     derived = LAYERS.over(Loud)
-    assert derived.__mro__[:3] == (derived, Layer, Loud)
+    assert derived.__mro__[:3] == (derived, Recording, Loud)
     names = ("__name__", "__qualname__", "__module__")
     assert [getattr(derived, name) for name in names] == [getattr(Loud, name) for name in names]
     assert derived().speak() == "recorded LOUD host"
@@ -100,7 +100,7 @@ def test_a_class_is_derived_under_its_name() -> None:
 
 
 def test_the_parameters_of_a_class_are_left_aside() -> None:
-    assert LAYERS.over(Thing[int]).__mro__[1:3] == (Layer, Thing)
+    assert LAYERS.over(Thing[int]).__mro__[1:3] == (Recording, Thing)
 
 
 def test_what_has_the_layer_gets_no_second_one() -> None:
@@ -113,7 +113,7 @@ def test_what_has_the_layer_gets_no_second_one() -> None:
 
 def test_only_the_library_s_classes_are_derived() -> None:
     derived = LAYERS.over(Loud)
-    assert [is_derived(cls) for cls in (derived, type("Own", (derived,), {}), Loud, Layer)] == [
+    assert [is_derived(cls) for cls in (derived, type("Own", (derived,), {}), Loud, Recording)] == [
         True,
         False,
         False,
@@ -121,7 +121,7 @@ def test_only_the_library_s_classes_are_derived() -> None:
     ]
 
 
-@pytest.mark.parametrize("value", [None, "thing", 5, dict, Layers])
+@pytest.mark.parametrize("value", [None, "thing", 5, dict, RecordingLayer])
 def test_what_makes_nothing_of_the_kind_is_refused(value: Any) -> None:
     with pytest.raises(
         TypeError,
@@ -236,17 +236,17 @@ def test_what_a_factory_raises_is_its_own() -> None:
 
 
 def test_a_layer_may_begin_with_nothing() -> None:
-    layers = Layers("thing_class", Thing, Layer)
-    own: Any = type("Own", (View,), {"thing_class": layers.over(staticmethod(make))})
+    layer = RecordingLayer("thing_class", Thing, Recording)
+    own: Any = type("Own", (View,), {"thing_class": layer.over(staticmethod(make))})
     assert own().thing_class(1).speak() == "recorded LOUD host"
     assert isinstance(vars(own)["thing_class"], RecordedFactory)
 
 
 # --- The layers that there are ---------------------------------------------------------------
 
-KINDS: dict[str, tuple[Layers, type]] = {
-    layers.attribute: (layers, kind)
-    for layers, kind in zip(
+KINDS: dict[str, tuple[RecordingLayer, type]] = {
+    layer.attribute: (layer, kind)
+    for layer, kind in zip(
         (ADAPTER_LAYER, *HANDLER_LAYERS),
         (AiohttpWebSocketAdapter, BaseGraphQLTransportWSHandler, BaseGraphQLWSHandler),
         strict=True,
@@ -256,25 +256,25 @@ KINDS: dict[str, tuple[Layers, type]] = {
 
 @pytest.mark.parametrize("attribute", KINDS)
 def test_an_application_s_class_sees_only_the_classes_of_the_application(attribute: str) -> None:
-    layers, kind = KINDS[attribute]
+    layer, kind = KINDS[attribute]
     recorded: list[tuple[str, str]] = []
 
     class Own(kind):  # type: ignore[misc,valid-type]  # whichever it is
         def __init_subclass__(cls, *, word: str) -> None:
             recorded.append((cls.__name__, word))
 
-    derived = layers.over(Own)
+    derived = layer.over(Own)
     assert recorded == []
 
     further: Any = types.new_class("Further", (derived,), {"word": "theirs"})
     assert recorded == [("Further", "theirs")]
-    assert layers.over(further) is further
+    assert layer.over(further) is further
 
 
 @pytest.mark.parametrize("attribute", KINDS)
 def test_a_layer_has_no_public_name_that_the_host_s_class_has_not(attribute: str) -> None:
-    layers, kind = KINDS[attribute]
-    added = set(dir(layers.over(kind))) - set(dir(kind))
+    layer, kind = KINDS[attribute]
+    added = set(dir(layer.over(kind))) - set(dir(kind))
     assert {name for name in added if not name.startswith("_")} == set()
     assert {name for name in added if not name.startswith("__")} == {
         name for name in added if name.startswith("_otel_")
@@ -296,7 +296,7 @@ class Serving:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.host: Any = self.serve("the host's")
-        self.shown = StandIn(lambda: self.serve("ours", self.host), self.host)
+        self.shown = CoroutineProxy(lambda: self.serve("ours", self.host), self.host)
 
     async def serve(self, whose: str, inner: Any = None) -> str:
         self.calls.append(f"{whose} begins")
@@ -315,7 +315,7 @@ class Serving:
 WHOLE = ["ours begins", "the host's begins", "the host's is over", "ours is over"]
 
 
-async def test_a_stand_in_runs_what_runs_instead_in_a_task_and_where_it_is_awaited() -> None:
+async def test_a_proxy_runs_what_runs_instead_in_a_task_and_where_it_is_awaited() -> None:
     for start in (asyncio.create_task, identity):
         serving = Serving()
         assert await start(serving.shown) == "result"
@@ -326,7 +326,7 @@ def identity(shown: Any) -> Any:
     return shown
 
 
-def test_a_stand_in_is_closed_wherever_it_stands() -> None:
+def test_a_proxy_is_closed_wherever_it_stands() -> None:
     begun, fresh = Serving(), Serving()
     assert begun.shown.send(None) is None
     for each in (begun, fresh):
@@ -336,7 +336,7 @@ def test_a_stand_in_is_closed_wherever_it_stands() -> None:
     assert fresh.calls == []
 
 
-def test_an_error_reaches_a_stand_in_wherever_it_stands() -> None:
+def test_an_error_reaches_a_proxy_wherever_it_stands() -> None:
     begun, fresh = Serving(), Serving()
     begun.shown.send(None)
     with pytest.raises(StopIteration, match="caught the error"):
@@ -347,7 +347,7 @@ def test_an_error_reaches_a_stand_in_wherever_it_stands() -> None:
     assert fresh.calls == []
 
 
-def test_a_stand_in_looks_like_the_host_s() -> None:
+def test_a_proxy_looks_like_the_host_s() -> None:
     serving = Serving()
     names = ("__name__", "__qualname__", "cr_code", "cr_frame", "cr_running")
     for step in (dict, partial(serving.shown.send, None), serving.shown.close):
@@ -389,7 +389,7 @@ class Recorder:
         self.order.append("abandoned")
 
     async def watch(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return await CancellationWatch(coroutine, self)
+        return await watch_cancellation(coroutine, self)
 
 
 async def bare(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -397,7 +397,7 @@ async def bare(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def watched(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return await CancellationWatch(coroutine, Recorder())
+    return await watch_cancellation(coroutine, Recorder())
 
 
 # --- The same as awaiting the coroutine itself -----------------------------------------------
@@ -562,7 +562,9 @@ def frames(way: Way) -> list[str]:
     with pytest.raises(OwnError) as raised:
         coroutine.throw(OwnError())
     stack = traceback.extract_tb(raised.value.__traceback__)
-    return [frame.name for frame in stack if frame.name not in {"__await__", "bare", "watched"}]
+    return [
+        frame.name for frame in stack if frame.name not in {"watch_cancellation", "bare", "watched"}
+    ]
 
 
 def test_the_traceback_leads_to_the_same_place() -> None:
@@ -825,77 +827,77 @@ async def test_each_time_that_it_goes_on_is_recorded() -> None:
     assert recorded.order == ["cancelled", "went on", "went on"]
 
 
-# --- A coroutine that stands in for another ------------------------------------------------------
+# --- A coroutine that stands for another ---------------------------------------------------------
 
 
-def standing_in(body: Body) -> tuple[StandIn, Any, list[str]]:
-    """A stand-in, what it stands for, and when that begins."""
+def proxy_of(body: Body) -> tuple[CoroutineProxy, Any, list[str]]:
+    """A proxy, what it stands for, and when that begins."""
     original, begun_by = body(), []
 
     def begin_it() -> Coroutine[Any, Any, Any]:
         begun_by.append("begun")
         return bare(original)
 
-    return StandIn(begin_it, original), original, begun_by
+    return CoroutineProxy(begin_it, original), original, begun_by
 
 
-async def stood_in_for(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return await StandIn(lambda: bare(coroutine), coroutine)
+async def by_proxy(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return await CoroutineProxy(lambda: bare(coroutine), coroutine)
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_stand_in_is_driven_as_what_it_stands_for(body: Body) -> None:
-    ours = {steps: transcript(stood_in_for, body, steps) for steps in SCRIPTS}
+def test_a_proxy_is_driven_as_what_it_stands_for(body: Body) -> None:
+    ours = {steps: transcript(by_proxy, body, steps) for steps in SCRIPTS}
     assert ours == {steps: transcript(bare, body, steps) for steps in SCRIPTS}
 
 
-def test_a_stand_in_looks_like_what_it_stands_for_wherever_that_stands() -> None:
-    stand_in, original, _ = standing_in(asks_and_reports)
+def test_a_proxy_looks_like_what_it_stands_for_wherever_that_stands() -> None:
+    proxy, original, _ = proxy_of(asks_and_reports)
     names = ("__name__", "__qualname__", "cr_code", "cr_frame", "cr_running")
-    for step in (dict, partial(stand_in.send, None), stand_in.close):
+    for step in (dict, partial(proxy.send, None), proxy.close):
         step()
-        looks = [[getattr(each, name) for name in names] for each in (stand_in, original)]
+        looks = [[getattr(each, name) for name in names] for each in (proxy, original)]
         assert looks[0] == looks[1]
 
 
-def test_what_a_stand_in_stands_for_begins_with_the_first_step_and_once() -> None:
-    stand_in, _, begun_by = standing_in(asks_and_reports)
+def test_what_a_proxy_stands_for_begins_with_the_first_step_and_once() -> None:
+    proxy, _, begun_by = proxy_of(asks_and_reports)
     assert begun_by == []
-    assert stand_in.send(None) == "first"
-    assert stand_in.send(1) == "second"
+    assert proxy.send(None) == "first"
+    assert proxy.send(1) == "second"
     with pytest.raises(StopIteration) as stopped:
-        stand_in.send(2)
+        proxy.send(2)
     assert stopped.value.value == (1, 2)
     assert begun_by == ["begun"]
 
 
 def test_an_error_is_thrown_into_what_has_begun() -> None:
-    stand_in, _, _ = standing_in(catches_and_returns)
-    stand_in.send(None)
+    proxy, _, _ = proxy_of(catches_and_returns)
+    proxy.send(None)
     with pytest.raises(StopIteration) as stopped:
-        stand_in.throw(OwnError("thrown"))
+        proxy.throw(OwnError("thrown"))
     assert stopped.value.value == "caught OwnError('thrown')"
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
-def test_a_stand_in_that_is_closed_closes_what_it_stands_for(*, has_begun: bool) -> None:
-    stand_in, original, begun_by = standing_in(returns_later)
+def test_a_proxy_that_is_closed_closes_what_it_stands_for(*, has_begun: bool) -> None:
+    proxy, original, begun_by = proxy_of(returns_later)
     if has_begun:
-        stand_in.send(None)
-    stand_in.close()
+        proxy.send(None)
+    proxy.close()
     assert original.cr_frame is None
     assert begun_by == ["begun"] * has_begun
 
 
 def test_an_error_that_is_thrown_before_it_begins_is_raised_by_what_it_stands_for() -> None:
-    stand_in, original, begun_by = standing_in(returns_later)
+    proxy, original, begun_by = proxy_of(returns_later)
     with pytest.raises(OwnError):
-        stand_in.throw(OwnError())
+        proxy.throw(OwnError())
     assert (original.cr_frame, begun_by) == (None, [])
 
 
-async def test_a_stand_in_is_a_coroutine_for_a_task() -> None:
-    stand_in, _, _ = standing_in(lambda: asyncio.sleep(0, "done"))
-    task = asyncio.create_task(stand_in)
+async def test_a_proxy_is_a_coroutine_for_a_task() -> None:
+    proxy, _, _ = proxy_of(lambda: asyncio.sleep(0, "done"))
+    task = asyncio.create_task(proxy)
     assert "sleep" in repr(task)
     assert await task == "done"

@@ -219,7 +219,7 @@ class Compared:
         assert (
             self._operation.end_reason,
             self._operation.has_ended,
-            bool(self._operations._winding_down),
+            bool(self._operations.winding_down),
             self._operation.id is None,
             self._operation.results.ok,
         ) == (
@@ -269,9 +269,10 @@ class AnyCourse(RuleBasedStateMachine):
         self.telemetry.shutdown()
 
 
-def test_an_operation_ends_for_the_reason_that_a_plain_account_of_it_gives() -> None:
+@pytest.mark.parametrize("examples", [50, pytest.param(250, marks=pytest.mark.matrix)])
+def test_an_operation_ends_for_the_reason_that_a_plain_account_of_it_gives(examples: int) -> None:
     run_state_machine_as_test(
-        AnyCourse, settings=settings(PROPERTY, max_examples=250, stateful_step_count=50)
+        AnyCourse, settings=settings(PROPERTY, max_examples=examples, stateful_step_count=50)
     )
 
 
@@ -548,13 +549,15 @@ def is_refused_by_an_error(operation: SocketOperation) -> None:
 
 def completes_at_the_second_try(operation: SocketOperation) -> None:
     for _ in range(2):
-        operation.claim()
+        operation.executions += 1
+        operation.fire(Event.EXECUTE)
     completes(operation)
 
 
 def fails_at_the_second_try(operation: SocketOperation) -> None:
     for _ in range(2):
-        operation.claim()
+        operation.executions += 1
+        operation.fire(Event.EXECUTE)
     operation.fire(Event.RAISE, ValueError())
 
 
@@ -592,14 +595,31 @@ def test_errors_are_counted_but_not_kept_where_nobody_samples() -> None:
     telemetry.shutdown()
 
 
-def test_an_operation_is_claimed_by_its_first_execution(telemetry: Telemetry) -> None:
+def test_an_operation_that_is_executed_lets_go_of_its_first_message(telemetry: Telemetry) -> None:
     message = WORDS.read({"type": "subscribe", "id": "a", "payload": {"query": QUERY}})
     operation = operations_of(telemetry).begin(message, WORDS)
     operation.fire(Event.HANDLE)
-    assert not operation.is_claimed
-    operation.claim()
-    assert (operation.is_claimed, operation.state) == (True, State.SERVED)
+    assert operation.first is message.value
+    operation.fire(Event.EXECUTE)
+    assert operation.state is State.SERVED
     assert (operation.first, operation.payload) == (None, {})
+
+
+def test_an_id_is_marked_until_the_methods_of_all_its_stopped_operations_have_ended(
+    telemetry: Telemetry,
+) -> None:
+    operations = operations_of(telemetry)
+    message = WORDS.read({"type": "subscribe", "id": "a", "payload": {"query": QUERY}})
+    stopped = []
+    for number in (1, 2):
+        operation = operations.begin(message, WORDS)
+        for event in (Event.HANDLE, Event.RUN, Event.STOP):
+            operation.fire(event, DETAILS.get(event))
+        stopped.append(operation)
+        assert operations.winding_down == {"a": number}
+    for operation, left in zip(stopped, ({"a": 1}, {}), strict=True):
+        operation.fire(Event.RETURN)
+        assert operations.winding_down == left
 
 
 @pytest.mark.parametrize("type_", ["subscription", "query"])
@@ -610,7 +630,7 @@ def test_a_subscription_has_an_id_that_no_other_connection_has(
     operation.describe(type_, None)
     completes(operation)
     [span] = telemetry.spans(type_)
-    id_ = f"{operation.connection_id}-s-1" if type_ == "subscription" else None
+    id_ = f"{operation.registry.connection_id}-s-1" if type_ == "subscription" else None
     assert attributes_of(span).get("graphql.subscription.id") == id_
 
 
@@ -662,19 +682,21 @@ def test_what_was_expected_is_learnt_once_at_the_latest_at_the_end(
     assert [span.name for span in telemetry.spans()] == ["mutation"]
 
 
-def test_a_message_that_has_waited_tells_when_the_span_starts(
+def test_the_span_of_a_message_that_has_waited_starts_when_it_was_received(
     telemetry: Telemetry, clock: Clock
 ) -> None:
     message = WORDS.read({"type": "subscribe", "id": "a", "payload": {"query": QUERY}})
     operations = operations_of(telemetry)
-    for waited in (0.0, 5.0):
+    for waited, is_noticed in ((0.005, False), (5.0, True)):
         operation = operations.begin(message, WORDS)
-        received_at = operation._received_at
         clock.passes(waited)
+        earliest = clock.time_ns()
         operation.fire(Event.HANDLE)
+        latest = clock.time_ns()
         operation.fire(Event.STOP, WORDS.received["complete"])
         *_, span = telemetry.exporter.get_finished_spans()
-        assert (span.start_time == received_at) == bool(waited)
+        handled = (span.start_time or 0) + (5 * 10**9 if is_noticed else 0)
+        assert earliest <= handled <= latest
 
 
 # --- What a document begins with -----------------------------------------------------------------

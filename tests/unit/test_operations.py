@@ -108,11 +108,11 @@ def test_an_id_winds_down_until_the_last_task_that_may_send_with_it_is_done(
         stopped.append(operation)
     new = begun(operations)
     for left, operation in zip((2, 1), stopped, strict=True):
-        assert operations._winding_down == {"a": left}
+        assert operations.winding_down == {"a": left}
         # The host awaits the end of those before, who say their last words.
         assert operations.sender(NEXT) is None
         operations.ran(operation, asyncio.CancelledError())
-    assert operations._winding_down == {}
+    assert operations.winding_down == {}
     assert operations.sender(NEXT) is new
 
 
@@ -300,7 +300,9 @@ def test_an_execution_in_the_task_of_an_operation_is_its_until_that_has_ended(
     task = talk.start_operation()
     operation = operation_in(task)
     assert task.run(operations.claim, execution(QUERY)) is operation
+    assert operation.executions == 0
     operations.claimed(operation)
+    assert operation.executions == 1
     assert task.run(operations.claim, execution(QUERY)) is operation, "another try"
     operation.fire(Event.STOP, STOPPED)
     assert task.run(operations.claim, execution(QUERY)) is None
@@ -345,7 +347,7 @@ async def test_a_stream_of_another_document_may_be_the_operation_of_the_task(
     operation = operation_in(task)
     talk.end_handling()
     for event in events:
-        operation.claim() if event is Event.EXECUTE else operation.fire(event)
+        operations.claimed(operation) if event is Event.EXECUTE else operation.fire(event)
     claimed = task.run(operations.claim, execution("{ rewritten }", is_hosts=is_hosts))
     assert claimed is (operation if is_its else None)
     is_found = is_its and not events

@@ -474,13 +474,13 @@ def test_of_a_message_that_gets_no_event_there_is_no_next(
     assert real.calls == []
 
 
-def test_an_event_may_have_happened_before() -> None:
+def test_a_message_may_have_come_before() -> None:
     real = FakeSpan()
     recorded = recorder(real)
-    recorded.event("name", {}, 5)
+    recorded.event("name", {})
     recorded.message(NEXT, 6)
     assert [(name, timestamp) for _, name, _, timestamp in real.calls] == [
-        ("name", 5),
+        ("name", None),
         ("graphql.ws.next", 6),
     ]
 

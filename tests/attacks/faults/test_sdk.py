@@ -38,7 +38,8 @@ def play_and_assert(fault: Fault, case: Case, twins: Comparison, log: LogKeeper)
     if fault.strikes is not nothing and not done.yet:
         fault = FAULTS["nothing breaks"]  # nobody logged in
     assert sum(map(is_internal, log.records)) in fault.logged
-    assert_counted(case, telemetry)
+    with telemetry.at_rest():
+        assert_counted(case, telemetry)
     assert_spans(fault, case, telemetry)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from strawberry_ws_otel import _semconv as name
 from strawberry_ws_otel._aiohttp.view import Handshake
+from strawberry_ws_otel._aiohttp.websocket import Observer
 from strawberry_ws_otel._semconv import SPAN_CONNECTION as CONNECTION
 from tests.support.assertions import (
     OPERATIONS,
@@ -22,7 +23,7 @@ from tests.support.cases import (
     Case,
     converse,
     few_or_one_each,
-    is_first,
+    is_representative,
     on,
     rows,
     traced,
@@ -71,7 +72,7 @@ def is_unknown(recorded: dict[str, Any]) -> bool:
     return said == ("other", "unknown", "unknown")
 
 
-@rows(CASES, is_first)
+@rows(CASES, is_representative)
 def test_the_verdict_is_right_or_unknown(case: Case, run: Run[Any], telemetry: Telemetry) -> None:
     arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
     client = run(converse(on(Childless, case), arm)).client
@@ -159,9 +160,9 @@ def test_nothing_of_it_is_changed(refusal: str, telemetry: Telemetry, run: Run[A
 
 
 PLACES: list[tuple[object, str]] = [
-    (Handshake, "_observe"),
-    (Handshake, "_report_last"),
+    (Handshake, "_report_unseen_close"),
     (Handshake, "websocket_made"),
+    (Observer, "__init__"),
 ]
 
 PARSE = "Failed to parse message"

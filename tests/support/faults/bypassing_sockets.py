@@ -61,9 +61,10 @@ class HalfWrapped(Socket):
         self.receive = super().receive  # type: ignore[method-assign]  # as an application may
 
 
+ALL_METHODS: Final = "its class overrides all"
 PASSING: Final[dict[str, type[Socket]]] = {
     "its class overrides close": ClosesByName,
-    "its class overrides all": ByName,
+    ALL_METHODS: ByName,
     "its attributes hide all": Wrapped,
     "its attributes hide all, and its class overrides them": WrappedByName,
     "its attributes hide two": HalfWrapped,
