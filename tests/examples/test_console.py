@@ -26,6 +26,7 @@ from rich.cells import cell_len
 from examples import quickstart
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel.console import ConversationExporter
+from tests.support.drawn import ASKED_BY_RICH
 from tests.support.telemetry import RESOURCE
 
 ROOT = Path(__file__).parents[2]
@@ -38,8 +39,7 @@ drawn by our own."""
 ENVIRONMENT = {
     key: value
     for key, value in os.environ.items()
-    if not key.startswith("OTEL_")
-    and key not in {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"}
+    if not key.startswith("OTEL_") and key not in ASKED_BY_RICH
 } | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8", "OTEL_BSP_SCHEDULE_DELAY": NEVER}
 
 
@@ -182,6 +182,8 @@ def drawn(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, file: StringIO
 ) -> Iterator[Flush]:
     """Draw what there is in the thread of a batch processor, and return it."""
+    for name in ASKED_BY_RICH:
+        monkeypatch.delenv(name, raising=False)
     provider = TracerProvider(resource=RESOURCE, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(ConversationExporter(file=file)))
     config = OTelConfig(

@@ -38,6 +38,12 @@ ID: Final = "00000000000000c1"
 
 PROVIDER: Final = TracerProvider(resource=RESOURCE, shutdown_on_exit=False)
 
+ASKED_BY_RICH: Final = (
+    *("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+    *("COLUMNS", "LINES", "COLORTERM"),
+)
+"""The variables that tell rich what a terminal can do. pytest-xdist sets one."""
+
 NORMAL: Final = {
     CLOSE_OUTCOME: "normal",
     CLOSE_FAULT: "none",

@@ -16,6 +16,7 @@ from strawberry_ws_otel.console._conversation import Conversation, Operation
 from strawberry_ws_otel.console._exporter import ConversationExporter
 from strawberry_ws_otel.console._snapshot import snapshot_of
 from tests.support.drawn import (
+    ASKED_BY_RICH,
     LOST,
     begin,
     closed,
@@ -28,6 +29,12 @@ from tests.support.drawn import (
 from tests.support.log import LogKeeper
 
 SUCCESS, FAILURE = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ASKED_BY_RICH:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -117,8 +124,6 @@ def test_where_there_is_no_terminal_nothing_is_drawn_or_kept(
 ) -> None:
     for name in "stdout", "stderr":
         monkeypatch.setattr(sys, name, StringIO())
-    for name in "FORCE_COLOR", "TTY_COMPATIBLE":
-        monkeypatch.delenv(name, raising=False)
     exporter = ConversationExporter()
     assert exporter.export([completed(operation()), closed(connection())]) is SUCCESS
     assert exporter.console is None

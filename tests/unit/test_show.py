@@ -14,9 +14,15 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from strawberry_ws_otel.console import _show
 from strawberry_ws_otel.console._exporter import ConversationExporter
 from strawberry_ws_otel.console._show import DELAY, SHOWN, ConfiguredExporter, show
-from tests.support.drawn import LOST, closed, connection
+from tests.support.drawn import ASKED_BY_RICH, LOST, closed, connection
 from tests.support.log import LogKeeper
 from tests.support.telemetry import RESOURCE
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ASKED_BY_RICH:
+        monkeypatch.delenv(name, raising=False)
 
 
 class Providers:
@@ -56,8 +62,6 @@ def sdk(providers: Providers) -> TracerProvider:
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "stdout", "stderr":
         monkeypatch.setattr(sys, name, StringIO())
-    for name in "FORCE_COLOR", "TTY_COMPATIBLE":
-        monkeypatch.delenv(name, raising=False)
 
 
 def end_one(provider: TracerProvider, *, verdict: Any = None) -> None:

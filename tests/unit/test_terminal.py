@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from strawberry_ws_otel.console._terminal import open_console
+from tests.support.drawn import ASKED_BY_RICH
 
 
 class Terminal(StringIO):
@@ -24,7 +25,7 @@ class Terminal(StringIO):
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS", "COLORTERM"):
+    for name in ASKED_BY_RICH:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
 
