@@ -1,7 +1,7 @@
 """The metadata of the package that depends on the repository's address.
 
-The address is one variable, `repository` in `pyproject.toml`. The links of the README that the index
-shows lead there, and so do the urls of the package.
+The address is one variable, `repository` in `pyproject.toml`. The links of the README that the
+index shows lead there, and so do the urls of the package.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any, Final
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 _LINK: Final = re.compile(r"(?P<picture>!?)\[(?P<text>[^]]*)\]\((?P<target>(?![a-z]+:)[^)]+)\)")
-_IN_A_CHECKOUT: Final = "pip install ."
+_INSTALL: Final = re.compile(r"^pip install \.$", re.MULTILINE)
 
 
 def readme_of_the_index(readme: str, repository: str, name: str) -> str:
@@ -22,8 +22,7 @@ def readme_of_the_index(readme: str, repository: str, name: str) -> str:
         target = f"{repository}/{view}/HEAD/{link['target']}"
         return f"{link['picture']}[{link['text']}]({target})"
 
-    by_name = re.sub(rf"^{re.escape(_IN_A_CHECKOUT)}$", f"pip install {name}", readme, flags=re.M)
-    return _LINK.sub(absolute, by_name)
+    return _LINK.sub(absolute, _INSTALL.sub(f"pip install {name}", readme))
 
 
 def urls(repository: str) -> dict[str, str]:

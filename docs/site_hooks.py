@@ -1,7 +1,7 @@
 """Makes a site of pages that are read on a code host also.
 
-The README is the first page, and SECURITY.md is a page. Links to files that are no pages lead to the
-repository, whose address is `repository` in `pyproject.toml`.
+The README is the first page, and SECURITY.md is a page. Links to files that are no pages lead to
+the repository, whose address is `repository` in `pyproject.toml`.
 """
 
 import posixpath

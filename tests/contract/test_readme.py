@@ -1,4 +1,4 @@
-"""The README is a door: what it says to run runs, and its figures are those of the pages behind it."""
+"""The README is a door: it is short, its commands run, and its figures are those of other pages."""
 
 import re
 import tomllib
@@ -135,7 +135,9 @@ def lowest_versions() -> dict[str, str]:
 
 
 def test_the_readme_names_the_lowest_versions() -> None:
-    recorded = {(codes(name) or [name])[0]: version for name, version, _ in README.rows("Compatibility")}
+    recorded = {
+        (codes(name) or [name])[0]: version for name, version, _ in README.rows("Compatibility")
+    }
     lowest = lowest_versions()
     assert recorded.pop("Python") == PROJECT["requires-python"].removeprefix(">=")
     assert recorded == {name: lowest[name] for name in recorded}

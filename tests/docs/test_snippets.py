@@ -48,8 +48,12 @@ def modules_of(page: Page) -> dict[str, str]:
     stem = page.path.removeprefix("docs/").removesuffix(".md").replace("/", "_").replace("-", "_")
     if page.path == VENDORS:
         texts = re.split(r"^##+ ", page.text, flags=re.MULTILINE)[1:]
-        blocks = [re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.M) for text in texts]
-        return {f"{stem}_{number}": "\n".join(found) for number, found in enumerate(blocks) if found}
+        blocks = [
+            re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE) for text in texts
+        ]
+        return {
+            f"{stem}_{number}": "\n".join(found) for number, found in enumerate(blocks) if found
+        }
     modules = {
         Path(block.title).stem: block.code
         for block in page.all_blocks

@@ -70,7 +70,9 @@ async def test_with_the_sdk_it_prints_the_spans_and_serves_the_metrics(folder: F
         async with session.get(folder.on_these_ports("http://127.0.0.1:9464/metrics")) as answer:
             metrics = await answer.text()
     assert [line for line in lines if line in expected] == expected
-    [counted] = re.findall(r"^websocket_server_closes_total{.*connection_lost.*} (.*)$", metrics, re.M)
+    [counted] = re.findall(
+        r"^websocket_server_closes_total{.*connection_lost.*} (.*)$", metrics, re.MULTILINE
+    )
     assert float(counted) == 1
 
 

@@ -1,33 +1,29 @@
 """The last step of the tutorial: Prometheus, with the files of the page, fires its alert."""
 
 import asyncio
-import json
 import shlex
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from examples.operations import servers
 from examples.operations.binaries import find
 from examples.operations.ports import Ports, url
+from tests.support.kit.prometheus import Prometheus
 from tests.support.kit.servers import Start
 from tests.support.tutorial import PAGE, Folder
 
 pytestmark = pytest.mark.operations
 
 
-async def alerts(session: aiohttp.ClientSession, prometheus: str) -> list[Any]:
-    async with session.get(f"{prometheus}/api/v1/alerts") as answer:
-        return list(json.loads(await answer.text())["data"]["alerts"])
-
-
-async def query(session: aiohttp.ClientSession, prometheus: str, expression: str) -> list[Any]:
-    parameters = {"query": expression}
-    async with session.get(f"{prometheus}/api/v1/query", params=parameters) as answer:
-        return list(json.loads(await answer.text())["data"]["result"])
+async def until(ask: Callable[[], Awaitable[list[Any]]]) -> list[Any]:
+    """Ask Prometheus again and again, until there is an answer."""
+    while not (answer := await ask()):  # noqa: ASYNC110  # there is no event
+        await asyncio.sleep(0.5)
+    return answer
 
 
 async def test_a_client_that_vanishes_causes_the_alert_of_the_page(
@@ -43,14 +39,16 @@ async def test_a_client_that_vanishes_causes_the_alert_of_the_page(
     config = f"--config.file={tmp_path / 'prometheus.yml'}"
     assert options[0] == "--config.file=prometheus.yml"
     server = servers.prometheus(ports, tmp_path / "prometheus.yml", tmp_path)
-    prometheus = url(ports.prometheus)
-    async with folder.serving(), aiohttp.ClientSession() as session, asyncio.timeout(90):
+    prometheus = Prometheus(url(ports.prometheus))
+
+    async def alerts() -> list[Any]:
+        return list((await prometheus.ask("alerts"))["alerts"])
+
+    async with folder.serving(), asyncio.timeout(90):
         start(replace(server, command=(find("Prometheus"), config, *options[1:], data)))
-        while not await query(session, prometheus, "websocket_server_closes_total"):
-            await asyncio.sleep(0.5)
+        await until(lambda: prometheus.query("websocket_server_closes_total"))
         await folder.vanish()
-        while not (fired := await alerts(session, prometheus)):
-            await asyncio.sleep(0.5)
+        fired = await until(alerts)
     assert [(one["labels"]["alertname"], one["state"]) for one in fired] == [
         ("AbnormalClose", "firing")
     ]

@@ -5,7 +5,7 @@ Pages show what is to be added to it, and name these things without importing th
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import strawberry
 from aiohttp import web
@@ -43,7 +43,15 @@ class View(OTelViewMixin, GraphQLView):
     """The view of the application."""
 
 
-app = web.Application()
+if TYPE_CHECKING:
+    app: web.Application
+else:
+
+    def __getattr__(name: str) -> Any:
+        """A new application for each page: pages add routes to theirs."""
+        if name != "app":
+            raise AttributeError(name)
+        return web.Application()
 
 
 class User(NamedTuple):

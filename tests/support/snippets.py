@@ -16,9 +16,7 @@ APPLICATION: Final = frozenset(
 def source_of(page: Page) -> str:
     """The blocks of a page that are no files, after an import of what they take for given."""
     blocks = [
-        block.code
-        for block in page.all_blocks
-        if block.language == "python" and not block.title
+        block.code for block in page.all_blocks if block.language == "python" and not block.title
     ]
     source = "\n\n".join(blocks)
     tree = ast.parse(source)

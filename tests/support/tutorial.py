@@ -62,7 +62,7 @@ class Folder:
             process = await self.run("vanish.py")
             output, _ = await process.communicate()
         assert process.returncode == 0, output.decode()
-        assert output.decode().count("'next'") == 3  # noqa: PLR2004  # as the page says
+        assert output.decode().count("'next'") == 3  # as the page says
 
     async def run(self, name: str) -> asyncio.subprocess.Process:
         ours = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}

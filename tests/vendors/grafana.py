@@ -1,4 +1,4 @@
-"""Grafana: the SDK's own exporter over OTLP, to where Alloy, a Collector or Grafana Cloud would be."""
+"""Grafana: the SDK's own exporter over OTLP, to where Alloy or Grafana Cloud would be."""
 
 from tests.vendors.arrivals import Arrivals
 from tests.vendors.receiver import Receiver
