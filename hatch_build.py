@@ -11,7 +11,11 @@ from typing import Any, Final
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 _LINK: Final = re.compile(r"(?P<picture>!?)\[(?P<text>[^]]*)\]\((?P<target>(?![a-z]+:)[^)]+)\)")
-_INSTALL: Final = re.compile(r"^pip install \.$", re.MULTILINE)
+_INSTALL: Final = (
+    ". In a checkout:\n\n```shell\npip install .\n",
+    ":\n\n```shell\npip install {name}\n",
+)
+"""How the README installs the package, and how it does so on the index."""
 
 
 def readme_of_the_index(readme: str, repository: str, name: str) -> str:
@@ -22,7 +26,10 @@ def readme_of_the_index(readme: str, repository: str, name: str) -> str:
         target = f"{repository}/{view}/HEAD/{link['target']}"
         return f"{link['picture']}[{link['text']}]({target})"
 
-    return _LINK.sub(absolute, _INSTALL.sub(f"pip install {name}", readme))
+    from_a_checkout, by_name = _INSTALL
+    if readme.count(from_a_checkout) != 1:
+        raise ValueError(f"README.md does not say {from_a_checkout!r} once")
+    return _LINK.sub(absolute, readme.replace(from_a_checkout, by_name.format(name=name)))
 
 
 def urls(repository: str) -> dict[str, str]:
