@@ -3,11 +3,13 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import strawberry
 from aiohttp import web
+from strawberry.aiohttp.views import GraphQLView
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.extensions.tracing import opentelemetry
 
@@ -144,6 +146,22 @@ def test_five_outcomes_are_told() -> None:
 
 
 # --- Beside other instrumentations -----------------------------------------------------------
+
+
+async def test_the_hosts_extension_has_a_span_for_each_resolver_and_none_for_the_connection(
+    telemetry: Telemetry,
+) -> None:
+    theirs = partial(
+        opentelemetry.OpenTelemetryExtension, tracer_provider=telemetry.tracer_provider
+    )
+    schema = strawberry.Schema(documented.Query, extensions=[theirs])
+    async with hosting(GraphQLView(schema=schema)) as host:
+        client = await host.acknowledged()
+        client.json({"id": "a", "type": "subscribe", "payload": {"query": "{ hello }"}})
+        await client.message("complete")
+    names = [span.name for span in telemetry.spans()]
+    assert names[0] == "GraphQL Query"
+    assert "GraphQL Resolving: hello" in names
 
 
 def test_the_hosts_extension_has_no_metrics() -> None:

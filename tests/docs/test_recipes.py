@@ -1,6 +1,7 @@
 """The recipes do what their pages say: each page's own code is served, and talked to."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -180,6 +181,21 @@ async def test_a_resolver_adds_to_the_span_of_its_operation(telemetry: Telemetry
         await part(client)
     [operation] = operations(telemetry)
     assert attributes_of(operation)["prices.symbol"] == "ACME"
+
+
+async def test_the_log_can_be_turned_off(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("strawberry_ws_otel")
+    level = logger.level
+    try:
+        snippets.run(Page("docs/reference/log.md"))
+        async with hosting(recorded(documented.View, telemetry)) as host:
+            (await host.acknowledged()).reset()
+    finally:
+        logger.setLevel(level)
+    assert connection(telemetry)["websocket.close.outcome"] == "connection_lost"
+    assert [record for record in caplog.records if record.name == logger.name] == []
 
 
 # --- Health checks ---------------------------------------------------------------------------
