@@ -1,4 +1,4 @@
-"""The names that the demo reads back from its spans and metrics; docs/reference/telemetry.md explains them."""
+"""Names that the demo reads back from its telemetry; docs/reference/telemetry.md explains them."""
 
 from typing import Final
 

@@ -35,11 +35,11 @@ def main() -> None:
     names = {span.context.span_id: span.name for span in telemetry.spans() if span.context}
     [connection] = telemetry.spans(CONNECTION)
     parent = names[connection.parent.span_id] if connection.parent else None
-    requests = {
-        span.name: sorted(span.attributes or {})
+    requests = [
+        [span.name, *sorted(span.attributes or {})]
         for span in telemetry.spans()
-        if span.name.endswith(" /graphql")
-    }
+        if span.name.endswith("/graphql")
+    ]
     durations = [
         value
         for labels in telemetry.metrics().get(DURATION, {})
