@@ -301,7 +301,7 @@ def test_beside_the_instrumentation_a_socket_counts_as_a_request() -> None:
     assert found["parent"] == socket
     # Older versions name both by their path alone.
     assert socket in {"GET /graphql", "/graphql"}
-    assert found["durations"] == [101, 200]
+    assert found["durations"] == 2, "the socket and the query"
     assert not [name for name in attributes if "close" in name]
 
 
@@ -310,4 +310,4 @@ def test_with_its_path_excluded_it_does_not() -> None:
     name, _, value = command.strip().removeprefix("export ").partition("=")
     assert name == EXCLUDED
     found = recorded_beside({name: value.strip("'")})
-    assert found == {"parent": None, "requests": [], "durations": []}
+    assert found == {"parent": None, "requests": [], "durations": 0}

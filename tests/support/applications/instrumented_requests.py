@@ -40,13 +40,8 @@ def main() -> None:
         for span in telemetry.spans()
         if span.name.endswith("/graphql")
     ]
-    durations = [
-        value
-        for labels in telemetry.metrics().get(DURATION, {})
-        for key, value in labels
-        if key == "http.status_code"
-    ]
-    print(json.dumps({"parent": parent, "requests": requests, "durations": sorted(durations)}))  # noqa: T201
+    durations = telemetry.total(DURATION)
+    print(json.dumps({"parent": parent, "requests": requests, "durations": durations}))  # noqa: T201
 
 
 if __name__ == "__main__":
