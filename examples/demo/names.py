@@ -1,4 +1,4 @@
-"""The names that the demo reads back from its spans and metrics; the README explains each one."""
+"""Names that the demo reads back from its telemetry; docs/reference/telemetry.md explains them."""
 
 from typing import Final
 
