@@ -26,6 +26,7 @@ PYPROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_
 
 RUN_ELSEWHERE: Final = {
     "amtool": "tests/kit/test_runbook.py",
+    "opentelemetry-instrument": "tests/deployment/test_opentelemetry_instrument.py",
     "pip-audit": "SECURITY.md says what it needs",
     "prometheus": "tests/kit/test_tutorial_alert.py",
     "mkdir": "tests/docs/test_tutorial.py",
@@ -160,8 +161,12 @@ def test_what_is_installed_is_a_group_or_something_that_the_tests_need(words: li
     for word, following in zip(words, [*words[1:], ""], strict=True):
         if word == "--group":
             assert following in groups
+        elif extra := re.fullmatch(r"\.\[(\w+)\]", word):
+            assert extra[1] in PYPROJECT["project"]["optional-dependencies"]
         elif word not in groups:
-            assert word in known | {".", "../strawberry_ws_otel", "pip", "pip-audit"}
+            # The last one is installed by `.ci/run`.
+            here = {".", "../strawberry_ws_otel", "pip", "pip-audit", "opentelemetry-exporter-otlp"}
+            assert word in known | here
 
 
 @pytest.mark.parametrize("command", CHECKS)
