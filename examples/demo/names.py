@@ -1,4 +1,4 @@
-"""The names that the examples read back from spans and metrics; the README explains each one."""
+"""Names that the examples read back from telemetry; docs/reference/telemetry.md explains them."""
 
 from typing import Final
 
