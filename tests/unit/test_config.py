@@ -21,8 +21,9 @@ DEFAULTS: dict[str, object] = {
     "capture_document": False,
     "error_messages": "execution",
     "name_spans_after_operation": False,
+    "setup_warnings": True,
 }
-FLAGS = ["phase_spans", "capture_document", "name_spans_after_operation"]
+FLAGS = ["phase_spans", "capture_document", "name_spans_after_operation", "setup_warnings"]
 CHOICES = {
     "trace_shape": ["linked", "nested"],
     "remote_context": ["parent", "link", "ignore"],

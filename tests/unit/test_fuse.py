@@ -75,7 +75,7 @@ def named(error: Exception) -> str:
     """The class of an error, and what it says."""
     cls = type(error)
     module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
-    return f"{module}{cls.__qualname__}: {error}"
+    return f"{module}{cls.__qualname__}" + (f": {error}" if str(error) else "")
 
 
 class MuteError(Exception):
@@ -86,7 +86,7 @@ class MuteError(Exception):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MuteError(), "tests.unit.test_fuse.MuteError: ;"),
+        (MuteError(), "tests.unit.test_fuse.MuteError;"),
         (ValueError("a" * 1000), f"ValueError: {'a' * 512};"),
         (ValueError("\ud800"), "ValueError: ?;"),
     ],
