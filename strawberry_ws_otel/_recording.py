@@ -66,19 +66,18 @@ class Telemetry:
         if not self._looks_for_providers:
             return
         self._looks_for_providers = False
-        # As the SDK reads it.
-        if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-            return
+        config, tracers, meters = self.config, self.spans.provider, self._meter_provider
         if (
-            self.config.tracer_provider is None
-            and type(self.spans.provider) is trace.ProxyTracerProvider
+            config.tracer_provider is None
+            and isinstance(tracers, trace.ProxyTracerProvider)
+            and not _is_sdk_disabled()
         ):
             self.warn_once(
                 "no tracer provider is set: spans go nowhere; call"
                 " opentelemetry.trace.set_tracer_provider(), or set"
                 " OTelConfig(tracer_provider=NoOpTracerProvider()) if you want no spans"
             )
-        if self.config.meter_provider is None and is_proxy(self._meter_provider):
+        if config.meter_provider is None and is_proxy(meters) and not _is_sdk_disabled():
             self.warn_once(
                 "no meter provider is set: metrics go nowhere; call"
                 " opentelemetry.metrics.set_meter_provider(), or set"
@@ -88,3 +87,8 @@ class Telemetry:
     def fuses(self) -> Fuses:
         """Return new fuses for a connection, or for an operation that has none."""
         return Fuses(self._failures, self.spans.source, self.metrics.source)
+
+
+def _is_sdk_disabled() -> bool:
+    """Whether the environment turns off the SDK, as the SDK reads it."""
+    return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"

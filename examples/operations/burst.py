@@ -18,7 +18,7 @@ from multiprocessing.synchronize import Event
 from typing import Final
 
 from aiohttp import ClientSession, ClientWebSocketResponse
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -104,6 +104,7 @@ async def burst(endpoint: str, connections: int) -> None:
     tracers.add_span_processor(counter)
     tracers.add_span_processor(BatchSpanProcessor(collector))
     trace.set_tracer_provider(tracers)
+    metrics.set_meter_provider(metrics.NoOpMeterProvider())
     async with serving() as url:
         in_burst = await lose_all(url, connections, counter, tracers.force_flush)
     began = time.monotonic()

@@ -25,14 +25,13 @@ class SetupCheck:
 
     def __init__(self, failures: FailureLog) -> None:
         """Warn in the log of the class."""
-        self._warn_once = failures.warn_once
-        self._fuse = Fuse(failures, "the check of the set-up")
+        self._failures = failures
         # An application may make a view for every request, of one schema.
         self._checked = WeakValueDictionary[int, Schema]()
 
     def view_made(self, view: Any) -> None:  # noqa: ANN401  # of any class under the mixin
         """Warn of the mistakes in the set-up of a view that the application has made."""
-        with self._fuse:
+        with Fuse(self._failures, "the check of the set-up"):
             config, schema = view.otel_config, _schema_of(view)
             if not isinstance(config, OTelConfig) or not config.setup_warnings or schema is None:
                 return
@@ -43,13 +42,13 @@ class SetupCheck:
     def _check(self, cls: type, config: OTelConfig, schema: Schema) -> None:
         name = cls.__qualname__
         if attribute := misspelt(cls, config):
-            self._warn_once(MISSPELT, name, attribute)
+            self._failures.warn_once(MISSPELT, name, attribute)
         extensions = _extensions_of(schema)
         if extensions is None:
             return
         ours = [each for each in extensions if _is_a(each, OTelExtension)]
         if not ours:
-            self._warn_once(
+            self._failures.warn_once(
                 "the schema of %s has no OTelExtension: its operations are recorded without type,"
                 " phases and errors; add it, Schema(..., extensions=[OTelExtension]), or set"
                 " OTelConfig(setup_warnings=False) if you want the mixin alone",
@@ -59,7 +58,7 @@ class SetupCheck:
         for each in ours:
             if isinstance(each, OTelExtension):
                 each._is_reported = True  # noqa: SLF001  # ours
-                self._warn_once(
+                self._failures.warn_once(
                     "the schema of %s has an instance of %s: only its first operation is recorded"
                     " with type, phases and errors; give it the class, extensions=[%s]",
                     name,
@@ -67,7 +66,7 @@ class SetupCheck:
                 )
         theirs = [each for each in extensions if _is_a(each, OpenTelemetryExtension)]
         if theirs and config.phase_spans:
-            self._warn_once(
+            self._failures.warn_once(
                 "the schema of %s has OpenTelemetryExtension beside OTelExtension: each operation"
                 " gets the spans of both; take OpenTelemetryExtension out, or set"
                 " OTelConfig(phase_spans=False) to keep it for its spans of resolvers",

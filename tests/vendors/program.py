@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -68,7 +69,8 @@ def play(stack: Stack, recipe: Recipe, receiver: Receiver) -> list[str]:
     began = time.time()
     heard = asyncio.run(
         application.serve(
-            names.get("otel_config", OTelConfig()),
+            # Some vendors take no metrics.
+            replace(names.get("otel_config", OTelConfig()), setup_warnings=False),
             names.get("instrument", lambda _app: None),
             stack.carrier,
         )
