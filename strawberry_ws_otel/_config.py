@@ -25,7 +25,7 @@ def _naming_options(cls: type[T]) -> type[T]:
     @wraps(init)
     def __init__(self: T, *arguments: object, **options: object) -> None:  # noqa: N807  # stands for it
         known = [each.name for each in fields(self)]  # type: ignore[arg-type]  # a dataclass
-        for name in options.keys() - known:
+        for name in (each for each in options if each not in known):
             meant = get_close_matches(name, known, n=1)
             hint = f"did you mean {meant[0]!r}?" if meant else f"there are {', '.join(known)}"
             raise TypeError(f"{cls.__name__} has no option {name!r}; {hint}")

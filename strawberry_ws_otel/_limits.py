@@ -57,9 +57,9 @@ def exception_message(error: BaseException) -> str:
 def headline(
     error: BaseException, has_message: Callable[[BaseException], bool] = lambda _: True
 ) -> str:
-    """Return the class and the message of `error` on one line, and those of what it began with.
+    """Return the class and the message of `error` on one line, and those of its first cause.
 
-    Others may have wrapped what was raised first. `has_message` says whose message to show.
+    Others may have wrapped that. `has_message` says whose message to show.
     """
     first = _raised_first(error)
     behind = "" if first is error else f" (raised first: {_on_one_line(first, has_message)})"
@@ -72,11 +72,14 @@ def _on_one_line(error: BaseException, has_message: Callable[[BaseException], bo
 
 
 def _raised_first(error: BaseException) -> BaseException:
-    """Return the first exception of a chain, or of the first exception in a group."""
+    """Return the first cause of `error`, also of the first exception in a group.
+
+    What was only handled meanwhile need not have caused it: it may be the application's, which was
+    on its way while telemetry failed.
+    """
     for _ in range(MAX_CAUSES):
-        context = None if error.__suppress_context__ else error.__context__
         inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
-        behind = inner or error.__cause__ or context
+        behind = inner or error.__cause__
         if behind is None:
             break
         error = behind

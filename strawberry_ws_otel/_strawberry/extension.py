@@ -75,17 +75,14 @@ def _innermost(codes: tuple[CodeType, ...]) -> CodeType | None:
     return None if frame is None else frame.f_code
 
 
-def _view_of_task() -> tuple[bool, object]:
-    """Return whether the running task serves an operation over a WebSocket, and of which view.
+def _serving_coroutine() -> Any:  # noqa: ANN401  # of any task
+    """Return the coroutine of the running task, if it serves an operation over a WebSocket.
 
-    The task shows it, for a small part of what it costs to look at the stack. The view is None if
-    nobody knows it.
+    That costs a small part of what it costs to look at the stack.
     """
     coroutine: Any = getattr(running_task(), "get_coro", lambda: None)()
     code = getattr(coroutine, "cr_code", None)
-    if code is None or code.co_name not in _SERVING_NAMES:
-        return False, None
-    return True, getattr(coroutine.cr_frame.f_locals.get("self"), "view", None)
+    return None if code is None or code.co_name not in _SERVING_NAMES else coroutine
 
 
 class _WithoutHooks(SchemaExtension):
@@ -189,18 +186,22 @@ class _WithoutHooks(SchemaExtension):
     @classmethod
     def _look_for_view(cls) -> None:
         """Warn, at the first operation over a WebSocket, if its view does not record it."""
-        is_served, view = _view_of_task()
-        if not is_served:
+        coroutine = _serving_coroutine()
+        if coroutine is None:
             return
         cls._looks_for_views = False
-        is_aiohttps = any(each.__module__ == _VIEWS for each in type(view).__mro__)
-        # The mixin and the instrumentor set it.
-        if is_aiohttps and not hasattr(view, "_otel_failures"):
-            cls._failures.warn_once(
-                "%s serves WebSockets without OTelViewMixin: its connections and closes are not"
-                " recorded; put the mixin before the view, class %s(OTelViewMixin, GraphQLView)",
-                *(type(view).__qualname__,) * 2,
-            )
+        with Fuse(cls._failures, "the check of the set-up"):
+            view = getattr(coroutine.cr_frame.f_locals.get("self"), "view", None)
+            is_aiohttps = any(each.__module__ == _VIEWS for each in type(view).__mro__)
+            # The mixin and the instrumentor set it.
+            if is_aiohttps and not hasattr(view, "_otel_failures"):
+                name = type(view).__qualname__
+                cls._failures.warn_once(
+                    "%s serves WebSockets without OTelViewMixin: its connections and closes are not"
+                    " recorded; put it before the view, class %s(OTelViewMixin, GraphQLView)",
+                    name,
+                    name,
+                )
 
     def get_results(self) -> dict[str, Any]:
         """Record the errors of a result, before other extensions mask them; add nothing to it."""

@@ -19,7 +19,7 @@ from strawberry_ws_otel._operation import Operation
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
 from tests.support.broken_api import PipeError
 from tests.support.fake_connection import FakeConnection, Place, operation_in
-from tests.support.log import LogKeeper
+from tests.support.log import LogKeeper, RaisingHandler, handling
 from tests.support.schema import (
     BROKEN,
     FAILING,
@@ -397,7 +397,7 @@ class Mixed(OTelViewMixin, Bare):
 
 WITHOUT_MIXIN = (
     "Bare serves WebSockets without OTelViewMixin: its connections and closes are not recorded; put"
-    " the mixin before the view, class Bare(OTelViewMixin, GraphQLView)"
+    " it before the view, class Bare(OTelViewMixin, GraphQLView)"
 )
 
 
@@ -418,6 +418,16 @@ async def test_a_view_without_the_mixin_is_one_warning_at_the_first_operation_ov
         await serve(getattr(Handler(Bare(schema=schema)), method), schema)
         said = [(record.levelname, record.getMessage()) for record in library_log.records]
         assert said == [("WARNING", WITHOUT_MIXIN)] * times
+
+
+@pytest.mark.internal_error
+async def test_an_operation_is_recorded_though_the_warning_cannot_be_logged(
+    telemetry: Telemetry,
+) -> None:
+    schema = make_schema(extension(telemetry))
+    with handling(RaisingHandler()):
+        await serve(Handler(Bare(schema=schema)).run_operation, schema)
+    assert len(telemetry.spans("query")) == 3
 
 
 @pytest.mark.parametrize("serving", [Handler(Mixed(schema=make_schema(OTelExtension))), Handler(0)])

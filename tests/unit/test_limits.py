@@ -191,13 +191,10 @@ def test_the_size_of_text_is_that_of_its_encoding(text: str) -> None:
 # --- Headlines -----------------------------------------------------------------------------------
 
 
-def wrapped(error: BaseException, *wrappers: BaseException, is_explicit: bool) -> BaseException:
-    """The last wrapper, each of which was raised because of the one before or while handling it."""
+def wrapped(error: BaseException, *wrappers: BaseException) -> BaseException:
+    """The last wrapper, each of which was raised because of the one before."""
     for wrapper in wrappers:
-        if is_explicit:
-            wrapper.__cause__ = error
-        else:
-            wrapper.__context__ = error
+        wrapper.__cause__ = error
         error = wrapper
     return error
 
@@ -221,27 +218,25 @@ def test_a_headline_has_class_and_message_on_one_line(error: BaseException, show
     assert headline(error) == shown
 
 
-@pytest.mark.parametrize("is_explicit", [True, False])
-def test_a_headline_names_what_others_have_wrapped(*, is_explicit: bool) -> None:
-    wrappers = KeyError("pipe"), RuntimeError("export failed")
-    error = wrapped(OSError("disk full"), *wrappers, is_explicit=is_explicit)
+def test_a_headline_names_what_others_have_wrapped() -> None:
+    error = wrapped(OSError("disk full"), KeyError("pipe"), RuntimeError("export failed"))
     assert headline(error) == "RuntimeError: export failed (raised first: OSError: disk full)"
 
 
-def test_a_headline_does_not_name_what_the_code_that_raised_has_hidden() -> None:
+def test_a_headline_does_not_name_what_was_only_handled_meanwhile() -> None:
     error = RuntimeError("export failed")
-    error.__context__, error.__suppress_context__ = OSError("disk full"), True
+    error.__context__ = OSError("the application's")
     assert headline(error) == "RuntimeError: export failed"
 
 
 def test_a_chain_that_has_no_end_has_a_headline() -> None:
     one, other = ValueError("one"), ValueError("other")
-    one.__context__, other.__context__ = other, one
+    one.__cause__, other.__cause__ = other, one
     assert headline(one) == "ValueError: one"
 
 
 def test_a_headline_has_only_the_messages_that_are_asked_for() -> None:
-    error = wrapped(OSError("disk full"), RuntimeError("secret"), is_explicit=True)
+    error = wrapped(OSError("disk full"), RuntimeError("secret"))
     shown = headline(error, lambda each: isinstance(each, OSError))
     assert shown == "RuntimeError (raised first: OSError: disk full)"
 
