@@ -16,8 +16,8 @@ nox.options.sessions = ("lint", "types", "tests")
 
 PYTHONS = nox.project.python_versions(nox.project.load_toml())
 READ_BY_TESTS = (
-    *(".ci", "docs", "examples", "tests"),
-    *(".pre-commit-config.yaml", "noxfile.py", "pyproject.toml"),
+    *(".ci", ".github", "docs", "examples", "tests"),
+    *(".pre-commit-config.yaml", "hatch_build.py", "mkdocs.yml", "noxfile.py", "pyproject.toml"),
     *map(str, Path().glob("*.md")),
 )
 PYTEST = ("python", "-m", "pytest", "-q", "-n", "0")
@@ -32,6 +32,7 @@ import strawberry_ws_otel
 package = Path(strawberry_ws_otel.__file__).parent
 assert package.parent.name == "site-packages", package
 assert (package / "py.typed").is_file()
+assert (package / "console" / "__init__.py").is_file()
 names = "strawberry-graphql", "graphql-core", "aiohttp", "opentelemetry-api"
 print("Python", platform.python_version(), *(f"· {name} {version(name)}" for name in names))
 """
@@ -63,9 +64,10 @@ def installed_wheel(session: nox.Session, *pip_options: str) -> Iterator[None]:
             yield
 
 
-def install_checkout(session: nox.Session, group: str) -> None:
-    """Install the checkout in editable mode, with a group of dependencies."""
-    session.install("--editable", ".", "--group", group)
+def install_checkout(session: nox.Session, *groups: str) -> None:
+    """Install the checkout in editable mode, with groups of dependencies."""
+    options = [word for group in groups for word in ("--group", group)]
+    session.install("--editable", ".", *options)
 
 
 @nox.session
@@ -143,6 +145,30 @@ def tools(session: nox.Session) -> None:
     session.run("tests/tools/install", external=True)
     install_checkout(session, "test")
     session.run(*PYTEST, "-m", "tools", env={"REQUIRE_TOOLS": "1"})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site of the documentation, and test it: `nox -s docs -- build/site` keeps it."""
+    install_checkout(session, "docs", "test")
+    with TemporaryDirectory() as folder:
+        site = str(Path(*session.posargs[:1] or [folder]).resolve())
+        # The theme's warning is about a version of mkdocs that the group does not allow.
+        quiet = {"NO_MKDOCS_2_WARNING": "1"}
+        session.run("mkdocs", "build", "--quiet", "--strict", "--site-dir", site, env=quiet)
+        session.run("python", "-m", "pytest", "-q", "-m", "site", "tests/docs", env={"SITE": site})
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build what is published, and check what the index shows of it: `nox -s package -- dist`."""
+    install_checkout(session, "publish", "test")
+    with TemporaryDirectory() as folder:
+        built = str(Path(*session.posargs[:1] or [folder]).resolve())
+        session.run("python", "-m", "build", "--outdir", built, silent=True)
+        session.run("twine", "check", "--strict", *map(str, Path(built).glob("strawberry*")))
+        marked = ("-m", "package", "tests/docs/test_package.py")
+        session.run("python", "-m", "pytest", "-q", *marked, env={"DISTRIBUTIONS": built})
 
 
 @nox.session

@@ -61,23 +61,23 @@ class Telemetry:
         """Warn, as the first client connects, if spans or metrics go nowhere by mistake.
 
         Until a global provider is set, the API has its own proxy as one. A provider that records
-        nothing is a choice, and so is the variable that turns off the SDK.
+        nothing is a choice, and so is the variable that turns off the SDK. Spans without metrics
+        are what some vendors take: metrics are missed only where there are no spans either.
         """
         if not self._looks_for_providers:
             return
         self._looks_for_providers = False
         config, tracers, meters = self.config, self.spans.provider, self._meter_provider
-        if (
-            config.tracer_provider is None
-            and isinstance(tracers, trace.ProxyTracerProvider)
-            and not _is_sdk_disabled()
-        ):
+        is_unset = isinstance(tracers, trace.ProxyTracerProvider)
+        if config.tracer_provider is None and is_unset and not _is_sdk_disabled():
             self.warn_once(
                 "no tracer provider is set: spans go nowhere; call"
                 " opentelemetry.trace.set_tracer_provider(), or set"
                 " OTelConfig(tracer_provider=NoOpTracerProvider()) if you want no spans"
             )
-        if config.meter_provider is None and is_proxy(meters) and not _is_sdk_disabled():
+        has_spans = not is_unset and not isinstance(tracers, trace.NoOpTracerProvider)
+        is_unset = config.meter_provider is None and is_proxy(meters)
+        if is_unset and not has_spans and not _is_sdk_disabled():
             self.warn_once(
                 "no meter provider is set: metrics go nowhere; call"
                 " opentelemetry.metrics.set_meter_provider(), or set"

@@ -40,8 +40,11 @@ EXCEPTIONS: Final = {
 
 
 def unit_test_of(module: str) -> str:
-    """Return the unit test of a module, from the checkout: that of `_close` is `test_close.py`."""
-    return f"tests/unit/test_{module.rpartition('/')[2].strip('_')}.py"
+    """Return the unit test of a module, from the checkout: that of `_close` is `test_close.py`.
+
+    That of a package with code, such as `console/__init__`, has the name of the package.
+    """
+    return f"tests/unit/test_{module.removesuffix('/__init__').rpartition('/')[2].strip('_')}.py"
 
 
 def has_code(module: str) -> bool:

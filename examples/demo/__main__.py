@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from examples.demo.scenarios import NUMBERED, Numbered
 from examples.demo.screen import open_console
 from examples.demo.serve import serve
 from examples.demo.server import PortError
@@ -21,6 +22,14 @@ def port_number(text: str) -> int:
     if not text.isdecimal() or int(text) > HIGHEST_PORT:
         raise argparse.ArgumentTypeError(f"{text} is no number from 0 to {HIGHEST_PORT}")
     return int(text)
+
+
+def scenario(text: str) -> Numbered:
+    """Read the number of a scenario."""
+    for number, one in NUMBERED:
+        if text == str(number):
+            return number, one
+    raise argparse.ArgumentTypeError(f"{text} is no number from 1 to {len(NUMBERED)}")
 
 
 def picture_file(text: str) -> Path:
@@ -47,7 +56,16 @@ def parse() -> argparse.Namespace:
     mode.add_argument(
         "--svg", type=picture_file, metavar="FILE", help="write one conversation as a picture"
     )
-    return parser.parse_args()
+    parser.add_argument(
+        "--only",
+        type=scenario,
+        metavar="NUMBER",
+        help=f"play one scenario, from 1 to {len(NUMBERED)}, as they are numbered in the table",
+    )
+    options = parser.parse_args()
+    if options.serve and options.only:
+        parser.error("argument --only: not allowed with argument --serve")
+    return options
 
 
 def main() -> int:
@@ -56,7 +74,8 @@ def main() -> int:
     try:
         if options.serve:
             return serve(console, SERVE_PORT if options.port is None else options.port)
-        return tour(console, options.port or 0, options.svg)
+        chosen = [options.only] if options.only else NUMBERED
+        return tour(console, options.port or 0, options.svg, chosen)
     except PortError as error:
         print(error, file=sys.stderr)
         return 2

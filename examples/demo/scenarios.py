@@ -1,14 +1,36 @@
 """The table of all visits: which client comes, and what its telemetry has to be."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from strawberry.aiohttp.views import GraphQLView
 
 from examples.demo import clients, trouble
-from examples.demo.conversation import Verdict
+from examples.demo.names import CLOSE_CODE, CLOSE_INITIATOR
 from examples.demo.visitor import Visitor
+from strawberry_ws_otel.console import Conversation
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one connection closed, and how its operations ended."""
+
+    outcome: str
+    code: int | None
+    initiator: str
+    end_reasons: tuple[str, ...] = ()
+
+
+def verdict_of(conversation: Conversation) -> Verdict:
+    """Return what the telemetry says about a conversation."""
+    code = conversation.get(CLOSE_CODE)
+    return Verdict(
+        outcome=conversation.outcome,
+        code=code if isinstance(code, int) else None,
+        initiator=str(conversation.get(CLOSE_INITIATOR)),
+        end_reasons=conversation.end_reasons,
+    )
 
 
 @dataclass(frozen=True)
@@ -128,3 +150,8 @@ LAST_VISIT: Final = Scenario(
 """It runs after the others: this client sees the server stop."""
 
 SCENARIOS: Final = (*VISITS, LAST_VISIT)
+
+Numbered: TypeAlias = tuple[int, Scenario]
+
+NUMBERED: Final[Sequence[Numbered]] = tuple(enumerate(SCENARIOS, 1))
+"""Each scenario with the number by which `--only` chooses it."""

@@ -12,11 +12,14 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
-from examples.demo.conversation import Conversation
+from examples.demo.journal import Journal
 from examples.demo.names import CONNECTION_ID
-from examples.demo.picture import WIDTH, picture
-from examples.demo.scenarios import SCENARIOS, Scenario
+from examples.demo.scenarios import Numbered, Scenario
 from examples.demo.telemetry import ENDPOINT_VARIABLE, SERVICE, Collector
+from strawberry_ws_otel.console import Conversation, Picture
+
+WIDTH: Final = 100
+"""Cells of a line where there is no terminal."""
 
 LEGEND: Final = "→ from the client   ← to the client   ✗ error   ■ close   ↳ a linked trace"
 
@@ -52,24 +55,33 @@ class Visits:
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Visits]:
+def progress(console: Console, clients: int) -> Iterator[Visits]:
     """Show how many clients are still running, if the terminal can."""
     columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(
         *columns, console=console, transient=True, disable=not sys.stdout.isatty()
     ) as bar:
-        task = bar.add_task("clients are visiting the price ticker", total=len(SCENARIOS))
+        task = bar.add_task("clients are visiting the price ticker", total=clients)
         yield Visits(console, bar, task)
 
 
 def show_conversations(
-    console: Console, conversations: Mapping[str, Conversation], log: Mapping[int, str]
+    console: Console,
+    scenarios: Sequence[Numbered],
+    conversations: Mapping[str, Conversation],
+    journal: Journal,
 ) -> None:
     """Draw every conversation, in the order of the scenarios."""
     console.print(Padding(Text(LEGEND, "dim"), (1, 0)))
-    for number, scenario in enumerate(SCENARIOS, 1):
+    for number, scenario in scenarios:
         if conversation := conversations.get(scenario.user_agent):
-            console.print(picture(conversation, f"{number} {scenario.title}", log))
+            console.print(picture_of(conversation, f"{number} {scenario.title}", journal))
+
+
+def picture_of(conversation: Conversation, title: str, journal: Journal) -> Picture:
+    """Return the drawing of a conversation with its record in the log, if there is one."""
+    record = journal.closes.get(conversation.connection.trace_id)
+    return Picture(conversation, title, [f"log {record}"] if record else [])
 
 
 def show_log(console: Console, unexpected: Sequence[str]) -> None:
@@ -98,11 +110,15 @@ def show_collector(console: Console, collector: Collector | None, example: objec
         )
 
 
-def show_conclusion(console: Console, surprises: Sequence[str]) -> None:
+def show_conclusion(console: Console, clients: int, surprises: Sequence[str]) -> None:
     """Print the result in one line."""
     if surprises:
         what = ", ".join(dict.fromkeys(surprises))
         console.print(Text(f"Not as expected: {what}.", "bold red"))
     else:
-        conclusion = f"All {len(SCENARIOS)} connections closed with the verdict they deserve."
+        conclusion = (
+            f"All {clients} connections closed with the verdict they deserve."
+            if clients > 1
+            else "The connection closed with the verdict it deserves."
+        )
         console.print(Text(conclusion, "bold green"))

@@ -1,23 +1,20 @@
 """Keeps the server running, and draws each conversation when it closes."""
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from typing import Final
 
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from rich.console import Console
 
 from examples.demo import tables
-from examples.demo.conversation import attributes_of, conversation_of, is_connection
 from examples.demo.journal import Journal
 from examples.demo.names import CONNECTION_ID, USER_AGENT
-from examples.demo.picture import picture
+from examples.demo.screen import picture_of
 from examples.demo.server import Server, serving
 from examples.demo.telemetry import SERVICE, Collector, Telemetry
-
-REMEMBERED_SPANS: Final = 10_000
+from strawberry_ws_otel.console import Conversation, ConversationExporter
 
 WELCOME: Final = """\
 GraphiQL    {http}
@@ -28,26 +25,23 @@ Each conversation is drawn here as it closes. Ctrl-C ends the server.
 """
 
 
-class Narrator(SpanProcessor):
-    """Draws a conversation when the span of its connection ends, which is the last of its spans."""
+class Narrator(ConversationExporter):
+    """Draws each conversation with its number and its record in the log."""
 
     def __init__(self, console: Console) -> None:
         """Draw on the console, where the rest of the log goes also."""
-        self._console = console
+        super().__init__(console=console)
         self._journal = Journal(console.print)
-        self._spans: deque[ReadableSpan] = deque(maxlen=REMEMBERED_SPANS)
         self._conversations = 0
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Keep a span, as long as there is room."""
-        self._spans.append(span)
-        if is_connection(span):
-            self._conversations += 1
-            agent = str(attributes_of(span).get(USER_AGENT, "unnamed client"))
-            title = f"{self._conversations} {agent[:40]}"
-            conversation = conversation_of(span, self._spans)
-            self._console.print(picture(conversation, title, self._journal.closes))
-            self._journal.closes.clear()
+    def draw(self, conversation: Conversation) -> None:
+        """Draw a conversation that has ended."""
+        self._conversations += 1
+        agent = str(conversation.get(USER_AGENT) or "unnamed client")
+        title = f"{self._conversations} {agent[:40]}"
+        if self.console:
+            self.console.print(picture_of(conversation, title, self._journal))
+        self._journal.closes.clear()
 
 
 def welcome(console: Console, server: Server, collector: Collector | None) -> None:
@@ -69,7 +63,7 @@ async def serve_until_cancelled(console: Console, port: int, collector: Collecto
 def serve(console: Console, port: int) -> int:
     """Serve until Ctrl-C, then show what the metrics counted."""
     reader = InMemoryMetricReader()
-    telemetry = Telemetry(Narrator(console), reader)
+    telemetry = Telemetry(SimpleSpanProcessor(Narrator(console)), reader)
     with suppress(KeyboardInterrupt):
         asyncio.run(serve_until_cancelled(console, port, telemetry.collector))
     console.print(tables.metrics(reader.get_metrics_data()))

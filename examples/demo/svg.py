@@ -7,7 +7,7 @@ from typing import Final
 
 from rich.console import Console, RenderableType
 
-from examples.demo.picture import WIDTH
+from examples.demo.screen import WIDTH
 
 TITLE: Final = "python -m examples.demo"
 WEB_FONT: Final = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)

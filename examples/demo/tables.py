@@ -1,7 +1,7 @@
 """Two tables: how every connection closed, and what the metrics counted."""
 
-from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.demo import names
-from examples.demo.conversation import Conversation
-from examples.demo.events import SECOND, duration
-from examples.demo.picture import style_of_outcome
-from examples.demo.scenarios import SCENARIOS, Scenario
+from examples.demo.scenarios import Numbered, Scenario, verdict_of
+from strawberry_ws_otel.console import Conversation, Picture
+
+WIDTH: Final = 95
+"""Cells of a terminal in which all columns fit."""
 
 AS_EXPECTED, UNEXPECTED = Text("✓", "bold green"), Text("✗", "bold red")
 
@@ -44,27 +45,34 @@ def new_table(title: str, *columns: str) -> Table:
 
 def is_expected(scenario: Scenario, conversation: Conversation | None) -> bool:
     """Return whether the telemetry of a visit is as expected."""
-    return conversation is not None and conversation.verdict == scenario.expected
+    return conversation is not None and verdict_of(conversation) == scenario.expected
 
 
-def closes(conversations: Mapping[str, Conversation]) -> Table:
-    """Show how each connection ended, and whether that is as expected."""
-    columns = ("", "client", "outcome", "code", "initiator", "fault", "its operations", "")
+def closes(
+    scenarios: Sequence[Numbered], conversations: Mapping[str, Conversation], width: int
+) -> Table:
+    """Show how each connection ended, and whether that is as expected; who began, if it fits."""
+    columns = ["", "client", "outcome", "code", "initiator", "fault", "its operations", ""]
+    if width < WIDTH:
+        columns.remove("initiator")
     table = new_table("Closes", *columns)
-    for number, scenario in enumerate(SCENARIOS, 1):
+    for column in table.columns:
+        column.no_wrap = column.header != "client"
+    for number, scenario in scenarios:
         conversation = conversations.get(scenario.user_agent)
         if conversation is None:
-            table.add_row(str(number), scenario.title, "no span at all", *[""] * 4, UNEXPECTED)
+            missing = ["no span at all", *[""] * (len(columns) - 4)]
+            table.add_row(str(number), scenario.title, *missing, UNEXPECTED)
             continue
-        verdict = conversation.verdict
+        verdict = verdict_of(conversation)
         table.add_row(
             str(number),
             scenario.title,
-            Text(verdict.outcome, style_of_outcome(conversation)),
+            Text(verdict.outcome, Picture(conversation).style),
             str(verdict.code or "-"),
-            verdict.initiator,
-            str(conversation.get(names.CLOSE_FAULT)),
-            "\n".join(verdict.endings) or "-",
+            *([verdict.initiator] if "initiator" in columns else []),
+            conversation.fault,
+            "\n".join(verdict.end_reasons) or "-",
             AS_EXPECTED if is_expected(scenario, conversation) else UNEXPECTED,
         )
     return table
@@ -74,8 +82,8 @@ def value_of(point: Point) -> str:
     """Write the value of one series; all histograms are of durations in seconds."""
     if isinstance(point, NumberDataPoint):
         return f"{point.value:,}"
-    mean, most = (int(seconds * SECOND) for seconds in (point.sum / point.count, point.max))
-    return f"{point.count} x {duration(mean)}" + (f", at most {duration(most)}" * (point.count > 1))
+    mean, most = (f"{seconds * 1000:,.1f} ms" for seconds in (point.sum / point.count, point.max))
+    return f"{point.count} x {mean}" + (f", at most {most}" * (point.count > 1))
 
 
 def label_of(point: Point) -> str:

@@ -18,13 +18,12 @@ from multiprocessing.synchronize import Event
 from typing import Final
 
 from aiohttp import ClientSession, ClientWebSocketResponse
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from examples.demo.conversation import is_connection
-from examples.demo.names import SCOPE
+from examples.demo.names import SCOPE, SPAN_CONNECTION
 from examples.demo.telemetry import ENDPOINT_VARIABLE, Collector
 from examples.demo.visitor import subscribe, until, until_closed
 from examples.operations.measured import AT_ONCE, PATIENCE, join, open_session, serving
@@ -45,7 +44,7 @@ class Counter(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Count a span."""
         self.ended += 1
-        self._alive -= is_connection(span)
+        self._alive -= span.name == SPAN_CONNECTION
         if not self._alive:
             self.all_lost.set()
 
@@ -104,7 +103,6 @@ async def burst(endpoint: str, connections: int) -> None:
     tracers.add_span_processor(counter)
     tracers.add_span_processor(BatchSpanProcessor(collector))
     trace.set_tracer_provider(tracers)
-    metrics.set_meter_provider(metrics.NoOpMeterProvider())
     async with serving() as url:
         in_burst = await lose_all(url, connections, counter, tracers.force_flush)
     began = time.monotonic()

@@ -55,9 +55,9 @@ def without_tracer_provider(telemetry: Telemetry) -> View:
     return Recorded(schema=schema(OTelExtension))
 
 
-def without_meter_provider(telemetry: Telemetry) -> View:
+def without_meter_provider(_telemetry: Telemetry) -> View:
     class Recorded(OTelViewMixin, View):
-        otel_config = OTelConfig(tracer_provider=telemetry.tracer_provider)
+        otel_config = OTelConfig(tracer_provider=trace.NoOpTracerProvider())
 
     return Recorded(schema=schema(OTelExtension))
 
@@ -95,6 +95,10 @@ async def test_queries_over_http_are_served_without_the_mixin_and_no_mistake(
 
 
 async def test_a_right_set_up_is_no_line(telemetry: Telemetry, library_log: LogKeeper) -> None:
+    class OnlySpans(OTelViewMixin, View):
+        otel_config = OTelConfig(tracer_provider=telemetry.tracer_provider)
+
+    await one_subscription(OnlySpans(schema=schema(OTelExtension)))
     for each in (OTelExtension, lambda: OTelExtension()):  # noqa: PLW0108  # a factory
         await one_subscription(instrumented(telemetry)(schema=schema(each)))
     assert library_log.records == []

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pytest
 
 import strawberry_ws_otel
 from strawberry_ws_otel import _semconv
-from tests.support.library import FLOORS, MODULES, PACKAGE, ROOT, imports_of, tree_of
+from tests.support.library import CONSOLE, FLOORS, MODULES, PACKAGE, ROOT, imports_of, tree_of
 
 STDLIB_ONLY: Final = {"_protocol", "_close", "_semconv", "_limits"}
 FORBIDDEN: Final = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.instrumentation")
@@ -81,10 +82,32 @@ def test_the_tables_of_the_core_know_the_standard_library_and_each_other(module:
     assert own_imports_of(module) <= STDLIB_ONLY
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", [each for each in MODULES if not each.startswith(CONSOLE)])
 def test_sdk_and_exporters_are_the_choice_of_the_application(module: str) -> None:
     found = {name for name in imports_of(module) if name.startswith(FORBIDDEN)}
     assert found <= ALLOWED.get(module, set())
+    assert "rich" not in packages_of(module)
+
+
+def test_the_console_is_imported_by_nobody_and_imports_tables_only() -> None:
+    for module in MODULES:
+        own = own_imports_of(module)
+        if module.startswith(CONSOLE):
+            assert {each for each in own if not each.startswith(CONSOLE)} <= STDLIB_ONLY
+        else:
+            assert not [each for each in own if each.startswith(CONSOLE)]
+
+
+def test_the_library_imports_neither_rich_nor_the_sdk() -> None:
+    program = (
+        "import sys, strawberry_ws_otel as package; package.OTelViewMixin;"
+        "print(*(name for name in ('rich', 'opentelemetry.sdk', 'strawberry_ws_otel.console')"
+        " if name in sys.modules))"
+    )
+    done = subprocess.run(  # noqa: S603  # our own program
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert done.stdout.split() == []
 
 
 def modules_that_import(package: str) -> set[str]:
@@ -162,7 +185,7 @@ def assignments() -> Iterator[Assignment]:
     for module in MODULES:
         for node in tree_of(module).body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                final = ast.unparse(node.annotation).startswith("Final")
+                final = ast.unparse(node.annotation).startswith(("Final", "TypeAlias"))
                 yield Assignment(module, node.target.id, final, node.value)
             elif isinstance(node, ast.Assign):
                 for target in node.targets:
@@ -201,7 +224,7 @@ def mutated(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_changes_what_it_assigned(module: str) -> None:
-    own = {each.name for each in ASSIGNMENTS if each.module == module and str(each) != REQUESTS}
+    own = {each.name for each in ASSIGNMENTS if each.module == module and str(each) not in CHANGED}
     assert own.isdisjoint(mutated(tree_of(module)))
 
 
@@ -223,6 +246,12 @@ REQUESTS: Final = "_operations.unclaimed"
 
 An execution may begin in a task that has no context of ours, and knows its document only.
 """
+
+SHOWN: Final = "console/_show.SHOWN"
+"""Which tracer provider has an exporter for the console: a second `show()` adds no other one."""
+
+CHANGED: Final = {REQUESTS, SHOWN}
+"""What a module changes in place."""
 
 STATE: Final = {"_metrics.metrics_of", "_current._CURRENT", REQUESTS}
 """What holds state: that of a process, that of a task, and requests as long as they live."""

@@ -1,235 +1,48 @@
-"""The documents say what the code says: every name and number in the README's tables, both ways."""
+"""The README is a door: it is short, its commands run, and its figures are those of other pages."""
 
-import ast
 import re
 import tomllib
-from collections.abc import Iterator
-from dataclasses import fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import pytest
-import strawberry
-from strawberry.aiohttp.views import GraphQLView
 
-from strawberry_ws_otel import OTelConfig, __version__, _protocol, _semconv
-from strawberry_ws_otel._close import FAULTS, CloseCode, CloseFrame, Facts, verdict
-from strawberry_ws_otel._environment import PREFIX, readers
-from strawberry_ws_otel._operation import _FAILURES, EndReason
-from tests.support.instruments import INSTRUMENTS
-from tests.support.schema import Query, Subscription
+from strawberry_ws_otel import __version__
+from tests.support.pages import ROOT, Page, codes
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-NOXFILE = (ROOT / "noxfile.py").read_text(encoding="utf-8")
-PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PROJECT: dict[str, Any] = PYPROJECT["project"]
+README: Final = Page("README.md")
+COST: Final = Page("docs/cost.md")
+CI: Final = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+NOXFILE: Final = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+PYPROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT: Final[dict[str, Any]] = PYPROJECT["project"]
 
-OPERATION_SPANS = {"subscription", "query", "mutation"}
-"""What a span is called when the type of its operation is known."""
+LONGEST: Final = 150
+FIRST_SCREEN: Final = 40
+"""Lines of a README that a reader sees without scrolling."""
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced code blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-
-
-def section(title: str) -> str:
-    """What stands below a heading, up to the next one."""
-    texts = re.findall(rf"^#+ {title}\n(.*?)(?=^#+ |\Z)", README, re.DOTALL | re.MULTILINE)
-    assert len(texts) == 1, title
-    return str(texts[0])
-
-
-def head(title: str) -> list[str]:
-    line = next(line for line in section(title).splitlines() if line.startswith("|"))
-    return [cell.strip() for cell in line.strip("|").split("|")]
-
-
-def rows(title: str) -> list[list[str]]:
-    """The cells of the table of a section, without its head."""
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-
-
-def column(title: str, number: int) -> list[str]:
-    return [row[number] for row in rows(title)]
-
-
-def codes(cell: str) -> list[str]:
-    """What stands in backticks."""
-    return re.findall(r"`([^`]+)`", cell)
-
-
-def names(title: str, number: int = 0) -> list[str]:
-    """What stands in backticks in one column of a table."""
-    return [name for cell in column(title, number) for name in codes(cell)]
-
-
-def constants() -> dict[str, str]:
-    return {key: value for key, value in vars(_semconv).items() if key.isupper()}
-
-
-def values(prefix: str) -> set[str]:
-    """The constants of `_semconv` whose own name starts so."""
-    return {value for key, value in constants().items() if key.startswith(prefix)}
-
-
-def is_attribute(constant: str) -> bool:
-    return not constant.startswith(("SPAN_", "EVENT_", "METRIC_", "LOG_")) and constant not in {
-        "SCOPE",
-        "OTHER",
-    }
-
-
-# --- Names of telemetry ----------------------------------------------------------------------
-
-
-def test_every_option_has_its_environment_variable_and_the_values_that_it_takes() -> None:
-    documented = {codes(variable)[0]: values_ for variable, values_ in rows("Without code")}
-    assert documented == {name: reader.allowed for name, reader in readers().items()}
-    providers = {"tracer_provider", "meter_provider"}
-    options = {f"{PREFIX}{field.name.upper()}" for field in fields(OTelConfig)}
-    assert documented.keys() == options - {f"{PREFIX}{each.upper()}" for each in providers}
-
-
-def test_every_span_is_in_the_readme_and_no_other() -> None:
-    assert sorted(names("Spans")) == sorted(values("SPAN_") | OPERATION_SPANS)
-
-
-def test_every_event_is_in_the_readme_and_no_other() -> None:
-    prefix = _semconv.EVENT_MESSAGE_PREFIX
-    events = {f"{prefix}<type>" if event == prefix else event for event in values("EVENT_")}
-    assert sorted(names("Span events")) == sorted(events)
-
-
-def test_every_metric_is_in_the_readme_and_no_other() -> None:
-    assert sorted(names("Metrics")) == sorted(values("METRIC_"))
-
-
-def test_every_attribute_is_in_the_readme_and_no_other() -> None:
-    recorded = {*names("Span attributes"), *names("Span events", 3), *names("Metrics", 3)}
-    assert recorded == {value for key, value in constants().items() if is_attribute(key)}
-
-
-def test_no_attribute_is_explained_twice() -> None:
-    assert len(set(names("Span attributes"))) == len(names("Span attributes"))
-
-
-def test_every_message_type_is_in_the_readme_and_no_other() -> None:
-    words = {"in": "receive", "out": "transmit"}
-    protocols = [codes(cell)[0] for cell in head("Message types")[1:]]
-    recorded = {
-        (protocol, words[word], name)
-        for (cell, *directions) in rows("Message types")
-        for name in codes(cell)
-        for protocol, directed in zip(protocols, directions, strict=True)
-        for word in filter(None, directed.split(", "))
-    }
-    known = {
-        (protocol, message_type.direction, message_type.name)
-        for protocol in (_protocol.GRAPHQL_TRANSPORT_WS, _protocol.GRAPHQL_WS)
-        for types in (_protocol.vocabulary(protocol).received, _protocol.vocabulary(protocol).sent)
-        for message_type in types.values()
-    }
-    assert recorded == known
-
-
-def test_every_metric_has_the_instrument_and_the_unit_that_the_readme_says() -> None:
-    words = {
-        "observable_up_down_counter": "up-down counter",
-        "observable_counter": "counter",
-        "histogram": "histogram",
-    }
-    recorded = {
-        codes(name)[0]: (instrument, codes(unit)[0])
-        for name, instrument, unit, _ in rows("Metrics")
-    }
-    assert recorded == {name: (words[kind], unit) for name, (kind, unit, _) in INSTRUMENTS.items()}
-
-
-# --- Closes and operations -------------------------------------------------------------------
-
-
-def test_every_outcome_is_in_the_readme_with_its_fault_and_no_other() -> None:
-    recorded = [
-        (codes(outcome)[0], abnormal, codes(fault)[0])
-        for outcome, abnormal, fault, *_ in rows("Verdicts")
-    ]
-    assert recorded == [
-        (outcome.value, "no" if fault.value == "none" else "yes", fault.value)
-        for outcome, fault in FAULTS.items()
-    ]
-
-
-def test_every_outcome_is_explained() -> None:
-    assert all(when and meaning for _, _, _, when, meaning in rows("Verdicts"))
-
-
-def judged(code: int) -> tuple[str, str]:
-    """The verdicts over a first close frame with this code, from the server and the client."""
-    ours, theirs = Facts(upgraded=True), Facts(upgraded=True)
-    ours.frame_sent(CloseFrame(code))
-    theirs.frame_received(CloseFrame(code))
-    return verdict(ours).outcome.value, verdict(theirs).outcome.value
-
-
-def test_every_close_code_is_in_the_readme_with_its_verdicts_and_no_other() -> None:
-    *named, (application, *by_range), (_, *by_default) = rows("Close codes")
-    assert [(int(code), codes(name)[0]) for code, name, *_ in named] == [
-        (code.value, code.name) for code in CloseCode
-    ]
-    for code, _, *outcomes in named:
-        assert tuple(codes(cell)[0] for cell in outcomes) == judged(int(code))
-    first, last = map(int, application.split("–"))  # noqa: RUF001  # as a reader expects a range
-    for other, (_, *outcomes) in ((first, by_range), (last, by_range), (2999, by_default)):
-        assert tuple(codes(cell)[0] for cell in outcomes) == judged(other)
-
-
-def test_every_end_reason_is_in_the_readme_with_its_status_and_no_other() -> None:
-    statuses = {
-        **dict.fromkeys(EndReason, "unset"),
-        **dict.fromkeys(_FAILURES, "ERROR"),
-        EndReason.CONNECTION_CLOSED: "ERROR if abnormal",
-    }
-    recorded = {codes(reason)[0]: status for reason, status, _ in rows("How operations end")}
-    assert recorded == {reason.value: status for reason, status in statuses.items()}
-
-
-# --- Options ---------------------------------------------------------------------------------
-
-
-def test_every_option_is_in_the_readme_with_its_default_and_no_other() -> None:
-    default = OTelConfig()
-    recorded = {codes(name)[0]: codes(value)[0] for name, value, _ in rows("Configuration")}
-    assert recorded == {
-        field.name: repr(getattr(default, field.name)).replace("'", '"')
-        for field in fields(OTelConfig)
-    }
-
-
-@pytest.mark.parametrize("option", ["trace_shape", "remote_context", "error_messages"])
-def test_every_choice_that_the_readme_offers_is_one(option: str) -> None:
-    [meaning] = [row[2] for row in rows("Configuration") if codes(row[0]) == [option]]
-    choices = re.findall(r'`"(\w+)"`', meaning)
-    assert len(choices) > 1
-    for choice in choices:
-        OTelConfig(**{option: choice})
-
-
-# --- Commands and code -----------------------------------------------------------------------
+# --- What a reader sees first ----------------------------------------------------------------
 
 
 def commands() -> list[str]:
-    return [line for block in blocks("shell") for line in block.splitlines()]
+    return [line for block in README.blocks("shell") for line in block.splitlines()]
 
 
-def test_the_readme_opens_with_exactly_two_commands() -> None:
-    opening, first_block, _ = README.split("```", 2)
-    assert first_block.startswith("shell\n")
-    assert len(blocks("shell")[0].splitlines()) == 2
-    assert len(re.findall(r"[.](?=\s)", opening)) == 2, "it says in two sentences what it is"
+def test_the_readme_is_short() -> None:
+    assert len(README.text.splitlines()) <= LONGEST
+
+
+def test_the_readme_opens_with_one_sentence_and_a_picture() -> None:
+    opening, picture, _ = README.text.split("```", 2)
+    assert len(re.findall(r"[.](?=\s)", opening)) == 1, "it says in one sentence what it is"
+    assert picture.startswith("text\n")
+
+
+def test_the_first_screen_has_exactly_two_commands() -> None:
+    first = README.blocks("shell")[0]
+    assert len(first.splitlines()) == 2
+    assert README.text[: README.text.index(first) + len(first)].count("\n") <= FIRST_SCREEN
 
 
 def test_each_of_the_two_commands_does_its_own_set_up() -> None:
@@ -250,33 +63,62 @@ def test_ci_reads_the_commands_from_the_readme() -> None:
     assert not [command for command in commands() if command in CI]
 
 
-def test_the_python_of_the_readme_runs() -> None:
-    namespace: dict[str, Any] = {"Query": Query, "Subscription": Subscription}
-    try:
-        for block in blocks("python"):
-            exec(compile(ast.parse(block), "README.md", "exec"), namespace)  # noqa: S102  # our own
-    finally:
-        namespace["StrawberryWebSocketInstrumentor"]().uninstrument()
-    assert isinstance(namespace["schema"], strawberry.Schema)
-    assert isinstance(namespace["LoggedInView"](schema=namespace["schema"]), GraphQLView)
+# --- What it costs ---------------------------------------------------------------------------
 
 
-def links() -> Iterator[str]:
-    yield from re.findall(r"\]\(([^)]+)\)", README)
+@dataclass(frozen=True)
+class Cost:
+    """What one row of the measurement costs: factors of three things, and µs of a connection."""
+
+    factors: tuple[float, float, float]
+    connection: int
+
+    def on_top_of(self, other: "Cost") -> list[str]:
+        """Say what both cost together, beside bare Strawberry."""
+        pairs = zip(self.factors, other.factors, strict=True)
+        percents = [f"+{round((ours * theirs - 1) * 100)} %" for ours, theirs in pairs]
+        return [*percents, f"+{self.connection + other.connection} µs"]
 
 
-def anchors_of(page: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {heading.lower().replace(" ", "-") for heading in headings}
+NOTHING: Final = Cost((1, 1, 1), 0)
 
 
-def test_every_link_leads_somewhere() -> None:
-    for link in links():
-        if not link.startswith("https://"):
-            path, _, anchor = link.partition("#")
-            page = ROOT / (path or "README.md")
-            assert page.is_file(), link
-            assert not anchor or anchor in anchors_of(page), link
+def measured(arm: str) -> Cost:
+    """Read a row of the measurement."""
+    [row] = [row for name, *row in COST.rows("CPU") if name == arm]
+    *factors, connection = row
+    result, subscription, query = (float(factor[1:].split()[0]) for factor in factors)
+    return Cost((result, subscription, query), int(connection.split()[0]))
+
+
+@pytest.mark.parametrize(
+    ("page", "title"), [(README, "What it costs"), (COST, "Both halves together")], ids=str
+)
+def test_both_halves_cost_what_was_measured(page: Page, title: str) -> None:
+    extension = measured("empty extension")
+    for column, sampled in enumerate(("sampled", "not sampled"), 1):
+        both = measured(f"mixin + extension, {sampled}").on_top_of(extension)
+        assert [cell.split(" (")[0] for cell in page.column(title, column)] == both
+
+
+def test_the_others_cost_what_was_measured() -> None:
+    costs = {name: row for name, *row in README.rows("Beside other instrumentations")}
+    strawberrys = measured("Strawberry's OTel extension, sampled").on_top_of(NOTHING)
+    aiohttps = measured("aiohttp-server, sampled").on_top_of(NOTHING)
+    ours = measured("mixin + extension, sampled").on_top_of(measured("empty extension"))
+    none = {"+0 %": "none", "+-1 µs": "none"}
+    for line, index in (("CPU of a result, sampled", 0), ("CPU of a connection, sampled", 3)):
+        figures = [each[index] for each in (strawberrys, aiohttps, ours)]
+        assert costs[line] == [none.get(figure, figure) for figure in figures]
+
+
+def test_the_cost_page_says_what_strawberrys_own_extension_adds() -> None:
+    arms = ("no-op", "no SDK", "not sampled", "sampled")
+    percents = [
+        round((measured(f"Strawberry's OTel extension, {arm}").factors[0] - 1) * 100)
+        for arm in arms
+    ]
+    assert f"adds {min(percents)} to {max(percents)} % to a result" in COST.text
 
 
 # --- Versions --------------------------------------------------------------------------------
@@ -285,6 +127,8 @@ def test_every_link_leads_somewhere() -> None:
 def lowest_versions() -> dict[str, str]:
     """The lower bounds of `pyproject.toml`, of the package and of what its tests need."""
     requirements = [*PROJECT["dependencies"]]
+    for extra in PROJECT["optional-dependencies"].values():
+        requirements += extra
     for group in "demo", "operations", "benchmark", "test":
         requirements += PYPROJECT["dependency-groups"][group]
     named = (one for one in requirements if isinstance(one, str))
@@ -293,7 +137,9 @@ def lowest_versions() -> dict[str, str]:
 
 
 def test_the_readme_names_the_lowest_versions() -> None:
-    recorded = {(codes(name) or [name])[0]: version for name, version, _ in rows("Compatibility")}
+    recorded = {
+        (codes(name) or [name])[0]: version for name, version, _ in README.rows("Compatibility")
+    }
     lowest = lowest_versions()
     assert recorded.pop("Python") == PROJECT["requires-python"].removeprefix(">=")
     assert recorded == {name: lowest[name] for name in recorded}
@@ -310,7 +156,7 @@ def test_the_lowest_versions_are_the_ones_that_ci_tests() -> None:
 
 
 def test_the_readme_names_the_pythons_that_ci_tests() -> None:
-    [why] = [row[2] for row in rows("Compatibility") if row[0] == "Python"]
+    [why] = [row[2] for row in README.rows("Compatibility") if row[0] == "Python"]
     minors = [
         int(minor)
         for minor in re.findall(r":: Python :: 3\.(\d+)", "\n".join(PROJECT["classifiers"]))

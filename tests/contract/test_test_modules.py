@@ -16,7 +16,7 @@ MODULES: Final = {
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path
     for path in sorted(TESTS.rglob("*.py"))
 }
-ONLY_TESTS: Final = ("unit", "contract", "aiohttp", "examples", "kit", "attacks/faults")
+ONLY_TESTS: Final = ("unit", "contract", "aiohttp", "docs", "examples", "kit", "attacks/faults")
 """Packages whose helpers are in `tests.support`. The others are programs with tests."""
 
 

@@ -37,7 +37,7 @@ from tests.support.server import Server, Setup, serving
 from tests.support.telemetry import Telemetry
 from tests.support.transcripts import mask
 
-RUNBOOK = ROOT / "docs" / "runbook.md"
+RUNBOOK = ROOT / "docs" / "operating" / "runbook.md"
 SOON = Settings(shutdown="1s")
 """Whoever is still there a second after a reload or a `quit` is cut."""
 

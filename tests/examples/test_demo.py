@@ -23,7 +23,7 @@ from strawberry.http.exceptions import WebSocketDisconnected
 from examples.demo import names
 from examples.demo.__main__ import main
 from examples.demo.journal import Journal
-from examples.demo.scenarios import SCENARIOS, Scenario
+from examples.demo.scenarios import NUMBERED, SCENARIOS, Scenario
 from strawberry_ws_otel import _semconv
 from tests.support.ports import free_port
 
@@ -85,8 +85,9 @@ class TestEachScenario:
     def test_its_close_is_in_the_table(
         self, demo: subprocess.CompletedProcess[str], scenario: Scenario
     ) -> None:
-        rows = [line for line in demo.stdout.splitlines() if f" {scenario.title} " in line]
-        cells = rows[-1].split()
+        table = demo.stdout.split("\nCloses ")[1].split("\n→ from the client")[0]
+        [row] = re.findall(rf"^\d+ +{scenario.title}  .*$", table, re.MULTILINE)
+        cells = row.split()
         expected = scenario.expected
         assert cells[-1] == "✓"
         assert {expected.outcome, str(expected.code or "-"), expected.initiator} <= set(cells)
@@ -107,6 +108,47 @@ def test_the_linked_traces_are_below_their_connection(
     assert "✗ websocket.error TimeoutError" in panel
     assert "graphql.error the feed has no opening price for TULIP" in panel
     assert "connection_closed" in panel
+
+
+def test_the_summary_is_printed_before_the_conversations(
+    demo: subprocess.CompletedProcess[str],
+) -> None:
+    summary, first = demo.stdout.index("\nCloses "), demo.stdout.index("╭─ 1 ")
+    assert summary < first < demo.stdout.index("\nMetrics ")
+
+
+def test_one_scenario_is_played_alone() -> None:
+    number, scenario = NUMBERED[8]
+    demo = run("--only", "9")
+    assert (demo.returncode, demo.stderr, number) == (0, "", 9)
+    assert re.findall(r"^╭─ (.+?) ─", demo.stdout, re.MULTILINE) == [
+        f"9 {scenario.title} · {scenario.expected.outcome}"
+    ]
+    assert "The connection closed with the verdict it deserves." in demo.stdout
+    closes = series(demo.stdout, "websocket.server.closes")
+    assert [count for count in closes.values() if count != "0"] == ["1"]
+
+
+@pytest.mark.parametrize("number", ["0", "99", "nine", "-1", "9.0"])
+def test_a_scenario_that_there_is_not_is_said_plainly(number: str) -> None:
+    demo = run(f"--only={number}")
+    assert demo.returncode == 2
+    text = f"argument --only: {number} is no number from 1 to {len(SCENARIOS)}"
+    assert text in demo.stderr
+
+
+def test_a_server_plays_no_scenario() -> None:
+    demo = run("--serve", "--only", "9")
+    assert demo.returncode == 2
+    assert "argument --only: not allowed with argument --serve" in demo.stderr
+
+
+def test_a_picture_of_one_scenario_is_of_that_one(tmp_path: Path) -> None:
+    picture = tmp_path / "conversation.svg"
+    demo = run("--only", "9", "--svg", str(picture))
+    assert demo.returncode == 0
+    [id_] = re.findall(r"websocket\.connection\.id=(\w+)", demo.stdout)
+    is_a_picture_of_its_own(picture.read_text(encoding="utf-8"), id_)
 
 
 LOGGED = [
@@ -306,7 +348,7 @@ async def test_serve_draws_each_conversation_as_it_closes(
             await ws.send_json({"type": "connection_init"})
             assert await ws.receive_json() == {"type": "connection_ack", "payload": {"user": None}}
         await read_until(serving.stdout, "╭─ 1 Python/.* · normal")
-        await read_until(serving.stdout, "user guest")
+        await read_until(serving.stdout, "user.id guest")
         serving.send_signal(signal.SIGINT)
         stdout, stderr = await serving.communicate()
     assert (serving.returncode, stderr) == (0, b"")

@@ -100,7 +100,7 @@ def test_an_alert_says_where_to_look_and_what_to_do(
     assert notice.annotations["jaeger"].startswith(
         f"{url(ports.jaeger_query)}/search?service=price-ticker&"
     )
-    assert notice.annotations["runbook_url"] == f"docs/runbook.md#{alert.lower()}"
+    assert notice.annotations["runbook_url"] == f"docs/operating/runbook.md#{alert.lower()}"
     assert not notice.labels.keys() & {"jaeger", "runbook"}
     assert "price-ticker" in notice.annotations["summary"]
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo.conversation import Verdict
-from examples.demo.scenarios import SCENARIOS, Scenario
+from examples.demo.scenarios import SCENARIOS, Scenario, Verdict
 from examples.operations import searches, servers
 from examples.operations.jaeger import Jaeger, Span
 from examples.operations.ports import Ports, url
@@ -150,7 +149,7 @@ class TestEachScenario:
             {
                 CONNECTION: 1,
                 _semconv.SPAN_CONNECTION_INIT: int(said_hello),
-                "operation": len(scenario.expected.endings),
+                "operation": len(scenario.expected.end_reasons),
             }
         )
 
@@ -167,7 +166,7 @@ class TestEachScenario:
             outcome=str(connection.attributes[_semconv.CLOSE_OUTCOME]),
             code=code if isinstance(code, int) else None,
             initiator=str(connection.attributes[_semconv.CLOSE_INITIATOR]),
-            endings=tuple(ending for _, ending in sorted(endings)),
+            end_reasons=tuple(ending for _, ending in sorted(endings)),
         )
 
     def test_an_abnormal_close_is_an_error_that_names_itself(

@@ -23,7 +23,7 @@ from tests.support.kit.visits import clients
 
 pytestmark = pytest.mark.operations
 
-RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
+RUNBOOK = Path(__file__).parents[2] / "docs" / "operating" / "runbook.md"
 LIMIT = 20
 
 METRICS = {

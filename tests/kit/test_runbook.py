@@ -1,14 +1,21 @@
 """The runbook has an entry for each alert, and each alert leads to its entry."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from examples.operations import rules, servers
 from examples.operations.binaries import HERE
+from examples.operations.ports import Ports
 from examples.operations.rules import SHORTER, alerts
+from tests.support.kit.servers import Start
+from tests.support.pages import Page
 
-RUNBOOK = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text(encoding="utf-8")
+PAGE = Page("docs/operating/runbook.md")
+RUNBOOK = PAGE.text
 PARTS = ("Meaning", "First look", "Usual causes", "Silence")
 
 RULES = "".join((HERE / name).read_text(encoding="utf-8") for name in SHORTER)
@@ -69,7 +76,16 @@ def test_an_alert_says_what_happened_to_how_many_and_what_to_search_for(alert: s
     assert "$value" in text or alert == "WebSocketMetricsAbsent"
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(#(.+?)\)", RUNBOOK))))
-def test_a_link_within_the_runbook_has_its_target(target: str) -> None:
-    titles = re.findall(r"^#+ (.+)$", RUNBOOK, re.MULTILINE)
-    assert target in {title.lower().replace(" ", "-") for title in titles}
+@pytest.mark.operations
+def test_the_commands_for_silences_run(tmp_path: Path, start: Start, ports: Ports) -> None:
+    rules.write(tmp_path, ports, shorter=True)
+    start(servers.alertmanager(ports, tmp_path / "alertmanager.yml", tmp_path))
+    commands = [block for block in PAGE.blocks("shell") if block.startswith("amtool ")]
+    assert len(commands) == 2
+    for command in commands:
+        here = command.replace(":9093", f":{ports.alertmanager}")
+        subprocess.run(  # noqa: S603  # the page's own command
+            ["/bin/bash", "-euo", "pipefail", "-c", here],
+            env=os.environ | {"USER": "somebody"},
+            check=True,
+        )

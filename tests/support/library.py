@@ -18,7 +18,12 @@ AIOHTTP: Final = frozenset({"aiohttp"})
 
 GRAPHQL: Final = frozenset({"graphql"})
 
+RICH: Final = frozenset({"rich"})
+
 NOTHING: Final = frozenset[str]()
+
+CONSOLE: Final = "console/"
+"""How the modules of the extra `console` begin: they import the SDK, and nobody imports them."""
 
 FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     # Each module: what of the library it may import, and which packages beside the standard
@@ -28,11 +33,13 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "_limits": ("", NOTHING),
         "_semconv": ("", NOTHING),
         "_strawberry/__init__": ("", NOTHING),
+        "console/_terminal": ("", RICH),
     },
     {
         "_close": ("_limits", NOTHING),
         "_fuse": ("_limits _semconv", NOTHING),
         "_protocol": ("_semconv", NOTHING),
+        "console/_snapshot": ("_semconv", OTEL),
     },
     {
         "_config": ("_close", OTEL),
@@ -40,16 +47,27 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "_log": ("_close _fuse _limits _semconv", OTEL),
         "_spans": ("_fuse _limits _protocol _semconv", OTEL),
         "_strawberry/layers": ("_fuse", NOTHING),
+        "console/_conversation": ("_close _semconv console/_snapshot", NOTHING),
+        "console/_events": ("_semconv console/_snapshot", RICH),
     },
     {
         "_current": ("_fuse _spans", OTEL),
         "_environment": ("_config _limits _semconv", NOTHING),
         "_metrics": ("_counts _fuse _limits _semconv", OTEL),
         "_strawberry/errors": ("_config _limits _semconv", GRAPHQL | OTEL),
+        "console/_grouping": ("_semconv console/_conversation console/_snapshot", NOTHING),
+        "console/_timeline": ("console/_events console/_snapshot", RICH),
     },
     {
         "_propagation": ("_config _current _fuse _spans", OTEL),
         "_recording": ("_config _fuse _log _metrics _spans", OTEL),
+        "console/_picture": (
+            (
+                "_close _semconv console/_conversation console/_events console/_snapshot "
+                "console/_timeline"
+            ),
+            RICH,
+        ),
     },
     {
         "_operation": (
@@ -59,14 +77,26 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
             ),
             OTEL,
         ),
+        "console/_exporter": (
+            (
+                "_semconv console/_conversation console/_grouping console/_picture "
+                "console/_snapshot console/_terminal"
+            ),
+            OTEL | RICH,
+        ),
     },
     {
+        "console/_show": ("_semconv console/_exporter", OTEL | RICH),
         "_operations": (
             ("_close _counts _current _fuse _limits _operation _propagation _protocol _recording"),
             NOTHING,
         ),
     },
     {
+        "console/__init__": (
+            "console/_conversation console/_exporter console/_picture console/_show",
+            NOTHING,
+        ),
         "_connection": (
             (
                 "_close _counts _current _fuse _limits _operation _operations "

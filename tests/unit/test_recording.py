@@ -103,9 +103,17 @@ def test_it_warns_once_of_each_provider_that_is_missing(
     assert connect(library_log) == [NO_SPANS, NO_METRICS]
     assert {record.levelname for record in library_log.records} == {"WARNING"}
     library_log.records.clear()
-    assert connect(library_log, tracer_provider=telemetry.tracer_provider) == [NO_METRICS]
-    library_log.records.clear()
     assert connect(library_log, meter_provider=telemetry.meter_provider) == [NO_SPANS]
+    library_log.records.clear()
+    assert connect(library_log, tracer_provider=trace.NoOpTracerProvider()) == [NO_METRICS]
+
+
+def test_it_does_not_warn_of_spans_without_metrics(
+    telemetry: Telemetry, library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert connect(library_log, tracer_provider=telemetry.tracer_provider) == []
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: telemetry.tracer_provider)
+    assert connect(library_log) == []
 
 
 @pytest.mark.parametrize("value", ["", "false", "1"])

@@ -125,7 +125,11 @@ def workplace(kept: Path | None) -> Iterator[Path]:
     """A folder with the programs, but not with the package: that comes from the environment."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = (kept or Path(temporary)).resolve()
-        for part in (HERE, ROOT / "tests" / "__init__.py", ROOT / "docs" / "compatibility.md"):
+        for part in (
+            HERE,
+            ROOT / "tests" / "__init__.py",
+            ROOT / "docs" / "recipes" / "vendors.md",
+        ):
             target = folder / part.relative_to(ROOT)
             if part.is_dir():
                 ignore = shutil.ignore_patterns("__pycache__")

@@ -1,11 +1,11 @@
-"""The recipes of docs/compatibility.md, which are what the programs run."""
+"""The recipes of docs/recipes/vendors.md, which are what the programs run."""
 
 import os
 import re
 from pathlib import Path
 from typing import Any, Final
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "compatibility.md"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "recipes" / "vendors.md"
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _EXPORT: Final = re.compile(r"^export (\w+)=(\S+)$", re.MULTILINE)

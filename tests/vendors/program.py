@@ -10,7 +10,6 @@ import os
 import platform
 import sys
 import time
-from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -69,8 +68,7 @@ def play(stack: Stack, recipe: Recipe, receiver: Receiver) -> list[str]:
     began = time.time()
     heard = asyncio.run(
         application.serve(
-            # Some vendors take no metrics.
-            replace(names.get("otel_config", OTelConfig()), setup_warnings=False),
+            names.get("otel_config", OTelConfig()),
             names.get("instrument", lambda _app: None),
             stack.carrier,
         )

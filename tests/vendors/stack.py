@@ -24,7 +24,7 @@ def no_problems(_arrivals: Arrivals) -> Iterable[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One vendor, set up as its section in docs/compatibility.md says."""
+    """One vendor, set up as its section in docs/recipes/vendors.md says."""
 
     section: str
     """The heading of that section."""

@@ -21,6 +21,9 @@ ALLOWED: Final = {
     "_metrics": {"os"},
     # For `getpid`, by which the child of a fork is recognised.
     "_fuse": {"os"},
+    "console/_exporter": {"os"},
+    # For `NO_COLOR` and `COLUMNS`.
+    "console/_terminal": {"os"},
     # For whether aiohttp is installed, before the mixin is imported.
     "__init__": {"importlib.util.find_spec"},
     # For whether the SDK is turned off, before it warns that there is none.

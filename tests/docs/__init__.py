@@ -1,0 +1,1 @@
+"""The documentation: its snippets, its commands, its links, its recipes and its site."""
