@@ -315,6 +315,12 @@ def verdict(facts: Facts, normal: Collection[str | int] = ()) -> Verdict:
     )
 
 
+def server_failure(facts: Facts) -> BaseException | None:
+    """Return the exception that made a close a `server_error`, if one did."""
+    outcome, error = _outcome(facts)
+    return error if outcome is Outcome.SERVER_ERROR else None
+
+
 def _outcome(facts: Facts) -> tuple[Outcome, BaseException | None]:
     """Return the outcome, and the exception that decided it, if one did."""
     error = facts.frame_error

@@ -1,8 +1,10 @@
 """The options of the library, and their checks."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from functools import wraps
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -13,13 +15,33 @@ TraceShape = Literal["linked", "nested"]
 RemoteContext = Literal["parent", "link", "ignore"]
 ErrorMessages = Literal["execution", "all", "none"]
 
+T = TypeVar("T")
 
+
+def _naming_options(cls: type[T]) -> type[T]:
+    """Let a dataclass answer a misspelt option with the one that was probably meant."""
+    init: Any = cls.__init__
+
+    @wraps(init)
+    def __init__(self: T, *arguments: object, **options: object) -> None:  # noqa: N807  # stands for it
+        known = [each.name for each in fields(self)]  # type: ignore[arg-type]  # a dataclass
+        for name in (each for each in options if each not in known):
+            meant = get_close_matches(name, known, n=1)
+            hint = f"did you mean {meant[0]!r}?" if meant else f"there are {', '.join(known)}"
+            raise TypeError(f"{cls.__name__} has no option {name!r}; {hint}")
+        init(self, *arguments, **options)
+
+    cls.__init__ = __init__  # type: ignore[assignment]  # it calls the own one
+    return cls
+
+
+@_naming_options
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OTelConfig:
     """What is recorded, and where it goes.
 
     Raises:
-        TypeError: a value has the wrong type.
+        TypeError: there is no such option, or a value has the wrong type.
         ValueError: a value has the right type, but the option does not know it.
     """
 
@@ -59,12 +81,21 @@ class OTelConfig:
     name_spans_after_operation: bool = False
     """Whether spans are named `subscription OnPrice`. Only for a bounded set of operations."""
 
+    setup_warnings: bool = True
+    """Whether a likely mistake in the set-up is logged as a WARNING, once for a class. False is for
+    who wants only a part of the library, for example the mixin without the extension."""
+
     def __post_init__(self) -> None:
         """Check every option."""
         _check_provider("tracer_provider", self.tracer_provider, "TracerProvider", "get_tracer")
         _check_provider("meter_provider", self.meter_provider, "MeterProvider", "get_meter")
         _check_count("message_events", self.message_events)
-        for name in ("phase_spans", "capture_document", "name_spans_after_operation"):
+        for name in (
+            "phase_spans",
+            "capture_document",
+            "name_spans_after_operation",
+            "setup_warnings",
+        ):
             if not isinstance(value := getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {value!r}")
         _check_choice("trace_shape", self.trace_shape, get_args(TraceShape))
@@ -79,6 +110,28 @@ def checked(owner: type, config: object) -> OTelConfig:
     if not isinstance(config, OTelConfig):
         raise TypeError(f"{owner.__qualname__}.otel_config must be an OTelConfig, not {config!r}")
     return config
+
+
+MISSPELT: Final = (
+    "%s.%s is not read, and its options have no effect; did you mean otel_config? Then rename it"
+)
+"""What is logged of an attribute that `misspelt` has found in a class."""
+
+
+def misspelt(owner: type, used: OTelConfig) -> str | None:
+    """Return the attribute of a class that was probably meant to be its `otel_config`, if any.
+
+    It holds an `OTelConfig` that is not the one `used`, has a similar name, and stands below the
+    class that defines `otel_config`.
+    """
+    for cls in owner.__mro__:
+        if "otel_config" in vars(cls):
+            break
+        for name, value in vars(cls).items():
+            is_other = isinstance(value, OTelConfig) and value is not used
+            if is_other and get_close_matches(name.lower(), ["otel_config"]):
+                return name
+    return None
 
 
 def _check_provider(name: str, value: object, kind: str, method: str) -> None:

@@ -44,7 +44,14 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _limits, _semconv
-from strawberry_ws_otel._close import CloseFrame, Facts, HandlerEnd, Verdict, verdict
+from strawberry_ws_otel._close import (
+    CloseFrame,
+    Facts,
+    HandlerEnd,
+    Verdict,
+    server_failure,
+    verdict,
+)
 from strawberry_ws_otel._counts import Traffic
 from strawberry_ws_otel._current import (
     Activation,
@@ -81,7 +88,9 @@ from strawberry_ws_otel._spans import (
 _NO_HEADERS: Final = MappingProxyType[str, str]({})
 
 _MAX_WITHOUT_DOCUMENT: Final = 100  # messages without a document that may wait to be handled
-_MAX_CAUSES: Final = 100  # exceptions that are searched for the one that a message caused
+
+_HOSTS: Final = frozenset({"aiohttp", "graphql", "json", "strawberry"})
+"""The packages whose exceptions can quote what the application sends."""
 
 _SYNTAX_ERROR: Final = "Syntax Error"
 """How the reason of a 4400 for a syntax error begins; the rest quotes the document."""
@@ -197,6 +206,7 @@ class Connection:
         self._fuses = fuses
         self._telemetry = telemetry
         self._started = time.monotonic()
+        telemetry.connecting()
         parentage = of_request(telemetry.config, before, headers, fuses.library)
         self._span = telemetry.spans.start(
             _semconv.SPAN_CONNECTION,
@@ -723,10 +733,18 @@ class Connection:
             if self._span.has_own_id:
                 attach(trace.set_span_in_context(self._span.span, before))
         try:
-            self._telemetry.log.closed(self.id, judged, self._verdict_attributes(judged))
+            error = server_failure(self._facts)
+            raised = "" if error is None else _limits.headline(error, self._has_message)
+            self._telemetry.log.closed(self.id, judged, self._verdict_attributes(judged), raised)
         finally:
             with self.fuse:
                 attach(before)
+
+    def _has_message(self, error: BaseException) -> bool:
+        """Whether the log may show the message of an exception, by the rules of GraphQL errors."""
+        choice = self._telemetry.config.error_messages
+        package = _limits.module_that_raised(error).partition(".")[0]
+        return choice == "all" or (choice == "execution" and package not in _HOSTS)
 
     def _forget(self) -> None:
         """Let go of what the client sent, and of exceptions, whose tracebacks keep frames.
@@ -825,7 +843,7 @@ def _is_to_blame(message: Message, error: BaseException) -> bool:
 def _is_caused_by(exception: BaseException, cause: BaseException) -> bool:
     """Whether `exception` is `cause`, or was raised because of it, for example by a task group."""
     waiting, seen = [exception], 0
-    while waiting and seen < _MAX_CAUSES:
+    while waiting and seen < _limits.MAX_CAUSES:
         error, seen = waiting.pop(), seen + 1
         if error is cause:
             return True

@@ -21,7 +21,7 @@ import time
 from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
-from strawberry_ws_otel._limits import exception_message, exception_type
+from strawberry_ws_otel._limits import exception_type, headline
 from strawberry_ws_otel._semconv import OTHER, SCOPE
 
 _logger = logging.getLogger(SCOPE)
@@ -80,11 +80,10 @@ class FailureLog:
         left_out = self._rate.admit(exception_type(exc))
         if left_out is not None:
             _logger.error(
-                "Telemetry failed in %s: %s: %s; it is off for this connection, operation or"
+                "Telemetry failed in %s: %s; it is off for this connection, operation or"
                 " instrument, and the conversation goes on untouched%s",
                 signal,
-                exception_type(exc),
-                exception_message(exc),
+                headline(exc),
                 f"; {left_out} more failures like it were not logged" if left_out else "",
                 exc_info=exc,
             )
@@ -125,11 +124,9 @@ class Fuse:
 
     def refuse(self, call: str, exc: Exception) -> None:
         """Log once that a call of spans raised `exc`; everything else goes on."""
-        text = f"Telemetry leaves out {call}() in %s, which raised %s: %s"
+        text = f"Telemetry leaves out {call}() in %s, which raised %s"
         with suppress(Exception):
-            self._failures.warn_once(
-                text, self._signal, exception_type(exc), exception_message(exc)
-            )
+            self._failures.warn_once(text, self._signal, headline(exc))
 
 
 class Fuses:

@@ -24,9 +24,15 @@ class CloseLog:
         self._rate = RecordRate()
 
     def closed(
-        self, connection_id: str, verdict: Verdict, attributes: Mapping[str, AttributeValue | None]
+        self,
+        connection_id: str,
+        verdict: Verdict,
+        attributes: Mapping[str, AttributeValue | None],
+        raised: str = "",
     ) -> None:
         """Log an abnormal close: ERROR where the server is at fault, else WARNING.
+
+        `raised` is the headline of the exception that ended the connection, if one did.
 
         `extra` holds the id and the `attributes` of the verdict under the names of the span's, and
         how many closes of this outcome were not logged. The message has the id and that number,
@@ -40,12 +46,13 @@ class CloseLog:
             return
         _logger.log(
             logging.ERROR if verdict.fault is Fault.SERVER else logging.WARNING,
-            "GraphQL WebSocket %s closed abnormally: %s (code %s, fault %s, initiator %s)%s",
+            "GraphQL WebSocket %s closed abnormally: %s (code %s, fault %s, initiator %s)%s%s",
             connection_id,
             verdict.outcome.value,
             verdict.code,
             verdict.fault.value,
             verdict.initiator.value,
+            f": {raised}" if raised else "",
             f"; {left_out} more of this outcome were not logged" if left_out else "",
             extra={
                 _semconv.CONNECTION_ID: connection_id,

@@ -172,7 +172,7 @@ class _Registry:
         # Another proxy of the same provider, such as Logfire's, has the same meter.
         made = self._by_meter.get(id(meter)) or Metrics(meter, source, failures)
         self._by_meter[id(meter)] = made
-        if is_global and _is_proxy(provider):
+        if is_global and is_proxy(provider):
             self._of_proxy = made
         return made
 
@@ -184,7 +184,7 @@ class _Registry:
             return lambda: provider
 
 
-def _is_proxy(provider: object) -> bool:
+def is_proxy(provider: object) -> bool:
     """Whether `provider` is the API's, which stands in until a global one is set."""
     in_api = type(provider).__module__.startswith("opentelemetry.metrics.")
     return in_api and not isinstance(provider, metrics.NoOpMeterProvider)

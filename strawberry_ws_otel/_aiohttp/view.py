@@ -9,7 +9,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from functools import partial
 from inspect import getattr_static
-from typing import Any, ClassVar, Final, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, cast
 
 from aiohttp import hdrs, web
 from opentelemetry.context import get_current
@@ -29,6 +29,7 @@ from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
 from strawberry_ws_otel._strawberry.layers import watch_cancellation
+from strawberry_ws_otel._strawberry.setup import SetupCheck
 
 _AUTHORITY: Final = re.compile(
     r"(?:\[(?P<ip>[^\[\]]+)\]|(?P<name>[^\s\[\]@:/?#]+))(?::(?P<port>[0-9]{0,5}))?"
@@ -56,11 +57,13 @@ class OTelViewMixin:
 
     _otel_failures: ClassVar[FailureLog] = FailureLog()
     _otel_closes: ClassVar[CloseLog] = CloseLog()
+    _otel_setup: ClassVar[SetupCheck] = SetupCheck(_otel_failures)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the class, and lay the recording layers over its adapter and its handlers."""
         super().__init_subclass__(**kwargs)
         cls._otel_recording, cls._otel_failures, cls._otel_closes = None, FailureLog(), CloseLog()
+        cls._otel_setup = SetupCheck(cls._otel_failures)
         checked(cls, cls.otel_config)
         if issubclass(cls, GraphQLView):
             if cls.__mro__.index(GraphQLView) < cls.__mro__.index(OTelViewMixin):
@@ -83,6 +86,14 @@ class OTelViewMixin:
         with Fuse(cls._otel_failures):
             view._otel_telemetry()  # noqa: SLF001  # our own class
         return view
+
+    # Type checkers must not see it: they would take any argument of a view for a right one.
+    if not TYPE_CHECKING:
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            """Make the view as the host does, and check its set-up."""
+            super().__init__(*args, **kwargs)
+            self._otel_setup.view_made(self)
 
     async def create_websocket_response(self, *args: Any, **kwargs: Any) -> web.WebSocketResponse:
         """Upgrade as the host does, and observe the socket from then on."""

@@ -74,10 +74,5 @@ def _cause(error: BaseException) -> BaseException:
 
 def _is_raised_by_host(cause: BaseException) -> bool:
     """Whether graphql-core or Strawberry raised it, and not a function that they called."""
-    traceback = cause.__traceback__
-    if traceback is None:
-        return False
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    module: str = traceback.tb_frame.f_globals.get("__name__", "")
+    module = _limits.module_that_raised(cause)
     return module.partition(".")[0] in _HOSTS and module != _PERMISSIONS

@@ -33,9 +33,9 @@ from strawberry.subscriptions.protocols.graphql_ws.handlers import BaseGraphQLWS
 from strawberry.types import ExecutionContext
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._config import OTelConfig, checked
+from strawberry_ws_otel._config import MISSPELT, OTelConfig, checked, misspelt
 from strawberry_ws_otel._connection import current_connection, current_request
-from strawberry_ws_otel._current import Activation, Current, current, placement_of
+from strawberry_ws_otel._current import Activation, Current, current, placement_of, running_task
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._operation import SUBSCRIPTION, Operation, leading_operation_type
 from strawberry_ws_otel._operations import Execution, unclaimed
@@ -53,6 +53,12 @@ _SERVING: Final = (
 )
 """The host's methods that run as long as a handler serves an operation."""
 
+_SERVING_NAMES: Final = frozenset(code.co_name for code in _SERVING)
+"""Their names, which a handler of the application keeps if it overrides them."""
+
+_VIEWS: Final = "strawberry.aiohttp.views"
+"""The module of the views that the mixin is for."""
+
 _RAISED_BY_HOST: Final = (CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
 """What `Schema.execute` raises. It makes a result of any other exception (0.319, 0.341.2)."""
 
@@ -69,12 +75,24 @@ def _innermost(codes: tuple[CodeType, ...]) -> CodeType | None:
     return None if frame is None else frame.f_code
 
 
+def _serving_coroutine() -> Any:  # noqa: ANN401  # of any task
+    """Return the coroutine of the running task, if it serves an operation over a WebSocket.
+
+    That costs a small part of what it costs to look at the stack.
+    """
+    coroutine: Any = getattr(running_task(), "get_coro", lambda: None)()
+    code = getattr(coroutine, "cr_code", None)
+    return None if code is None or code.co_name not in _SERVING_NAMES else coroutine
+
+
 class _WithoutHooks(SchemaExtension):
     """Records the errors of one operation, and its type once there is a result."""
 
     otel_config: ClassVar[OTelConfig]
     _telemetry: ClassVar[Telemetry | None]
     _failures: ClassVar[FailureLog]
+    _looks_for_views: ClassVar[bool]
+    """Whether to warn of a view without the mixin, at the first operation over a WebSocket."""
     _variants: ClassVar[dict[type["_WithoutHooks"], type["_WithoutHooks"]]]
     """By their hooks."""
 
@@ -83,6 +101,8 @@ class _WithoutHooks(SchemaExtension):
     _has_left = False
     """Whether the host has left `on_operation`."""
     _host_context: ExecutionContext
+    _is_reported = False
+    """Whether a view has warned of this instance, which its schema shares."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the configuration of an extension class, and make its variants."""
@@ -92,6 +112,11 @@ class _WithoutHooks(SchemaExtension):
             return
         checked(cls, cls.otel_config)
         cls._telemetry, cls._failures = None, FailureLog()
+        cls._looks_for_views = cls.otel_config.setup_warnings
+        attribute = misspelt(cls, cls.otel_config)
+        if attribute and cls.otel_config.setup_warnings:
+            with Fuse(cls._failures):
+                cls._failures.warn_once(MISSPELT, cls.__qualname__, attribute)
         names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
         cls._variants = {_WithoutHooks: cls}
         for hooks in (_WithType, _WithPreparation, _WithPhases, _Standalone):
@@ -116,21 +141,24 @@ class _WithoutHooks(SchemaExtension):
         """
         self._host_context = context
         try:
-            self.__class__ = self._variants[self._claim(context)]
+            if self._operation is None:
+                self.__class__ = self._variants[self._claim(context)]
+            elif not self._is_reported:
+                raise TypeError(  # noqa: TRY301  # the fuse's, as all others
+                    "an instance of OTelExtension serves one operation; give the class to the"
+                    " schema: extensions=[OTelExtension]"
+                )
         except Exception as error:  # noqa: BLE001  # the fuse's
             self._fuse.blow(error)
 
     def _claim(self, context: ExecutionContext) -> type["_WithoutHooks"]:
         """Find the operation of a view that this execution serves, and return the variant."""
-        if self._operation is not None:
-            raise TypeError(
-                "an instance of OTelExtension serves one operation; give the class to the schema:"
-                " extensions=[OTelExtension]"
-            )
         document, name = context.query, context.operation_name
         request = current_request() or unclaimed.find(document)
         connection = None if request is None else request.connection
         if connection is None:
+            if request is None and self._looks_for_views:
+                self._look_for_view()
             return _Standalone
         operation = connection.claim_own(document) or connection.claim(
             Execution(
@@ -154,6 +182,26 @@ class _WithoutHooks(SchemaExtension):
             return _WithType
         operation.expect(expected, self._describe)
         return _WithoutHooks
+
+    @classmethod
+    def _look_for_view(cls) -> None:
+        """Warn, at the first operation over a WebSocket, if its view does not record it."""
+        coroutine = _serving_coroutine()
+        if coroutine is None:
+            return
+        cls._looks_for_views = False
+        with Fuse(cls._failures, "the check of the set-up"):
+            view = getattr(coroutine.cr_frame.f_locals.get("self"), "view", None)
+            is_aiohttps = any(each.__module__ == _VIEWS for each in type(view).__mro__)
+            # The mixin and the instrumentor set it.
+            if is_aiohttps and not hasattr(view, "_otel_failures"):
+                name = type(view).__qualname__
+                cls._failures.warn_once(
+                    "%s serves WebSockets without OTelViewMixin: its connections and closes are not"
+                    " recorded; put it before the view, class %s(OTelViewMixin, GraphQLView)",
+                    name,
+                    name,
+                )
 
     def get_results(self) -> dict[str, Any]:
         """Record the errors of a result, before other extensions mask them; add nothing to it."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -119,7 +120,7 @@ def recorded_into(config: OTelConfig, base: type[View] = View) -> View:
     """A view under the mixin; its schema has no extension."""
 
     class Recorded(OTelViewMixin, base):  # type: ignore[valid-type,misc]  # whichever it is
-        otel_config = config
+        otel_config = replace(config, setup_warnings=False)
 
     return Recorded(schema=make_schema())
 

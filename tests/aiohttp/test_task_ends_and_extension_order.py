@@ -316,7 +316,7 @@ async def terminated(host: Host, times: int) -> None:
 async def test_the_log_is_bounded_for_views_that_serve_one_request_each(
     clock: Clock, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    async with hosting(a_view_each(instrumented(telemetry))) as host:
+    async with hosting(a_view_each(instrumented(telemetry, setup_warnings=False))) as host:
         await terminated(host, 15)
         assert len(library_log.closes) == 10
         clock.passes(60.0)

@@ -964,7 +964,8 @@ async def test_a_close_that_is_the_server_s_fault_is_logged_as_an_error(
     [record] = library_log.records
     assert record.levelno == logging.ERROR
     id_ = extra(record)["websocket.connection.id"]
-    assert record.getMessage() == message_about(id_, verdict)
+    raised = "tests.support.schema.AppError: no database"
+    assert record.getMessage() == f"{message_about(id_, verdict)}: {raised}"
     assert recorded(telemetry) == [
         connection(
             TRANSPORT,
@@ -993,7 +994,8 @@ async def test_an_exception_before_the_upgrade_is_a_refused_handshake_with_a_500
     [record] = library_log.records
     assert record.levelno == logging.ERROR
     id_ = extra(record)["websocket.connection.id"]
-    assert record.getMessage() == message_about(id_, verdict)
+    raised = "tests.support.schema.AppError: no database"
+    assert record.getMessage() == f"{message_about(id_, verdict)}: {raised}"
     assert recorded(telemetry) == [refusal(verdict)]
 
 

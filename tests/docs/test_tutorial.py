@@ -57,7 +57,11 @@ async def test_with_the_library_the_log_says_what_happened(folder: Folder) -> No
         await folder.vanish()
         assert server.stdout is not None
         async with asyncio.timeout(30):
-            lines = [(await server.stdout.readline()).decode() for _ in range(2)]
+            lines = [(await server.stdout.readline()).decode() for _ in range(4)]
+    assert [line.partition(":")[0] for line in lines[1:3]] == [
+        "no tracer provider is set",
+        "no meter provider is set",
+    ]
     assert without_id(lines[-1]) == without_id(RECORD)
 
 

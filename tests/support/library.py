@@ -121,11 +121,14 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "_strawberry/handlers": ("_connection _current _strawberry/layers", STRAWBERRY),
     },
     {
+        "_strawberry/setup": ("_config _fuse _strawberry/extension", STRAWBERRY),
+    },
+    {
         "_aiohttp/view": (
             (
                 "_aiohttp/websocket _close _config _connection _current _fuse _limits "
                 "_log _recording _semconv _strawberry/adapter _strawberry/handlers "
-                "_strawberry/layers"
+                "_strawberry/layers _strawberry/setup"
             ),
             AIOHTTP | OTEL | STRAWBERRY,
         ),

@@ -24,6 +24,7 @@ from strawberry_ws_otel._close import (
     Outcome,
     Verdict,
     outcomes_of,
+    server_failure,
     verdict,
 )
 from tests.support.strategies import PROPERTY, any_text
@@ -526,6 +527,16 @@ def test_a_reason_is_kept_no_longer_than_a_frame_can_hold() -> None:
     facts.frame_received(CloseFrame(4400, "\u00e4" * 1000))
     assert facts.sent == CloseFrame(4400, "x" * 123)
     assert facts.received == CloseFrame(4400, "\u00e4" * 61)
+
+
+def test_an_exception_is_the_servers_failure_only_if_it_ended_the_connection() -> None:
+    error, dropped = KeyError("user"), ValueError("too long a reason")
+    assert server_failure(upgraded(exception=error)) is error
+    assert server_failure(upgraded(dropped=dropped, exception=error)) is dropped
+    assert server_failure(from_server(CloseCode.INTERNAL_ERROR, exception=error)) is None
+    assert server_failure(from_client(1000, exception=error)) is None
+    assert server_failure(upgraded(exception=error, is_malformed=True)) is None
+    assert server_failure(upgraded(exception=asyncio.CancelledError())) is None
 
 
 def test_a_frame_without_a_reason_has_an_empty_one() -> None:

@@ -1,6 +1,9 @@
 """Every option has a default, and a wrong value says what would be right."""
 
+import copy
 import dataclasses
+import inspect
+import pickle
 from typing import Any
 
 import pytest
@@ -8,7 +11,7 @@ from opentelemetry import metrics, trace
 
 from strawberry_ws_otel import OTelConfig
 from strawberry_ws_otel._close import Outcome
-from strawberry_ws_otel._config import checked
+from strawberry_ws_otel._config import checked, misspelt
 
 DEFAULTS: dict[str, object] = {
     "tracer_provider": None,
@@ -21,8 +24,9 @@ DEFAULTS: dict[str, object] = {
     "capture_document": False,
     "error_messages": "execution",
     "name_spans_after_operation": False,
+    "setup_warnings": True,
 }
-FLAGS = ["phase_spans", "capture_document", "name_spans_after_operation"]
+FLAGS = ["phase_spans", "capture_document", "name_spans_after_operation", "setup_warnings"]
 CHOICES = {
     "trace_shape": ["linked", "nested"],
     "remote_context": ["parent", "link", "ignore"],
@@ -51,8 +55,61 @@ def test_options_go_by_keyword_only() -> None:
         OTelConfig(None)  # type: ignore[call-arg]
 
 
-def test_an_unknown_option_is_refused() -> None:
-    assert "segments" in message_of(TypeError, segments=5)
+MEANT = {
+    "trace_shap": "trace_shape",
+    "traceshape": "trace_shape",
+    "phase_span": "phase_spans",
+    "normal_outcome": "normal_outcomes",
+    "warnings": "setup_warnings",
+}
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_a_misspelt_option_is_refused_with_the_one_that_was_meant(name: str) -> None:
+    message = f"OTelConfig has no option {name!r}; did you mean {MEANT[name]!r}?"
+    assert message_of(TypeError, **{name: "nested"}) == message
+    changes: Any = {name: "nested"}
+    with pytest.raises(TypeError) as raised:
+        dataclasses.replace(config(), **changes)
+    assert str(raised.value) == message
+
+
+def test_an_unknown_option_is_refused_with_those_that_there_are() -> None:
+    message = message_of(TypeError, segments=5)
+    assert message == f"OTelConfig has no option 'segments'; there are {', '.join(DEFAULTS)}"
+
+
+def test_a_configuration_is_a_dataclass_like_any_other() -> None:
+    made = config(message_events=3)
+    assert list(inspect.signature(OTelConfig).parameters) == list(DEFAULTS)
+    assert dataclasses.replace(made, message_events=8) == config()
+    assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301  # our own
+    assert copy.deepcopy(made) == made
+    assert not hasattr(made, "__dict__")
+
+
+def test_a_derived_configuration_has_the_options_of_its_base_too() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Own(OTelConfig):
+        tenant: str = ""
+
+    made: Any = Own
+    assert made(tenant="a", message_events=3).message_events == 3
+    with pytest.raises(TypeError):
+        made(tenants="a")
+
+
+@pytest.mark.parametrize("name", ["otel_confg", "otelconfig", "OTEL_CONFIG", "config"])
+def test_an_attribute_that_was_to_be_the_configuration_is_found_by_its_name(name: str) -> None:
+    used = config()
+    base = type("Base", (), {"otel_config": used})
+    assert misspelt(type("Own", (base,), {name: config()}), used) == name
+    assert misspelt(type("Own", (base,), {name: used}), used) is None, "it is the one that is used"
+    assert misspelt(type("Own", (base,), {name: {}}), used) is None, "it is none"
+    both = {name: config(), "otel_config": used}
+    assert misspelt(type("Own", (base,), both), used) is None, "it is beside the right one"
+    assert misspelt(type("Own", (base,), {"other": config()}), used) is None
+    assert misspelt(type("Own", (), {"other": config()}), used) is None, "nobody has it"
 
 
 @pytest.mark.parametrize("name", DEFAULTS)

@@ -1175,6 +1175,50 @@ def test_the_record_of_an_abnormal_close_names_the_connection(
     assert record.levelno == logging.WARNING
 
 
+def raised_by(code: str, module: str) -> Exception:
+    """What the code raises as the code of a module."""
+    try:
+        exec(code, {"json": json, "__name__": module})  # noqa: S102  # our own
+    except Exception as error:  # noqa: BLE001  # whatever it is
+        return error
+    raise AssertionError
+
+
+RAISES = "raise KeyError('secret')"
+
+
+@pytest.mark.parametrize(
+    ("messages", "module", "code", "named"),
+    [
+        ("execution", "app", RAISES, "KeyError: 'secret'"),
+        ("execution", "strawberry.http", RAISES, "KeyError"),
+        ("execution", "app", "json.loads('secret')", "json.decoder.JSONDecodeError"),
+        ("all", "strawberry.http", RAISES, "KeyError: 'secret'"),
+        ("none", "app", RAISES, "KeyError"),
+    ],
+)
+def test_the_record_names_the_exception_that_ended_the_connection(  # noqa: PLR0913, PLR0917  # a row
+    messages: str,
+    module: str,
+    code: str,
+    named: str,
+    telemetry: Telemetry,
+    library_log: LogKeeper,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS, error_messages=messages)
+    talk.end(raised_by(code, module))
+    (record,) = library_log.closes
+    assert record.getMessage().endswith(f" (code 1006, fault server, initiator none): {named}")
+
+
+def test_the_record_names_no_exception_if_none_ended_the_connection(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    connect(telemetry, GRAPHQL_WS).close_by_server(1011)
+    (record,) = library_log.closes
+    assert record.getMessage().endswith(" (code 1011, fault server, initiator server)")
+
+
 def suppressed() -> Context:
     """A context in which nothing is to be recorded."""
     with suppress_instrumentation():

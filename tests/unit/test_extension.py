@@ -2,23 +2,24 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, ClassVar
 
 import pytest
 from graphql import GraphQLError
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from strawberry.aiohttp.views import GraphQLView
 from strawberry.extensions import MaskErrors, SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 
-from strawberry_ws_otel import OTelExtension
+from strawberry_ws_otel import OTelExtension, OTelViewMixin
 from strawberry_ws_otel._current import Current, current
 from strawberry_ws_otel._operation import Operation
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
 from tests.support.broken_api import PipeError
 from tests.support.fake_connection import FakeConnection, Place, operation_in
-from tests.support.log import LogKeeper
+from tests.support.log import LogKeeper, RaisingHandler, handling
 from tests.support.schema import (
     BROKEN,
     FAILING,
@@ -356,6 +357,111 @@ async def test_an_instance_serves_one_operation_and_says_so_once(
     [record] = library_log.records
     assert "give the class to the schema" in record.getMessage()
     assert len(telemetry.spans("query")) == 1
+
+
+async def test_an_instance_of_which_a_view_has_warned_says_no_more(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    instance = extension(telemetry)()
+    instance._is_reported = True
+    schema = make_schema(lambda: instance)
+    for _ in range(3):
+        assert (await schema.execute(HELLO)).data == {"hello": "world"}
+    assert library_log.records == []
+    assert len(telemetry.spans("query")) == 1
+
+
+# --- Likely mistakes -----------------------------------------------------------------------------
+
+
+class Handler:
+    """Serves an operation over a WebSocket, as the host's handlers do."""
+
+    def __init__(self, view: object) -> None:
+        self.view = view
+
+    async def run_operation(self, schema: Any) -> None:
+        assert (await schema.execute(HELLO)).data == {"hello": "world"}
+
+    async def handle_async_results(self, schema: Any) -> None:
+        await self.run_operation(schema)
+
+
+class Bare(GraphQLView[Any, Any]):
+    pass
+
+
+class Mixed(OTelViewMixin, Bare):
+    pass
+
+
+WITHOUT_MIXIN = (
+    "Bare serves WebSockets without OTelViewMixin: its connections and closes are not recorded; put"
+    " it before the view, class Bare(OTelViewMixin, GraphQLView)"
+)
+
+
+async def serve(serving: Callable[[Any], Coroutine[Any, Any, None]], schema: Any) -> None:
+    """Serve three operations, each in a task of its own."""
+    for _ in range(3):
+        await asyncio.create_task(serving(schema))
+
+
+@pytest.mark.parametrize("method", ["run_operation", "handle_async_results"])
+async def test_a_view_without_the_mixin_is_one_warning_at_the_first_operation_over_a_websocket(
+    method: str, telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    for times in (1, 2):
+        schema = make_schema(extension(telemetry))
+        await schema.execute(HELLO)
+        assert len(library_log.records) == times - 1, "that was none"
+        await serve(getattr(Handler(Bare(schema=schema)), method), schema)
+        said = [(record.levelname, record.getMessage()) for record in library_log.records]
+        assert said == [("WARNING", WITHOUT_MIXIN)] * times
+
+
+@pytest.mark.internal_error
+async def test_an_operation_is_recorded_though_the_warning_cannot_be_logged(
+    telemetry: Telemetry,
+) -> None:
+    schema = make_schema(extension(telemetry))
+    with handling(RaisingHandler()):
+        await serve(Handler(Bare(schema=schema)).run_operation, schema)
+    assert len(telemetry.spans("query")) == 3
+
+
+@pytest.mark.parametrize("serving", [Handler(Mixed(schema=make_schema(OTelExtension))), Handler(0)])
+async def test_a_view_with_the_mixin_or_of_another_server_is_no_warning(
+    serving: Handler, telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    own = extension(telemetry)
+    schema = make_schema(own)
+    await serve(serving.run_operation, schema)
+    # It has been looked at once, and is not any more.
+    await serve(Handler(Bare(schema=schema)).run_operation, schema)
+    assert library_log.records == []
+
+
+async def test_a_view_without_the_mixin_is_no_warning_for_who_wants_it_so(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    schema = make_schema(extension(telemetry, setup_warnings=False))
+    await serve(Handler(Bare(schema=schema)).run_operation, schema)
+    assert library_log.records == []
+
+
+@pytest.mark.parametrize("warns", [True, False])
+def test_an_attribute_that_was_to_be_the_configuration_is_a_warning(
+    telemetry: Telemetry, library_log: LogKeeper, *, warns: bool
+) -> None:
+    class Own(extension(telemetry, setup_warnings=warns)):  # type: ignore[misc]  # whichever it is
+        otel_confg = config(telemetry)
+
+    message = (
+        f"{Own.__qualname__}.otel_confg is not read, and its options have no effect; did you mean"
+        " otel_config? Then rename it"
+    )
+    assert [record.getMessage() for record in library_log.records] == [message] * warns
 
 
 @pytest.mark.internal_error

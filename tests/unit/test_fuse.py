@@ -72,10 +72,13 @@ def test_an_exception_is_swallowed_and_logged_whole(
 
 
 def named(error: Exception) -> str:
-    """The class of an error, and what it says."""
+    """The class of an error and what it says, and those of the first one in a group."""
     cls = type(error)
     module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
-    return f"{module}{cls.__qualname__}: {error}"
+    said = f"{module}{cls.__qualname__}" + (f": {error}" if str(error) else "")
+    if isinstance(error, ExceptionGroup):
+        said += f" (raised first: {named(error.exceptions[0])})"
+    return said
 
 
 class MuteError(Exception):
@@ -86,7 +89,7 @@ class MuteError(Exception):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MuteError(), "tests.unit.test_fuse.MuteError: ;"),
+        (MuteError(), "tests.unit.test_fuse.MuteError;"),
         (ValueError("a" * 1000), f"ValueError: {'a' * 512};"),
         (ValueError("\ud800"), "ValueError: ?;"),
     ],
@@ -97,6 +100,16 @@ def test_the_log_survives_an_exception(error: Exception, said: str, library_log:
         raise error
     (record,) = library_log.records
     assert record.getMessage().startswith(f"Telemetry failed in the library: {said} it is off")
+
+
+def test_the_headline_names_what_others_have_wrapped(library_log: LogKeeper) -> None:
+    with Fuse(FailureLog(), "the spans of a.Provider"):
+        raise OwnError("cannot\nexport") from OSError("disk full")
+    (record,) = library_log.records
+    assert record.getMessage().startswith(
+        "Telemetry failed in the spans of a.Provider: tests.unit.test_fuse.OwnError: cannot export"
+        " (raised first: OSError: disk full); it is off"
+    )
 
 
 def test_what_is_refused_is_warned_of_and_blows_nothing(library_log: LogKeeper) -> None:

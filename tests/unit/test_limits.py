@@ -1,5 +1,7 @@
 """What an untrusted client wrote is cut before it is recorded, and what is left can be encoded."""
 
+import json
+from json import JSONDecodeError
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from strawberry_ws_otel._limits import (
     class_name,
     exception_message,
     exception_type,
+    headline,
+    module_that_raised,
     present,
     utf8_size,
 )
@@ -182,3 +186,66 @@ def test_the_size_is_that_on_the_wire(data: Any, size: int) -> None:
 @given(text=st.text())
 def test_the_size_of_text_is_that_of_its_encoding(text: str) -> None:
     assert utf8_size(text) == len(text.encode())
+
+
+# --- Headlines -----------------------------------------------------------------------------------
+
+
+def wrapped(error: BaseException, *wrappers: BaseException) -> BaseException:
+    """The last wrapper, each of which was raised because of the one before."""
+    for wrapper in wrappers:
+        wrapper.__cause__ = error
+        error = wrapper
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (ValueError("no"), "ValueError: no"),
+        (ValueError(), "ValueError"),
+        (MuteError(), "tests.unit.test_limits.MuteError"),
+        (ValueError("one\nof  three\r\nlines"), "ValueError: one of three lines"),
+        (ValueError("a" * 1000), f"ValueError: {'a' * 512}"),
+        (
+            ExceptionGroup("several", [OSError("full"), ValueError()]),
+            "ExceptionGroup: several (2 sub-exceptions) (raised first: OSError: full)",
+        ),
+    ],
+    ids=["message", "none", "mute", "lines", "long", "group"],
+)
+def test_a_headline_has_class_and_message_on_one_line(error: BaseException, shown: str) -> None:
+    assert headline(error) == shown
+
+
+def test_a_headline_names_what_others_have_wrapped() -> None:
+    error = wrapped(OSError("disk full"), KeyError("pipe"), RuntimeError("export failed"))
+    assert headline(error) == "RuntimeError: export failed (raised first: OSError: disk full)"
+
+
+def test_a_headline_does_not_name_what_was_only_handled_meanwhile() -> None:
+    error = RuntimeError("export failed")
+    error.__context__ = OSError("the application's")
+    assert headline(error) == "RuntimeError: export failed"
+
+
+def test_a_chain_that_has_no_end_has_a_headline() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert headline(one) == "ValueError: one"
+
+
+def test_a_headline_has_only_the_messages_that_are_asked_for() -> None:
+    error = wrapped(OSError("disk full"), RuntimeError("secret"))
+    shown = headline(error, lambda each: isinstance(each, OSError))
+    assert shown == "RuntimeError (raised first: OSError: disk full)"
+
+
+def test_the_module_that_raised_is_the_innermost_one() -> None:
+    with pytest.raises(JSONDecodeError) as raised:
+        json.loads("")
+    assert module_that_raised(raised.value) == "json.decoder"
+    with pytest.raises(MuteError) as own:
+        raise MuteError
+    assert module_that_raised(own.value) == __name__
+    assert module_that_raised(MuteError()) == ""

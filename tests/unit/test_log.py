@@ -94,6 +94,12 @@ def test_a_close_without_a_frame_says_so(library_log: LogKeeper) -> None:
     )
 
 
+def test_the_exception_that_ended_the_connection_is_named(library_log: LogKeeper) -> None:
+    CloseLog().closed(ID, judged(Outcome.SERVER_ERROR, code=1006), {}, "ValueError: no database")
+    said = library_log.records[0].getMessage()
+    assert said.endswith("(code 1006, fault server, initiator server): ValueError: no database")
+
+
 # --- A flood ---------------------------------------------------------------------------------
 
 

@@ -311,7 +311,7 @@ def test_an_operation_changes_its_state_though_what_is_done_because_of_it_fails(
     assert operation.fire(Event.STOP, WORDS.received["complete"])
     assert (operation.state, operation.end_reason) == (State.ENDED, "client_completed")
     [record] = library_log.records
-    assert record.getMessage().startswith("Telemetry failed in the library: ValueError: ;")
+    assert record.getMessage().startswith("Telemetry failed in the library: ValueError; it is off")
 
 
 # --- What is recorded of an operation on any transport -----------------------------------------

@@ -75,6 +75,82 @@ def test_it_goes_on_with_the_providers_it_has_if_nobody_knows_which_are_the_glob
     assert record.getMessage().startswith("Telemetry failed in the global providers: ")
 
 
+# --- Where nothing goes by mistake ---------------------------------------------------------------
+
+NO_SPANS = (
+    "no tracer provider is set: spans go nowhere; call opentelemetry.trace.set_tracer_provider(),"
+    " or set OTelConfig(tracer_provider=NoOpTracerProvider()) if you want no spans"
+)
+NO_METRICS = (
+    "no meter provider is set: metrics go nowhere; call opentelemetry.metrics.set_meter_provider(),"
+    " or set OTelConfig(meter_provider=NoOpMeterProvider()) if you want no metrics"
+)
+
+
+def connect(log: LogKeeper, **options: Any) -> list[str]:
+    """What is logged as clients connect to two views of one class."""
+    failures = FailureLog()
+    for _ in range(2):
+        recording = Recording(OTelConfig(**options), failures)
+        recording.connecting()
+        recording.connecting()
+    return [record.getMessage() for record in log.records]
+
+
+def test_it_warns_once_of_each_provider_that_is_missing(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    assert connect(library_log) == [NO_SPANS, NO_METRICS]
+    assert {record.levelname for record in library_log.records} == {"WARNING"}
+    library_log.records.clear()
+    assert connect(library_log, meter_provider=telemetry.meter_provider) == [NO_SPANS]
+    library_log.records.clear()
+    assert connect(library_log, tracer_provider=trace.NoOpTracerProvider()) == [NO_METRICS]
+
+
+def test_it_does_not_warn_of_spans_without_metrics(
+    telemetry: Telemetry, library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert connect(library_log, tracer_provider=telemetry.tracer_provider) == []
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: telemetry.tracer_provider)
+    assert connect(library_log) == []
+
+
+@pytest.mark.parametrize("value", ["", "false", "1"])
+def test_it_warns_unless_the_sdk_is_disabled(
+    value: str, library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", value)
+    assert connect(library_log) == [NO_SPANS, NO_METRICS]
+
+
+@pytest.mark.parametrize("value", ["true", " True "])
+def test_it_does_not_warn_if_the_sdk_is_disabled(
+    value: str, library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", value)
+    assert connect(library_log) == []
+
+
+NO_OPS: dict[str, Any] = {
+    "tracer_provider": trace.NoOpTracerProvider(),
+    "meter_provider": metrics.NoOpMeterProvider(),
+}
+
+
+def test_it_does_not_warn_of_what_was_chosen(
+    telemetry: Telemetry, library_log: LogKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert connect(library_log, **NO_OPS) == []
+    assert connect(library_log, setup_warnings=False) == []
+    for providers in (telemetry.tracer_provider, telemetry.meter_provider), NO_OPS.values():
+        for api, name, provider in zip(
+            (trace, metrics), ("tracer", "meter"), providers, strict=True
+        ):
+            monkeypatch.setattr(api, f"get_{name}_provider", lambda provider=provider: provider)
+        assert connect(library_log) == []
+
+
 @pytest.mark.internal_error
 def test_each_connection_has_fuses_of_its_own_and_a_log_that_it_shares(
     telemetry: Telemetry, library_log: LogKeeper

@@ -26,6 +26,8 @@ ALLOWED: Final = {
     "console/_terminal": {"os"},
     # For whether aiohttp is installed, before the mixin is imported.
     "__init__": {"importlib.util.find_spec"},
+    # For whether the SDK is turned off, before it warns that there is none.
+    "_recording": {"os.environ"},
     # For the options of an application that does not know the library.
     "instrumentor": {"os.environ"},
 }

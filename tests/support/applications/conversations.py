@@ -134,7 +134,7 @@ async def both(  # noqa: PLR0913  # all that an application can choose
     bare = await play(view, schema(*own), talk, protocol, **options)
     telemetry.exporter.clear()
     with logging_closes(abnormal):
-        recording = instrumented(telemetry, view)
+        recording = instrumented(telemetry, view, setup_warnings=bool(extensions))
         frames = await play(recording, schema(*extensions), talk, protocol, **options)
     assert frames == bare
     return frames[0]
