@@ -44,6 +44,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _limits, _semconv
+from strawberry_ws_otel._attributes import MAX_ATTRIBUTES, Value, checked_attributes, truncated
 from strawberry_ws_otel._close import CloseFrame, Facts, HandlerEnd, Verdict, verdict
 from strawberry_ws_otel._counts import Traffic
 from strawberry_ws_otel._current import (
@@ -241,6 +242,27 @@ class Connection:
     def span(self) -> Span:
         """The span of the connection, as the application may use it."""
         return self._span.span
+
+    @property
+    def operation_attributes(self) -> Attributes:
+        """The attributes with which every operation starts, the application's own ones too."""
+        return {**self._operations.attributes, _semconv.CONNECTION_ID: self.id}
+
+    def describe(self, attributes: Mapping[str, Value]) -> None:
+        """Put attributes of the application on the connection and on what begins from now on."""
+        if self._has_ended:
+            return
+        kept, taken = self._operations.attributes, {}
+        for name, value in truncated(attributes).items():
+            if name in kept or len(kept) < MAX_ATTRIBUTES:
+                kept[name] = taken[name] = value
+            else:
+                self._telemetry.warn_once(
+                    "connection_attributes() leaves out %r: a connection has at most"
+                    f" {MAX_ATTRIBUTES} attributes; further ones are left out without a warning",
+                    name,
+                )
+        self._span.set(taken)
 
     def serving(self, request: object) -> Activation:
         """Enter the context in which the host serves the connection that `request` becomes.
@@ -723,7 +745,8 @@ class Connection:
             if self._span.has_own_id:
                 attach(trace.set_span_in_context(self._span.span, before))
         try:
-            self._telemetry.log.closed(self.id, judged, self._verdict_attributes(judged))
+            attributes = {**self._operations.attributes, **self._verdict_attributes(judged)}
+            self._telemetry.log.closed(self.id, judged, attributes)
         finally:
             with self.fuse:
                 attach(before)
@@ -735,6 +758,7 @@ class Connection:
         """
         self._facts.forget()
         self._operations.trace.forget()
+        self._operations.attributes.clear()
         self._message = self._input_error = self.placement = None
 
 
@@ -774,6 +798,29 @@ def connection_span() -> Span:
     """
     connection = current_connection()
     return INVALID_SPAN if connection is None else connection.span
+
+
+def connection_attributes(attributes: Mapping[str, str | bool | int | float]) -> None:
+    """Put attributes on the connection that the running code serves, and on its operations.
+
+    For whom the server has found, for example a tenant or a user in `on_ws_connect`. They are on
+    the connection's span, on the log record of an abnormal close, and on the span of every
+    operation that begins from then on. A later call adds to them and changes those of the same
+    name. Strings are truncated to 256 characters; a connection has at most 32 attributes, and
+    further ones are left out. Outside a connection nothing happens.
+
+    Args:
+        attributes: values by name, each a str, bool, int or float.
+
+    Raises:
+        TypeError: a name or a value has another type, or `attributes` is no mapping.
+        ValueError: a name is empty or one of the library's, or a number has more than 64 bits.
+    """
+    checked = checked_attributes("connection_attributes()", attributes)
+    connection = current_connection()
+    if connection is not None:
+        with connection.fuse:
+            connection.describe(checked)
 
 
 class Handling(NamedTuple):

@@ -41,6 +41,7 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _limits, _semconv
+from strawberry_ws_otel._attributes import Value
 from strawberry_ws_otel._close import Verdict
 from strawberry_ws_otel._counts import Results
 from strawberry_ws_otel._current import Placement, application_context, placement_of
@@ -542,6 +543,7 @@ class Registry(Protocol):
     telemetry: Telemetry
     fuses: Fuses
     connection_id: str
+    attributes: dict[str, Value]
     trace: ConnectionTrace
     waiting: dict["SocketOperation", None]
     winding_down: dict[Hashable, int]
@@ -590,8 +592,7 @@ class SocketOperation(Operation):
             registry.fuses,
             payload.get("operationName"),
             payload.get("query"),
-            {_semconv.CONNECTION_ID: registry.connection_id, _semconv.OPERATION_ID: self.client_id},
-            result_type,
+            message_type=result_type,
         )
         self.first: object = first.value  # until the host has accepted the operation
         self.payload: Mapping[str, Any] = payload  # likewise
@@ -652,6 +653,14 @@ class SocketOperation(Operation):
     def _record_unsent_errors(self) -> None:
         while self._unsent:
             super().errors(*self._unsent.popleft())
+
+    def _start_attributes(self) -> Attributes:
+        return {
+            **self.registry.attributes,
+            _semconv.CONNECTION_ID: self.registry.connection_id,
+            _semconv.OPERATION_ID: self.client_id,
+            **super()._start_attributes(),
+        }
 
     def _subscription_id(self) -> str | None:
         is_subscription = self.type == SUBSCRIPTION

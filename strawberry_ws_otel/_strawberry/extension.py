@@ -322,7 +322,7 @@ class _Standalone(_WithPhases):
         execution, before = self._host_context, get_current()
         fuses = telemetry.fuses()
         fuses.library = self._fuse
-        attributes = None if connection is None else {_semconv.CONNECTION_ID: connection.id}
+        attributes = None if connection is None else connection.operation_attributes
         self._operation = operation = Operation(
             telemetry, fuses, execution.operation_name, execution.query, attributes
         )

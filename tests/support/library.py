@@ -30,6 +30,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "_strawberry/__init__": ("", NOTHING),
     },
     {
+        "_attributes": ("_limits _semconv", NOTHING),
         "_close": ("_limits", NOTHING),
         "_fuse": ("_limits _semconv", NOTHING),
         "_protocol": ("_semconv", NOTHING),
@@ -53,7 +54,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     {
         "_operation": (
             (
-                "_close _counts _current _fuse _limits _propagation _protocol "
+                "_attributes _close _counts _current _fuse _limits _propagation _protocol "
                 "_recording _semconv _spans"
             ),
             OTEL,
@@ -61,14 +62,17 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     },
     {
         "_operations": (
-            ("_close _counts _current _fuse _limits _operation _propagation _protocol _recording"),
+            (
+                "_attributes _close _counts _current _fuse _limits _operation _propagation "
+                "_protocol _recording"
+            ),
             NOTHING,
         ),
     },
     {
         "_connection": (
             (
-                "_close _counts _current _fuse _limits _operation _operations "
+                "_attributes _close _counts _current _fuse _limits _operation _operations "
                 "_propagation _protocol _recording _semconv _spans"
             ),
             OTEL,

@@ -8,6 +8,7 @@ import pytest
 
 from strawberry_ws_otel import (
     OTelConfig,
+    _attributes,
     _connection,
     _counts,
     _fuse,
@@ -38,6 +39,10 @@ PROMISES: Final = {
     "message events of one type and direction, and links, on one span": (
         f"the first {CONFIG.message_events}, then powers of two"
     ),
+    "attributes that the application gives one connection with `connection_attributes()`": (
+        f"{_attributes.MAX_ATTRIBUTES}"
+    ),
+    "their names and strings": f"{_limits.NAME} characters",
     "results with errors of one operation that wait to be sent": f"{_operation._MAX_UNSENT}",
     "operations of one connection that wait to be handled and are kept with their first message": (
         f"{_operations._MAX_WAITING}"
