@@ -5,7 +5,7 @@
 * What the server says of a connection may come from a client. It is truncated like all that does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
 from strawberry_ws_otel import _semconv
@@ -23,6 +23,39 @@ OWN_NAMES: Final = frozenset(
 
 _INT64: Final = 1 << 63
 """OTLP has whole numbers of 64 bits: a larger one would make an exporter drop a whole batch."""
+
+
+class StaticAttributes(Mapping[str, Value]):
+    """A mapping that cannot be changed, and that can be hashed and pickled."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Value] | None = None) -> None:
+        """Copy `values`, which are checked."""
+        self._values = dict(values or {})
+
+    def __getitem__(self, name: str) -> Value:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+    def __reduce__(self) -> tuple[type["StaticAttributes"], tuple[dict[str, Value]]]:
+        return type(self), (self._values,)
+
+
+def identity(attributes: Mapping[str, Value]) -> frozenset[tuple[str, type, Value]]:
+    """Return what is the same for equal attributes only: `True` and 1 are not."""
+    return frozenset((name, type(value), value) for name, value in attributes.items())
 
 
 def checked_attributes(what: str, attributes: object) -> dict[str, Value]:

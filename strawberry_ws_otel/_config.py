@@ -1,12 +1,13 @@
 """The options of the library, and their checks."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from strawberry_ws_otel._attributes import StaticAttributes, checked_attributes
 from strawberry_ws_otel._close import Outcome
 
 TraceShape = Literal["linked", "nested"]
@@ -59,6 +60,11 @@ class OTelConfig:
     name_spans_after_operation: bool = False
     """Whether spans are named `subscription OnPrice`. Only for a bounded set of operations."""
 
+    attributes: Mapping[str, str | bool | int | float] = field(default_factory=StaticAttributes)
+    """Attributes of everything that is recorded: all spans, metrics and log records. They tell two
+    views in one process apart. Values are str, bool, int or float. On metrics, 100 sets of
+    attributes in a process have counts of their own; the values of further sets are `_OTHER`."""
+
     def __post_init__(self) -> None:
         """Check every option."""
         _check_provider("tracer_provider", self.tracer_provider, "TracerProvider", "get_tracer")
@@ -72,6 +78,8 @@ class OTelConfig:
         _check_choice("error_messages", self.error_messages, get_args(ErrorMessages))
         _check_outcomes(self.normal_outcomes)
         object.__setattr__(self, "normal_outcomes", frozenset(self.normal_outcomes))
+        attributes = StaticAttributes(checked_attributes("attributes", self.attributes))
+        object.__setattr__(self, "attributes", attributes)
 
 
 def checked(owner: type, config: object) -> OTelConfig:

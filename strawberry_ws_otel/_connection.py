@@ -745,7 +745,11 @@ class Connection:
             if self._span.has_own_id:
                 attach(trace.set_span_in_context(self._span.span, before))
         try:
-            attributes = {**self._operations.attributes, **self._verdict_attributes(judged)}
+            attributes = {
+                **self._telemetry.config.attributes,
+                **self._operations.attributes,
+                **self._verdict_attributes(judged),
+            }
             self._telemetry.log.closed(self.id, judged, attributes)
         finally:
             with self.fuse:

@@ -22,8 +22,9 @@ class Telemetry:
         """Get the tracer and the instruments; the class of a view or an extension has both logs."""
         self.config = config
         self._failures = failures
-        self._meter_provider, self.metrics = metrics_of(config.meter_provider, failures)
-        self.spans = Spans(config.tracer_provider, config.message_events, failures)
+        attributes = config.attributes
+        self._meter_provider, self.metrics = metrics_of(config.meter_provider, failures, attributes)
+        self.spans = Spans(config.tracer_provider, config.message_events, failures, attributes)
         self.log = log or CloseLog()
         self.metrics.totals.declare_normal(config.normal_outcomes)
 

@@ -6,6 +6,7 @@ events, and ends the span once. A `SpanProxy` is the side that the application s
 
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from opentelemetry import context as context_api
@@ -329,6 +330,8 @@ class SpanRecorder:
         self._call("end")
 
 
+_NONE: Final = MappingProxyType[str, AttributeValue]({})
+
 NOT_STARTED: Final = SpanRecorder(INVALID_SPAN, Fuse())
 """The span of what has no span (yet)."""
 
@@ -341,9 +344,11 @@ class Spans:
         provider: trace.TracerProvider | None,
         message_events: int,
         failures: FailureLog | None = None,
+        attributes: Mapping[str, AttributeValue] = _NONE,
     ) -> None:
-        """Get the tracer of `provider`, or of the global one."""
+        """Get the tracer of `provider`, or of the global one; all spans have the `attributes`."""
         self._first = message_events
+        self._attributes = dict(attributes)
         self.provider: object = provider
         """The provider at the time; the global one may be replaced later."""
         # Kept, since get_tracer is expensive; the API's proxy follows a provider that is set later.
@@ -378,7 +383,7 @@ class Spans:
         own, recording, is_request = INVALID_SPAN_CONTEXT, False, kind is SpanKind.SERVER
         shown: dict[str, AttributeValue] = {}
         with fuse:
-            shown = present(attributes())
+            shown = present({**self._attributes, **attributes()})
             span = self._tracer.start_span(
                 name,
                 context=context,

@@ -36,7 +36,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "_protocol": ("_semconv", NOTHING),
     },
     {
-        "_config": ("_close", OTEL),
+        "_config": ("_attributes _close", OTEL),
         "_counts": ("_close _protocol _semconv", NOTHING),
         "_log": ("_close _fuse _limits _semconv", OTEL),
         "_spans": ("_fuse _limits _protocol _semconv", OTEL),
@@ -44,7 +44,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     },
     {
         "_current": ("_fuse _spans", OTEL),
-        "_metrics": ("_counts _fuse _limits _semconv", OTEL),
+        "_metrics": ("_attributes _counts _fuse _limits _semconv", OTEL),
         "_strawberry/errors": ("_config _limits _semconv", GRAPHQL | OTEL),
     },
     {

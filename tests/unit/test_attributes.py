@@ -1,6 +1,8 @@
 """An application chooses names and values; a wrong one says what would be right."""
 
+import copy
 import math
+import pickle
 from collections import ChainMap
 from enum import Enum, IntEnum, StrEnum
 from types import MappingProxyType
@@ -9,7 +11,13 @@ from typing import Any
 import pytest
 
 from strawberry_ws_otel import _semconv
-from strawberry_ws_otel._attributes import OWN_NAMES, checked_attributes, truncated
+from strawberry_ws_otel._attributes import (
+    OWN_NAMES,
+    StaticAttributes,
+    checked_attributes,
+    identity,
+    truncated,
+)
 
 WHAT = "attributes"
 POO = "\N{PILE OF POO}"
@@ -150,3 +158,34 @@ def test_names_and_strings_are_truncated_and_can_be_encoded() -> None:
         "seats": 5,
         "paying": True,
     }
+
+
+# --- Those of a configuration ------------------------------------------------------------------
+
+
+def test_the_attributes_of_a_configuration_are_a_mapping_that_stays_as_it_is() -> None:
+    given: dict[str, Any] = {"endpoint": "admin", "beta": True}
+    attributes = StaticAttributes(given)
+    given["endpoint"] = "other"
+    assert attributes == {"endpoint": "admin", "beta": True}
+    assert {**attributes} == {"endpoint": "admin", "beta": True}
+    assert (len(attributes), repr(attributes)) == (2, "{'endpoint': 'admin', 'beta': True}")
+    changed: Any = attributes
+    with pytest.raises(TypeError):
+        changed["endpoint"] = "other"
+    assert StaticAttributes() == {}
+
+
+def test_they_can_be_hashed_copied_and_pickled() -> None:
+    one = StaticAttributes({"endpoint": "admin", "tier": 1})
+    other = StaticAttributes({"tier": 1, "endpoint": "admin"})
+    assert (one, hash(one)) == (other, hash(other))
+    for again in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one)):  # noqa: S301  # our own
+        assert type(again) is StaticAttributes
+        assert again == one
+
+
+def test_attributes_are_the_same_only_with_the_same_types() -> None:
+    sets: list[dict[str, Any]] = [{}, {"n": 1}, {"n": True}, {"n": 1.0}, {"n": "1"}, {"m": 1}]
+    assert len({identity(each) for each in sets}) == len(sets)
+    assert identity({"a": 1, "b": 2}) == identity({"b": 2, "a": 1})

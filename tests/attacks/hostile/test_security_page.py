@@ -13,6 +13,7 @@ from strawberry_ws_otel import (
     _counts,
     _fuse,
     _limits,
+    _metrics,
     _operation,
     _operations,
     _propagation,
@@ -52,6 +53,9 @@ PROMISES: Final = {
     "an entry of a carrier, key and value": f"{_propagation._MAX_ENTRY} characters",
     "distinct values of `error.type` on metrics": (
         f"{_counts._MAX_ERROR_TYPES}, then `{_semconv.OTHER}`"
+    ),
+    "sets of `OTelConfig.attributes` on metrics in a process": (
+        f"{_metrics._MAX_SETS}, then `{_semconv.OTHER}`"
     ),
     "log records of one outcome, for each view class": f"{_fuse.RECORDS_PER_MINUTE} a minute",
     "log records of failed telemetry with one class of exception, for each view class and"
