@@ -73,6 +73,7 @@ from strawberry_ws_otel._protocol import Meaning, Message, vocabulary
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import (
     NOT_STARTED,
+    LinkTo,
     SpanProxy,
     SpanRecorder,
     is_suppressed,
@@ -125,7 +126,7 @@ class ConnectionInit:
             links=parentage.links,
             start_time=start_time_of(self.started),
         )
-        self.registry.trace.link(self.span, parentage)
+        self.registry.trace.link(parentage, LinkTo(self.span.context, "init"))
         self.placement = placement_of(self.span, application, parentage.carried)
         return True
 

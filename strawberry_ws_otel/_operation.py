@@ -49,7 +49,7 @@ from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
 from strawberry_ws_otel._protocol import NO_PAYLOAD, Message, MessageType
 from strawberry_ws_otel._recording import Telemetry
-from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder, span_id
+from strawberry_ws_otel._spans import NOT_STARTED, LinkTo, SpanRecorder, span_id
 
 # --- States, events and transitions ------------------------------------------------------------
 
@@ -406,12 +406,16 @@ class Operation:
         )
 
     def _start_attributes(self) -> Attributes:
-        name = self.name if isinstance(self.name, str) else None
         return {
             **(self._attributes or {}),
-            _semconv.OPERATION_NAME: name and _limits.bounded(name, _limits.NAME),
+            _semconv.OPERATION_NAME: self._client_name(),
             **document_attributes(self.document, captured=self.config.capture_document),
         }
+
+    def _client_name(self) -> str | None:
+        """Return the name that the client asks for, if it is one."""
+        name = self.name
+        return _limits.bounded(name, _limits.NAME) if isinstance(name, str) else None
 
     def document_found(self, document: object) -> None:
         """Record the document that is executed, where the application has looked it up."""
@@ -678,7 +682,8 @@ class SocketOperation(Operation):
             self.start(parentage, received_at)
             self.span.message(self._first_message, received_at)
             self.placement = placement_of(self.span, application, parentage.carried)
-            connection_trace.link(self.span, parentage)
+            target = LinkTo(self.span.context, "operation", self._client_name())
+            connection_trace.link(parentage, target)
 
     def accept(self, _detail: object) -> None:
         """Let go of the first message: the host handles it no more."""

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import Link, SpanContext, SpanKind
 
 from tests.support.scenarios.model import Verdict, by_client
 from tests.support.scenarios.steps import COMPLETE, LEGACY, SUBSCRIBE, TRANSPORT
@@ -308,7 +308,9 @@ def _connection_ids(spans: Iterable[ReadableSpan]) -> dict[str, str]:
 
 
 def _span_dict(each: ReadableSpan, labels: Mapping[int, str], ids: Mapping[str, str]) -> SpanDict:
-    assert not any(link.attributes for link in each.links)
+    for link in each.links:
+        if each.kind is SpanKind.SERVER:
+            _assert_link(link, labels)
     return {
         "name": each.name,
         "kind": each.kind.name,
@@ -319,6 +321,24 @@ def _span_dict(each: ReadableSpan, labels: Mapping[int, str], ids: Mapping[str, 
         "status": each.status.status_code.name,
         "description": each.status.description,
     }
+
+
+def _assert_link(link: Link, labels: Mapping[int, str]) -> None:
+    """Every link of ours says what it leads to."""
+    attributes = dict(link.attributes or {})
+    kind = attributes.pop("graphql.ws.link")
+    # An application may have renamed the span: `my query`.
+    target = labels.get(link.context.span_id, "")
+    if link.context.is_remote or not target:
+        assert kind == "remote"
+    elif INIT in target:
+        assert kind == "init"
+    elif CONNECTION in target:
+        assert kind == "connection"
+    else:
+        assert kind == "operation"
+        attributes.pop("graphql.operation.name", None)
+    assert attributes == {}
 
 
 def _label(context: SpanContext, labels: Mapping[int, str]) -> str:

@@ -92,8 +92,17 @@ def root(number: int, name: str, **fields: Any) -> dict[str, Any]:
     }
 
 
+LINKED_TO: Final[dict[int, dict[str, Any]]] = {
+    1: {"graphql.ws.link": "connection"},
+    2: {"graphql.ws.link": "init"},
+    3: {"graphql.ws.link": "operation", "graphql.operation.name": "N"},
+    4: {"graphql.ws.link": "operation", "graphql.operation.name": "N"},
+}
+"""The attributes of links to the span of each number."""
+
+
 def linked(*numbers: int) -> list[tuple[tuple[int, int], dict[str, Any]]]:
-    return [((0x1000 * number, number), {}) for number in numbers]
+    return [((0x1000 * number, number), LINKED_TO[number]) for number in numbers]
 
 
 def described(id_: str, reason: str, **attributes: Any) -> dict[str, Any]:
