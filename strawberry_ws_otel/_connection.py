@@ -122,7 +122,10 @@ class ConnectionInit:
             _semconv.SPAN_CONNECTION_INIT,
             self.registry.fuses.spans,
             context=parentage.context,
-            attributes=lambda: {_semconv.CONNECTION_ID: self.registry.connection_id},
+            attributes=lambda: {
+                _semconv.CONNECTION_ID: self.registry.connection_id,
+                _semconv.HTTP_ROUTE: self.registry.route,
+            },
             links=parentage.links,
             start_time=start_time_of(self.started),
         )
@@ -176,13 +179,14 @@ class Connection:
         "traffic",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # what a connection starts with
         self,
         telemetry: Telemetry,
         fuses: Fuses,
         before: Context,
         headers: Mapping[str, str] = _NO_HEADERS,
         attributes: Callable[[], Mapping[str, AttributeValue | None]] = dict,
+        route: str | None = None,
     ) -> None:
         """Start the connection with its handshake.
 
@@ -192,6 +196,7 @@ class Connection:
             before: the context of the handshake.
             headers: of the handshake, which may bring a remote context.
             attributes: makes the attributes of the handshake, if the span is recorded.
+            route: that the handshake matched, if the edge knows it.
         """
         # Unique, not unguessable: the SDK makes its ids in the same way.
         self.id = f"{getrandbits(64):016x}"
@@ -207,6 +212,7 @@ class Connection:
             attributes=lambda: {
                 _semconv.CONNECTION_ID: self.id,
                 _semconv.PROTOCOL_NAME: "websocket",
+                _semconv.HTTP_ROUTE: route,
                 **attributes(),
             },
             links=parentage.links,
@@ -216,7 +222,7 @@ class Connection:
         connection_trace = ConnectionTrace(
             telemetry.config, fuses.library, self._span, parentage, span_id(before)
         )
-        self._operations = Operations(telemetry, fuses, self.id, connection_trace)
+        self._operations = Operations(telemetry, fuses, self.id, connection_trace, route)
         self._vocabulary = vocabulary(None)
         self._facts = Facts()
 
@@ -247,7 +253,11 @@ class Connection:
     @property
     def operation_attributes(self) -> Attributes:
         """The attributes with which every operation starts, the application's own ones too."""
-        return {**self._operations.attributes, _semconv.CONNECTION_ID: self.id}
+        return {
+            **self._operations.attributes,
+            _semconv.CONNECTION_ID: self.id,
+            _semconv.HTTP_ROUTE: self._operations.route,
+        }
 
     def describe(self, attributes: Mapping[str, Value]) -> None:
         """Put attributes of the application on the connection and on what begins from now on."""
@@ -770,12 +780,18 @@ class Connection:
 class Request:
     """A request that a view serves: where it is recorded, and the connection that it may become."""
 
-    __slots__ = ("__weakref__", "connection", "headers", "telemetry")
+    __slots__ = ("__weakref__", "connection", "headers", "route", "telemetry")
 
-    def __init__(self, telemetry: Telemetry, headers: Mapping[str, str] = _NO_HEADERS) -> None:
-        """Begin the request; its headers may bring a remote context."""
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        route: str | None = None,
+    ) -> None:
+        """Begin the request; its headers may bring a remote context, and it has matched a route."""
         self.telemetry = telemetry
         self.headers = headers
+        self.route = route
         self.connection: Connection | None = None
         """The connection, if the request is a handshake."""
 

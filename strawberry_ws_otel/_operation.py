@@ -549,6 +549,7 @@ class Registry(Protocol):
     connection_id: str
     attributes: dict[str, Value]
     trace: ConnectionTrace
+    route: str | None
     waiting: dict["SocketOperation", None]
     winding_down: dict[Hashable, int]
     has_cancelled: bool
@@ -662,6 +663,7 @@ class SocketOperation(Operation):
         return {
             **self.registry.attributes,
             _semconv.CONNECTION_ID: self.registry.connection_id,
+            _semconv.HTTP_ROUTE: self.registry.route,
             _semconv.OPERATION_ID: self.client_id,
             **super()._start_attributes(),
         }

@@ -105,6 +105,7 @@ class Operations:
     fuses: Fuses
     connection_id: str
     trace: ConnectionTrace  # says where spans start
+    route: str | None = None  # that the handshake matched
     attributes: dict[str, Value] = field(default_factory=dict)
     """Those that the application has given the connection."""
     begun: int = 0

@@ -137,7 +137,9 @@ class Handshake(Request):
         fuses = telemetry.fuses()
         fuses.library = fuse
         attributes = partial(_attributes, request)
-        self.connection = Connection(telemetry, fuses, get_current(), request.headers, attributes)
+        self.connection = Connection(
+            telemetry, fuses, get_current(), request.headers, attributes, _route(request)
+        )
 
     def websocket_made(self, websocket: object) -> None:
         """Observe the socket of the upgrade; only the first call counts."""
@@ -252,7 +254,7 @@ async def serve(
         if handshake is not None:
             activation = handshake.connection.serving(handshake)
         else:
-            plain = Request(recording, request.headers)
+            plain = Request(recording, request.headers, _route(request))
             activation = Activation(Current(plain, None, current().placement), fuse)
     try:
         host = run()
@@ -314,7 +316,6 @@ def _attributes(request: web.Request) -> dict[str, AttributeValue | None]:
     address, port = _server(request)
     return {
         _semconv.URL_PATH: bounded(request.path, NAME),
-        _semconv.HTTP_ROUTE: _route(request),
         _semconv.SERVER_ADDRESS: address,
         _semconv.SERVER_PORT: port,
         # A UNIX socket's peer has no address.

@@ -177,8 +177,9 @@ def init(
     links: Iterable[str] = (CONNECTION,),
     error: str | None = None,
     id_: str = "c1",
+    route: str | None = "/graphql",
 ) -> SpanDict:
-    attributes = {"websocket.connection.id": id_}
+    attributes = present({"websocket.connection.id": id_, "http.route": route})
     return span(INIT, parent=parent, links=links, attributes=attributes, error=error)
 
 
@@ -207,6 +208,7 @@ def operation(  # noqa: PLR0913  # all that an operation has
     parent: str | None = None,
     links: Iterable[str] = (CONNECTION,),
     connection_id: str = "c1",
+    route: str | None = "/graphql",
     **attributes: Any,
 ) -> SpanDict:
     """An operation over a WebSocket.
@@ -227,6 +229,7 @@ def operation(  # noqa: PLR0913  # all that an operation has
         parent: of the span.
         links: of the span.
         connection_id: which connection it belongs to.
+        route: that the request matched; None if no view serves the operation.
         attributes: further ones.
     """
     type_ = first_word(document) if known else None
@@ -239,6 +242,7 @@ def operation(  # noqa: PLR0913  # all that an operation has
             "graphql.operation.name": name,
             "graphql.document.hash": hashed(document),
             "websocket.connection.id": connection_id,
+            "http.route": route,
             "graphql.ws.operation.id": id_,
             "graphql.subscription.id": f"{connection_id}-{id_}"
             if type_ == "subscription"
@@ -370,9 +374,10 @@ def executed(  # noqa: PLR0913  # all that an operation has
     events: Iterable[Event] = (),
     parent: str | None = None,
     links: Iterable[str] = (),
+    route: str | None = "/graphql",
     **attributes: Any,
 ) -> SpanDict:
-    """An operation that no connection has to do with; what it takes is as for `operation`."""
+    """An operation that no message of the client's began; what it takes is as for `operation`."""
     type_ = first_word(document) if known else None
     return span(
         span_name or type_ or OPERATION,
@@ -382,9 +387,15 @@ def executed(  # noqa: PLR0913  # all that an operation has
             "graphql.operation.type": type_,
             "graphql.operation.name": name,
             "graphql.document.hash": hashed(document),
+            "http.route": route,
             "graphql.error.count": errors,
             **attributes,
         },
         events=events,
         error=error,
     )
+
+
+def standalone(document: str, **others: Any) -> SpanDict:
+    """An operation that no view of ours serves; what it takes is as for `executed`."""
+    return executed(document, route=None, **others)

@@ -1203,7 +1203,10 @@ def test_attributes_are_on_the_connection_and_on_what_begins_later(
     assert [one.get("seats") for one in operations] == [None, 5, 5]
     (record,) = library_log.closes
     assert (vars(record)["tenant"], vars(record)["seats"]) == ("other", 5)
-    assert talk.connection.operation_attributes == {"websocket.connection.id": talk.connection.id}
+    assert talk.connection.operation_attributes == {
+        "websocket.connection.id": talk.connection.id,
+        "http.route": None,
+    }
 
 
 def test_a_connection_has_at_most_32_attributes_and_each_can_change(
