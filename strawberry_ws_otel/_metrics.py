@@ -116,6 +116,7 @@ class Instruments:
         return lambda _: [
             Observation(n, {**each.attributes, **attributes(key)})
             for each in self.all()
+            if each.is_observed()
             for key, n in read(each.totals).items()
         ]
 
@@ -140,12 +141,45 @@ class Metrics:
         """Begin with nothing counted; every point has the `attributes`."""
         self.totals = Totals()
         self.attributes = dict(attributes)
+        self.is_used = False
         self._instruments = instruments
+        self._awaited: dict[int, weakref.ref[Any]] = {}
+        """Those that may use it, by their id: they need not be hashable."""
+        self._will_use: Callable[[Any], bool] = bool
 
     @property
     def source(self) -> str:
         """How the log names the instruments."""
         return self._instruments.source
+
+    def await_use(self, user: object, will_use: Callable[[Any], bool]) -> None:
+        """Await that `user` uses it, which it does if `will_use` holds as metrics are collected.
+
+        One that is gone before, and was not forgotten, counts as if it had.
+        """
+        if not self.is_used:
+            self._will_use = will_use
+            self._awaited[id(user)] = weakref.ref(user, self._use)
+
+    def forget(self, user: object) -> None:
+        """Await no more that `user` uses it."""
+        self._awaited.pop(id(user), None)
+
+    def _use(self, _user: object = None) -> None:
+        self.is_used = True
+        self._awaited.clear()
+
+    def is_observed(self) -> bool:
+        """Whether it is used, or is about to be: until then there is nothing to report.
+
+        A reader calls this in a thread of its own while it holds a lock of the SDK. So it takes no
+        other lock.
+        """
+        if not self.is_used:
+            users = [reference() for reference in list(self._awaited.values())]
+            if any(self._will_use(user) for user in users if user is not None):
+                self._use()
+        return self.is_used
 
     def record(
         self, name: str, seconds: float, attributes: _Attributes, fuse: Fuse, context: Context
@@ -192,8 +226,13 @@ class _Registry:
         provider: MeterProvider | None,
         failures: FailureLog | None = None,
         attributes: Mapping[str, Value] = _NONE,
+        *,
+        is_used: bool = True,
     ) -> tuple[object, Metrics]:
-        """Return `provider`, or the global one, and what is recorded there with `attributes`."""
+        """Return `provider`, or the global one, and what is recorded there with `attributes`.
+
+        `is_used` is whether it is observed from now on; else it may be when something uses it.
+        """
         current: MeterProvider | None = None
         with Fuse(failures, "the global meter provider"):
             current = metrics.get_meter_provider()
@@ -214,6 +253,7 @@ class _Registry:
             with self._lock:
                 others = dict.fromkeys(attributes, _semconv.OTHER)
                 recorded = found[1].find(others) or found[1].add(others)
+        recorded.is_used = recorded.is_used or is_used
         return chosen, recorded
 
     def _recorded(

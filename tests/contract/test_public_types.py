@@ -10,6 +10,8 @@ import pytest
 pytestmark = pytest.mark.types
 
 RIGHT = """
+from typing import Any
+from strawberry import Schema
 from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
 from strawberry_ws_otel import __version__, connection_attributes, connection_span
@@ -20,6 +22,15 @@ class View(OTelViewMixin, GraphQLView[None, None]):
 extensions = [OTelExtension]
 connection_span().set_attribute("version", __version__)
 connection_attributes({"tenant": "acme", "paying": True, "seats": 5, "share": 0.5})
+schema: Schema
+view = View(schema=schema, otel_config=OTelConfig(attributes={"endpoint": "admin", "tier": 1}))
+view.otel_config = OTelConfig(message_events=0)
+
+class OwnView(OTelViewMixin, GraphQLView[None, None]):
+    def __init__(self, schema: Schema, **keywords: Any) -> None:
+        super().__init__(schema=schema, **keywords)
+
+OwnView(schema, otel_config=OTelConfig()).otel_config = OTelConfig()
 tenant: dict[str, str] = {"tenant": "acme"}
 connection_attributes(tenant)
 """
@@ -28,6 +39,12 @@ from strawberry_ws_otel import OTelViewMixn
 import strawberry_ws_otel
 strawberry_ws_otel.OTelExtensoin
 strawberry_ws_otel.connection_attributes({"tenant": None})
+from strawberry.aiohttp.views import GraphQLView
+class View(strawberry_ws_otel.OTelViewMixin, GraphQLView[None, None]):
+    pass
+view = View(otel_config=None)
+view.otel_config = None
+view.otel_confg = strawberry_ws_otel.OTelConfig()
 """
 
 
@@ -41,4 +58,7 @@ def test_right_imports_pass_and_misspelt_ones_fail_under_mypy_strict(tmp_path: P
         ("wrong", "2", "attr-defined"),
         ("wrong", "4", "attr-defined"),
         ("wrong", "5", "dict-item"),
+        ("wrong", "9", "arg-type"),
+        ("wrong", "10", "assignment"),
+        ("wrong", "11", "attr-defined"),
     ], done.stdout

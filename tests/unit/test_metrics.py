@@ -482,6 +482,57 @@ def test_the_sets_of_a_provider_that_is_gone_make_room() -> None:
     assert registry.get(other, attributes={"n": 100})[1].attributes == {"n": 100}
 
 
+# --- What is not used yet --------------------------------------------------------------------
+
+
+class User:
+    def __init__(self, *, will_use: bool) -> None:
+        self.will_use = will_use
+
+
+def awaited(telemetry: Telemetry, *users: User) -> Metrics:
+    made = _Registry().get(telemetry.meter_provider, is_used=False)[1]
+    for user in users:
+        made.await_use(user, lambda user: bool(user.will_use))
+    return made
+
+
+def test_what_is_not_used_has_no_series_until_it_is(telemetry: Telemetry) -> None:
+    registry, provider = _Registry(), telemetry.meter_provider
+    made = registry.get(provider, is_used=False)[1]
+    assert telemetry.metrics() == {}
+    assert registry.get(provider)[1] is made
+    assert len(telemetry.metrics()["websocket.server.closes"]) == 18
+    assert registry.get(provider, is_used=False)[1].is_used
+    made.await_use(user := User(will_use=False), bool)
+    assert made._awaited == {}, user
+
+
+def test_it_is_used_if_one_of_those_that_are_awaited_uses_it(telemetry: Telemetry) -> None:
+    users = [User(will_use=False), User(will_use=False)]
+    made = awaited(telemetry, *users)
+    assert telemetry.metrics() == {}
+    users[1].will_use = True
+    assert len(telemetry.metrics()["websocket.server.closes"]) == 18
+    users[1].will_use = False
+    assert made.is_observed()
+    assert made._awaited == {}
+
+
+@pytest.mark.parametrize("is_forgotten", [True, False])
+def test_one_that_is_gone_has_used_it_unless_it_was_forgotten(
+    telemetry: Telemetry, *, is_forgotten: bool
+) -> None:
+    users = [User(will_use=False)]
+    made = awaited(telemetry, *users)
+    if is_forgotten:
+        made.forget(users[0])
+    users.clear()
+    gc.collect()
+    assert bool(telemetry.metrics()) is not is_forgotten
+    assert made._awaited == {}
+
+
 # --- Broken pieces ---------------------------------------------------------------------------
 
 
