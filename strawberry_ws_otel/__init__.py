@@ -3,14 +3,21 @@
 from typing import TYPE_CHECKING, Any
 
 from strawberry_ws_otel._config import OTelConfig
-from strawberry_ws_otel._connection import connection_span
+from strawberry_ws_otel._connection import connection_attributes, connection_span
 from strawberry_ws_otel._semconv import __version__
 from strawberry_ws_otel._strawberry.extension import OTelExtension
 
 if TYPE_CHECKING:
     from strawberry_ws_otel._aiohttp.view import OTelViewMixin
 
-__all__ = ["OTelConfig", "OTelExtension", "OTelViewMixin", "__version__", "connection_span"]
+__all__ = [
+    "OTelConfig",
+    "OTelExtension",
+    "OTelViewMixin",
+    "__version__",
+    "connection_attributes",
+    "connection_span",
+]
 
 
 # Type checkers must not see these: they would take any misspelt name for one of ours.

@@ -1,6 +1,6 @@
 """The options of the library, and their checks."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import wraps
@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from strawberry_ws_otel._attributes import StaticAttributes, checked_attributes
 from strawberry_ws_otel._close import Outcome
 
 TraceShape = Literal["linked", "nested"]
@@ -84,6 +85,10 @@ class OTelConfig:
     setup_warnings: bool = True
     """Whether a likely mistake in the set-up is logged as a WARNING, once for a class. False is for
     who wants only a part of the library, for example the mixin without the extension."""
+    attributes: Mapping[str, str | bool | int | float] = field(default_factory=StaticAttributes)
+    """Attributes of everything that is recorded: all spans, metrics and log records. They tell two
+    views in one process apart. Values are str, bool, int or float. On metrics, 100 sets of
+    attributes in a process have counts of their own; the values of further sets are `_OTHER`."""
 
     def __post_init__(self) -> None:
         """Check every option."""
@@ -103,6 +108,8 @@ class OTelConfig:
         _check_choice("error_messages", self.error_messages, get_args(ErrorMessages))
         _check_outcomes(self.normal_outcomes)
         object.__setattr__(self, "normal_outcomes", frozenset(self.normal_outcomes))
+        attributes = StaticAttributes(checked_attributes("attributes", self.attributes))
+        object.__setattr__(self, "attributes", attributes)
 
 
 def checked(owner: type, config: object) -> OTelConfig:

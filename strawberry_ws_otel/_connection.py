@@ -44,6 +44,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _limits, _semconv
+from strawberry_ws_otel._attributes import MAX_ATTRIBUTES, Value, checked_attributes, truncated
 from strawberry_ws_otel._close import (
     CloseFrame,
     Facts,
@@ -79,6 +80,7 @@ from strawberry_ws_otel._protocol import Meaning, Message, vocabulary
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import (
     NOT_STARTED,
+    LinkTo,
     SpanProxy,
     SpanRecorder,
     is_suppressed,
@@ -129,11 +131,14 @@ class ConnectionInit:
             _semconv.SPAN_CONNECTION_INIT,
             self.registry.fuses.spans,
             context=parentage.context,
-            attributes=lambda: {_semconv.CONNECTION_ID: self.registry.connection_id},
+            attributes=lambda: {
+                _semconv.CONNECTION_ID: self.registry.connection_id,
+                _semconv.HTTP_ROUTE: self.registry.route,
+            },
             links=parentage.links,
             start_time=start_time_of(self.started),
         )
-        self.registry.trace.link(self.span, parentage)
+        self.registry.trace.link(parentage, LinkTo(self.span.context, "init"))
         self.placement = placement_of(self.span, application, parentage.carried)
         return True
 
@@ -183,13 +188,14 @@ class Connection:
         "traffic",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # what a connection starts with
         self,
         telemetry: Telemetry,
         fuses: Fuses,
         before: Context,
         headers: Mapping[str, str] = _NO_HEADERS,
         attributes: Callable[[], Mapping[str, AttributeValue | None]] = dict,
+        route: str | None = None,
     ) -> None:
         """Start the connection with its handshake.
 
@@ -199,6 +205,7 @@ class Connection:
             before: the context of the handshake.
             headers: of the handshake, which may bring a remote context.
             attributes: makes the attributes of the handshake, if the span is recorded.
+            route: that the handshake matched, if the edge knows it.
         """
         # Unique, not unguessable: the SDK makes its ids in the same way.
         self.id = f"{getrandbits(64):016x}"
@@ -215,6 +222,7 @@ class Connection:
             attributes=lambda: {
                 _semconv.CONNECTION_ID: self.id,
                 _semconv.PROTOCOL_NAME: "websocket",
+                _semconv.HTTP_ROUTE: route,
                 **attributes(),
             },
             links=parentage.links,
@@ -224,7 +232,7 @@ class Connection:
         connection_trace = ConnectionTrace(
             telemetry.config, fuses.library, self._span, parentage, span_id(before)
         )
-        self._operations = Operations(telemetry, fuses, self.id, connection_trace)
+        self._operations = Operations(telemetry, fuses, self.id, connection_trace, route)
         self._vocabulary = vocabulary(None)
         self._facts = Facts()
 
@@ -251,6 +259,31 @@ class Connection:
     def span(self) -> Span:
         """The span of the connection, as the application may use it."""
         return self._span.span
+
+    @property
+    def operation_attributes(self) -> Attributes:
+        """The attributes with which every operation starts, the application's own ones too."""
+        return {
+            **self._operations.attributes,
+            _semconv.CONNECTION_ID: self.id,
+            _semconv.HTTP_ROUTE: self._operations.route,
+        }
+
+    def describe(self, attributes: Mapping[str, Value]) -> None:
+        """Put attributes of the application on the connection and on what begins from now on."""
+        if self._has_ended:
+            return
+        kept, taken = self._operations.attributes, {}
+        for name, value in truncated(attributes).items():
+            if name in kept or len(kept) < MAX_ATTRIBUTES:
+                kept[name] = taken[name] = value
+            else:
+                self._telemetry.warn_once(
+                    "connection_attributes() leaves out %r: a connection has at most"
+                    f" {MAX_ATTRIBUTES} attributes; further ones are left out without a warning",
+                    name,
+                )
+        self._span.set(taken)
 
     def serving(self, request: object) -> Activation:
         """Enter the context in which the host serves the connection that `request` becomes.
@@ -733,9 +766,14 @@ class Connection:
             if self._span.has_own_id:
                 attach(trace.set_span_in_context(self._span.span, before))
         try:
+            attributes = {
+                **self._telemetry.config.attributes,
+                **self._operations.attributes,
+                **self._verdict_attributes(judged),
+            }
             error = server_failure(self._facts)
             raised = "" if error is None else _limits.headline(error, self._has_message)
-            self._telemetry.log.closed(self.id, judged, self._verdict_attributes(judged), raised)
+            self._telemetry.log.closed(self.id, judged, attributes, raised)
         finally:
             with self.fuse:
                 attach(before)
@@ -753,18 +791,25 @@ class Connection:
         """
         self._facts.forget()
         self._operations.trace.forget()
+        self._operations.attributes.clear()
         self._message = self._input_error = self.placement = None
 
 
 class Request:
     """A request that a view serves: where it is recorded, and the connection that it may become."""
 
-    __slots__ = ("__weakref__", "connection", "headers", "telemetry")
+    __slots__ = ("__weakref__", "connection", "headers", "route", "telemetry")
 
-    def __init__(self, telemetry: Telemetry, headers: Mapping[str, str] = _NO_HEADERS) -> None:
-        """Begin the request; its headers may bring a remote context."""
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        route: str | None = None,
+    ) -> None:
+        """Begin the request; its headers may bring a remote context, and it has matched a route."""
         self.telemetry = telemetry
         self.headers = headers
+        self.route = route
         self.connection: Connection | None = None
         """The connection, if the request is a handshake."""
 
@@ -792,6 +837,29 @@ def connection_span() -> Span:
     """
     connection = current_connection()
     return INVALID_SPAN if connection is None else connection.span
+
+
+def connection_attributes(attributes: Mapping[str, str | bool | int | float]) -> None:
+    """Put attributes on the connection that the running code serves, and on its operations.
+
+    For whom the server has found, for example a tenant or a user in `on_ws_connect`. They are on
+    the connection's span, on the log record of an abnormal close, and on the span of every
+    operation that begins from then on. A later call adds to them and changes those of the same
+    name. Strings are truncated to 256 characters; a connection has at most 32 attributes, and
+    further ones are left out. Outside a connection nothing happens.
+
+    Args:
+        attributes: values by name, each a str, bool, int or float.
+
+    Raises:
+        TypeError: a name or a value has another type, or `attributes` is no mapping.
+        ValueError: a name is empty or one of the library's, or a number has more than 64 bits.
+    """
+    checked = checked_attributes("connection_attributes()", attributes)
+    connection = current_connection()
+    if connection is not None:
+        with connection.fuse:
+            connection.describe(checked)
 
 
 class Handling(NamedTuple):

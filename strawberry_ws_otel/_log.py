@@ -6,6 +6,7 @@ its own bound, so that a flood of one outcome hides no `server_error`.
 
 import logging
 from collections.abc import Mapping
+from typing import Final
 
 from opentelemetry.util.types import AttributeValue
 
@@ -15,6 +16,9 @@ from strawberry_ws_otel._fuse import RecordRate
 from strawberry_ws_otel._limits import present
 
 _logger = logging.getLogger(_semconv.SCOPE)
+
+_FORMATTED: Final = ("message", "asctime")
+"""The members that a formatter adds to a record."""
 
 
 class CloseLog:
@@ -34,9 +38,10 @@ class CloseLog:
 
         `raised` is the headline of the exception that ended the connection, if one did.
 
-        `extra` holds the id and the `attributes` of the verdict under the names of the span's, and
-        how many closes of this outcome were not logged. The message has the id and that number,
-        too, since few formatters show `extra`.
+        `extra` holds the id and the `attributes` under the names of the span's, and how many closes
+        of this outcome were not logged. The message has the id and that number, too, since few
+        formatters show `extra`. Every record has members, such as `name`, which `logging` lets
+        nobody replace: an attribute of such a name is left out.
         """
         # Scanners, whose handshakes are rejected, would fill the log.
         if not verdict.abnormal or verdict.outcome is Outcome.HANDSHAKE_REJECTED:
@@ -44,6 +49,13 @@ class CloseLog:
         left_out = self._rate.admit(verdict.outcome)
         if left_out is None:
             return
+        fields = {
+            **attributes,
+            _semconv.CONNECTION_ID: connection_id,
+            _semconv.LOG_LEFT_OUT: left_out or None,
+        }
+        # The application may have set a factory of its own.
+        members = vars(logging.makeLogRecord({}))
         _logger.log(
             logging.ERROR if verdict.fault is Fault.SERVER else logging.WARNING,
             "GraphQL WebSocket %s closed abnormally: %s (code %s, fault %s, initiator %s)%s%s",
@@ -55,7 +67,8 @@ class CloseLog:
             f": {raised}" if raised else "",
             f"; {left_out} more of this outcome were not logged" if left_out else "",
             extra={
-                _semconv.CONNECTION_ID: connection_id,
-                **present({_semconv.LOG_LEFT_OUT: left_out or None, **attributes}),
+                key: value
+                for key, value in present(fields).items()
+                if key not in members and key not in _FORMATTED
             },
         )

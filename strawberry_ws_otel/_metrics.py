@@ -2,13 +2,16 @@
 
 Counters and gauges observe a `Totals`. Durations of connections and operations are recorded into
 histograms as those end. The SDK drops a second instrument of the same name, and its counts would be
-lost: so all views with the same meter provider share one `Metrics`.
+lost: so all views with the same meter provider share its `Instruments`. Each set of attributes of a
+configuration has counts of its own, a `Metrics`, and the instruments observe them all.
 """
 
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final
 
 from opentelemetry import metrics
@@ -17,6 +20,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _semconv
+from strawberry_ws_otel._attributes import Value, identity
 from strawberry_ws_otel._counts import Totals
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._limits import class_name, present
@@ -70,67 +74,142 @@ _OBSERVED: Final[Mapping[str, tuple[Callable[[Totals], Mapping[Any, int]], tuple
 """Which counts a gauge or counter observes, and the attributes that make up their keys."""
 
 
-def _observer(name: str, totals: Totals) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    read, names = _OBSERVED[name]
+_NONE: Final = MappingProxyType[str, Value]({})
 
-    def attributes(key: object) -> Mapping[str, str]:
-        return present(dict(zip(names, key if isinstance(key, tuple) else (key,), strict=True)))
-
-    return lambda _: [Observation(n, attributes(key)) for key, n in read(totals).items()]
+_MAX_SETS: Final = 100
+"""Sets of attributes in a process that have counts of their own, over all meter providers."""
 
 
-class Metrics:
-    """The instruments of one meter provider, and the totals that they observe."""
+class Instruments:
+    """The instruments of one meter, and the counts that they observe."""
 
     def __init__(
         self, meter: metrics.Meter, source: str, failures: FailureLog | None = None
     ) -> None:
         """Create the instruments of `meter`; the log names them by `source`."""
-        self.totals = Totals()
         self.meter = meter
         self.source = source
-        self._histograms: dict[str, metrics.Histogram] = {}
+        self.histograms: dict[str, metrics.Histogram] = {}
+        self._metrics: dict[object, Metrics] = {}
+        """By the identity of their attributes."""
         with Fuse(failures, source):
             self._create(meter)
 
     def _create(self, meter: metrics.Meter) -> None:
         for name, unit, description in _GAUGES:
-            observer = _observer(name, self.totals)
+            observer = self._observer(name)
             meter.create_observable_up_down_counter(name, [observer], unit, description)
         for name, unit, description in _COUNTERS:
-            observer = _observer(name, self.totals)
+            observer = self._observer(name)
             meter.create_observable_counter(name, [observer], unit, description)
         for name, description, buckets in _HISTOGRAMS:
-            self._histograms[name] = meter.create_histogram(
+            self.histograms[name] = meter.create_histogram(
                 name, "s", description, explicit_bucket_boundaries_advisory=buckets
             )
+
+    def _observer(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        read, names = _OBSERVED[name]
+
+        def attributes(key: object) -> Mapping[str, str]:
+            return present(dict(zip(names, key if isinstance(key, tuple) else (key,), strict=True)))
+
+        return lambda _: [
+            Observation(n, {**each.attributes, **attributes(key)})
+            for each in self.all()
+            if each.is_observed()
+            for key, n in read(each.totals).items()
+        ]
+
+    def all(self) -> "list[Metrics]":
+        """Return what is recorded into the instruments."""
+        return list(self._metrics.values())
+
+    def find(self, attributes: Mapping[str, Value]) -> "Metrics | None":
+        """Return what is recorded with these attributes, if they have counts already."""
+        return self._metrics.get(identity(attributes))
+
+    def add(self, attributes: Mapping[str, Value]) -> "Metrics":
+        """Begin the counts of attributes that have none."""
+        made = self._metrics[identity(attributes)] = Metrics(self, attributes)
+        return made
+
+
+class Metrics:
+    """What is recorded with one set of attributes into the instruments of one meter."""
+
+    def __init__(self, instruments: Instruments, attributes: Mapping[str, Value]) -> None:
+        """Begin with nothing counted; every point has the `attributes`."""
+        self.totals = Totals()
+        self.attributes = dict(attributes)
+        self.is_used = False
+        self._instruments = instruments
+        self._awaited: dict[int, weakref.ref[Any]] = {}
+        """Those that may use it, by their id: they need not be hashable."""
+        self._will_use: Callable[[Any], bool] = bool
+
+    @property
+    def source(self) -> str:
+        """How the log names the instruments."""
+        return self._instruments.source
+
+    def await_use(self, user: object, will_use: Callable[[Any], bool]) -> None:
+        """Await that `user` uses it, which it does if `will_use` holds as metrics are collected.
+
+        One that is gone before, and was not forgotten, counts as if it had.
+        """
+        if not self.is_used:
+            self._will_use = will_use
+            self._awaited[id(user)] = weakref.ref(user, self._use)
+
+    def forget(self, user: object) -> None:
+        """Await no more that `user` uses it."""
+        self._awaited.pop(id(user), None)
+
+    def _use(self, _user: object = None) -> None:
+        self.is_used = True
+        self._awaited.clear()
+
+    def is_observed(self) -> bool:
+        """Whether it is used, or is about to be: until then there is nothing to report.
+
+        A reader calls this in a thread of its own while it holds a lock of the SDK. So it takes no
+        other lock.
+        """
+        if not self.is_used:
+            users = [reference() for reference in list(self._awaited.values())]
+            if any(self._will_use(user) for user in users if user is not None):
+                self._use()
+        return self.is_used
 
     def record(
         self, name: str, seconds: float, attributes: _Attributes, fuse: Fuse, context: Context
     ) -> None:
         """Record a duration in the context whose span an exemplar shall lead to."""
-        known: dict[str, AttributeValue] = present(attributes)
+        known: dict[str, AttributeValue] = {**self.attributes, **present(attributes)}
         if _semconv.ERROR_TYPE in known:
             known[_semconv.ERROR_TYPE] = self.totals.bounded(str(known[_semconv.ERROR_TYPE]))
-        histogram = self._histograms.get(name)
+        histogram = self._instruments.histograms.get(name)
         if histogram is not None and not fuse.blown:
             with fuse:
                 histogram.record(seconds, known, context)
 
 
 class _Registry:
-    """One `Metrics` for each meter provider, which it does not keep alive.
+    """The `Instruments` of each meter provider, which it does not keep alive.
 
     Providers are compared by identity: one need not be hashable, as Logfire's is not.
     """
 
     def __init__(self) -> None:
-        self._metrics: dict[int, tuple[Callable[[], object], Metrics]] = {}
-        """A reference to each provider, and its metrics, by the provider's id."""
+        self._by_provider: dict[int, tuple[Callable[[], object], Instruments]] = {}
+        """A reference to each provider, and its instruments, by the provider's id."""
         # Each holds its meter, so that no other meter can have the id.
-        self._by_meter: weakref.WeakValueDictionary[int, Metrics] = weakref.WeakValueDictionary()
-        self._of_proxy: Metrics | None = None
-        """The metrics of the API's proxy, until a global provider is set."""
+        self._by_meter: weakref.WeakValueDictionary[int, Instruments] = (
+            weakref.WeakValueDictionary()
+        )
+        self._of_proxy: Instruments | None = None
+        """The instruments of the API's proxy, until a global provider is set."""
+        self._log = FailureLog()
         self._lock = threading.RLock()
         # Windows does not have it.
         getattr(os, "register_at_fork", lambda **_: None)(after_in_child=self.forked)
@@ -138,28 +217,59 @@ class _Registry:
     def forked(self) -> None:
         """Replace, in the child of a fork, the locks that a thread of the parent may have held."""
         self._lock = threading.RLock()
-        for each in list(self._by_meter.values()):
-            each.totals.forked()
+        for instruments in list(self._by_meter.values()):
+            for each in instruments.all():
+                each.totals.forked()
 
     def get(
-        self, provider: MeterProvider | None, failures: FailureLog | None = None
+        self,
+        provider: MeterProvider | None,
+        failures: FailureLog | None = None,
+        attributes: Mapping[str, Value] = _NONE,
+        *,
+        is_used: bool = True,
     ) -> tuple[object, Metrics]:
-        """Return `provider`, or the global one, and its metrics."""
+        """Return `provider`, or the global one, and what is recorded there with `attributes`.
+
+        `is_used` is whether it is observed from now on; else it may be when something uses it.
+        """
         current: MeterProvider | None = None
         with Fuse(failures, "the global meter provider"):
             current = metrics.get_meter_provider()
         chosen = current if provider is None else provider
         with self._lock:
-            found = self._metrics.get(id(chosen))
-            if found is not None and found[0]() is chosen:
-                return chosen, found[1]
-            made = self._made(chosen, failures, is_global=chosen is current)
-            self._metrics[id(chosen)] = self._reference(chosen), made
-            return chosen, made
+            found = self._by_provider.get(id(chosen))
+            if found is None or found[0]() is not chosen:
+                made = self._made(chosen, failures, is_global=chosen is current)
+                found = self._by_provider[id(chosen)] = self._reference(chosen), made
+            recorded = self._recorded(found[1], attributes)
+        if recorded is None:
+            # A log handler may raise.
+            with suppress(Exception):
+                self._log.warn_once(
+                    f"OTelConfig.attributes: {_MAX_SETS} sets have counts of their own in this"
+                    f" process; on metrics the values of all further sets are {_semconv.OTHER}"
+                )
+            with self._lock:
+                others = dict.fromkeys(attributes, _semconv.OTHER)
+                recorded = found[1].find(others) or found[1].add(others)
+        recorded.is_used = recorded.is_used or is_used
+        return chosen, recorded
+
+    def _recorded(
+        self, instruments: Instruments, attributes: Mapping[str, Value]
+    ) -> Metrics | None:
+        """Return what is recorded with `attributes`; None if there are too many sets of them."""
+        found = instruments.find(attributes)
+        if found is None and attributes:
+            sets = [made for each in self._by_meter.values() for made in each.all()]
+            if len([made for made in sets if made.attributes]) >= _MAX_SETS:
+                return None
+        return found or instruments.add(attributes)
 
     def _made(
         self, provider: MeterProvider | None, failures: FailureLog | None, *, is_global: bool
-    ) -> Metrics:
+    ) -> Instruments:
         source = f"the metrics of {class_name(provider)}"
         if is_global and self._of_proxy is not None:
             # The proxy's instruments have become those of the provider that was set since.
@@ -170,7 +280,7 @@ class _Registry:
         with Fuse(failures, source):
             meter = metrics.get_meter(_semconv.SCOPE, _semconv.__version__, provider)
         # Another proxy of the same provider, such as Logfire's, has the same meter.
-        made = self._by_meter.get(id(meter)) or Metrics(meter, source, failures)
+        made = self._by_meter.get(id(meter)) or Instruments(meter, source, failures)
         self._by_meter[id(meter)] = made
         if is_global and is_proxy(provider):
             self._of_proxy = made
@@ -179,7 +289,7 @@ class _Registry:
     def _reference(self, provider: object) -> Callable[[], object]:
         key = id(provider)
         try:
-            return weakref.ref(provider, lambda _: self._metrics.pop(key, None))
+            return weakref.ref(provider, lambda _: self._by_provider.pop(key, None))
         except TypeError:
             return lambda: provider
 

@@ -41,6 +41,7 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _limits, _semconv
+from strawberry_ws_otel._attributes import Value
 from strawberry_ws_otel._close import Verdict
 from strawberry_ws_otel._counts import Results
 from strawberry_ws_otel._current import Placement, application_context, placement_of
@@ -48,7 +49,7 @@ from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
 from strawberry_ws_otel._protocol import NO_PAYLOAD, Message, MessageType
 from strawberry_ws_otel._recording import Telemetry
-from strawberry_ws_otel._spans import NOT_STARTED, SpanRecorder, span_id
+from strawberry_ws_otel._spans import NOT_STARTED, LinkTo, SpanRecorder, span_id
 
 # --- States, events and transitions ------------------------------------------------------------
 
@@ -405,12 +406,16 @@ class Operation:
         )
 
     def _start_attributes(self) -> Attributes:
-        name = self.name if isinstance(self.name, str) else None
         return {
             **(self._attributes or {}),
-            _semconv.OPERATION_NAME: name and _limits.bounded(name, _limits.NAME),
+            _semconv.OPERATION_NAME: self._client_name(),
             **document_attributes(self.document, captured=self.config.capture_document),
         }
+
+    def _client_name(self) -> str | None:
+        """Return the name that the client asks for, if it is one."""
+        name = self.name
+        return _limits.bounded(name, _limits.NAME) if isinstance(name, str) else None
 
     def document_found(self, document: object) -> None:
         """Record the document that is executed, where the application has looked it up."""
@@ -542,7 +547,9 @@ class Registry(Protocol):
     telemetry: Telemetry
     fuses: Fuses
     connection_id: str
+    attributes: dict[str, Value]
     trace: ConnectionTrace
+    route: str | None
     waiting: dict["SocketOperation", None]
     winding_down: dict[Hashable, int]
     has_cancelled: bool
@@ -590,8 +597,7 @@ class SocketOperation(Operation):
             registry.fuses,
             payload.get("operationName"),
             payload.get("query"),
-            {_semconv.CONNECTION_ID: registry.connection_id, _semconv.OPERATION_ID: self.client_id},
-            result_type,
+            message_type=result_type,
         )
         self.first: object = first.value  # until the host has accepted the operation
         self.payload: Mapping[str, Any] = payload  # likewise
@@ -653,6 +659,15 @@ class SocketOperation(Operation):
         while self._unsent:
             super().errors(*self._unsent.popleft())
 
+    def _start_attributes(self) -> Attributes:
+        return {
+            **self.registry.attributes,
+            _semconv.CONNECTION_ID: self.registry.connection_id,
+            _semconv.HTTP_ROUTE: self.registry.route,
+            _semconv.OPERATION_ID: self.client_id,
+            **super()._start_attributes(),
+        }
+
     def _subscription_id(self) -> str | None:
         is_subscription = self.type == SUBSCRIPTION
         return f"{self.registry.connection_id}-{self.client_id}" if is_subscription else None
@@ -669,7 +684,8 @@ class SocketOperation(Operation):
             self.start(parentage, received_at)
             self.span.message(self._first_message, received_at)
             self.placement = placement_of(self.span, application, parentage.carried)
-            connection_trace.link(self.span, parentage)
+            target = LinkTo(self.span.context, "operation", self._client_name())
+            connection_trace.link(parentage, target)
 
     def accept(self, _detail: object) -> None:
         """Let go of the first message: the host handles it no more."""

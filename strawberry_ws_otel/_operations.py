@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from strawberry_ws_otel import _limits
+from strawberry_ws_otel._attributes import Value
 from strawberry_ws_otel._close import REJECTING_CODES, Verdict
 from strawberry_ws_otel._counts import Results
 from strawberry_ws_otel._current import current, is_being_cancelled, running_task
@@ -104,6 +105,9 @@ class Operations:
     fuses: Fuses
     connection_id: str
     trace: ConnectionTrace  # says where spans start
+    route: str | None = None  # that the handshake matched
+    attributes: dict[str, Value] = field(default_factory=dict)
+    """Those that the application has given the connection."""
     begun: int = 0
     results: int = 0  # of those that have ended
     is_closing: bool = False  # the connection closes: an exception is not an operation's failure

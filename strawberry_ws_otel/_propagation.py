@@ -18,7 +18,7 @@ from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_ID, SpanContext
 from strawberry_ws_otel._config import OTelConfig
 from strawberry_ws_otel._current import joined, placement_of
 from strawberry_ws_otel._fuse import Fuse
-from strawberry_ws_otel._spans import SpanRecorder, span_id
+from strawberry_ws_otel._spans import LinkTo, SpanRecorder, span_id
 
 _MAX_ENTRIES: Final = 128
 """Entries of a carrier that are read: the client decides how many there are."""
@@ -32,7 +32,7 @@ class Parentage(NamedTuple):
     """Where a span starts: the application's context with the parent in it, and its links."""
 
     context: Context
-    links: tuple[SpanContext, ...] = ()
+    links: tuple[LinkTo, ...] = ()
     is_apart: bool = False
     """Whether the connection's span is not its parent: then both link to each other."""
     carried: Context | None = None
@@ -111,7 +111,7 @@ def of_request(
         return Parentage(current)
     if config.remote_context == "parent":
         return Parentage(joined(current, remote), carried=remote)
-    return Parentage(current, (span_context(remote, fuse),))
+    return Parentage(current, (LinkTo(span_context(remote, fuse), "remote"),))
 
 
 class ConnectionTrace:
@@ -146,7 +146,7 @@ class ConnectionTrace:
         own = self._remote(extensions) if isinstance(extensions, Mapping) else None
         return self._parentage(own, application)
 
-    def link(self, child: SpanRecorder, parentage: Parentage) -> None:
+    def link(self, parentage: Parentage, child: LinkTo) -> None:
         """Link the connection's span to one that is no child of it."""
         if parentage.is_apart:
             self._span.link(child)
@@ -164,11 +164,11 @@ class ConnectionTrace:
         what `trace_shape` says.
         """
         carried = own or self._init
-        links: tuple[SpanContext, ...] = (self._span.context,)
+        links: tuple[LinkTo, ...] = (LinkTo(self._span.context, "connection"),)
         has_span = span_id(application) not in {INVALID_SPAN_ID, self._handshake_id}
         if self._config.remote_context == "link":
             if carried is not None:
-                links = (*links, span_context(carried, self._fuse))
+                links = (*links, LinkTo(span_context(carried, self._fuse), "remote"))
         elif carried is not None and (own is not None or not has_span):
             return Parentage(joined(application, carried), links, is_apart=True, carried=carried)
         if has_span:

@@ -26,13 +26,24 @@ class Telemetry:
     )
 
     def __init__(
-        self, config: OTelConfig, failures: FailureLog | None = None, log: CloseLog | None = None
+        self,
+        config: OTelConfig,
+        failures: FailureLog | None = None,
+        log: CloseLog | None = None,
+        *,
+        is_used: bool = True,
     ) -> None:
-        """Get the tracer and the instruments; the class of a view or an extension has both logs."""
+        """Get the tracer and the instruments; the class of a view or an extension has both logs.
+
+        `is_used` is whether metrics report what is counted already, which is 0.
+        """
         self.config = config
         self._failures = failures
-        self._meter_provider, self.metrics = metrics_of(config.meter_provider, failures)
-        self.spans = Spans(config.tracer_provider, config.message_events, failures)
+        attributes = config.attributes
+        self._meter_provider, self.metrics = metrics_of(
+            config.meter_provider, failures, attributes, is_used=is_used
+        )
+        self.spans = Spans(config.tracer_provider, config.message_events, failures, attributes)
         self.log = log or CloseLog()
         self.metrics.totals.declare_normal(config.normal_outcomes)
         self._looks_for_providers = config.setup_warnings

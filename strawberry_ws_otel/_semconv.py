@@ -86,6 +86,10 @@ END_REASON: Final = "graphql.ws.operation.end_reason"
 RESULTS: Final = "graphql.ws.results"
 TIME_TO_FIRST_RESULT: Final = "graphql.ws.time_to_first_result"
 
+# --- Attributes of links ---------------------------------------------------------------------
+# own: what it leads to
+LINK: Final = "graphql.ws.link"
+
 # --- Attributes of events and metrics --------------------------------------------------------
 # OTel
 IO_DIRECTION: Final = "network.io.direction"

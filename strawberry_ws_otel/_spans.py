@@ -6,7 +6,8 @@ events, and ends the span once. A `SpanProxy` is the side that the application s
 
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
@@ -45,6 +46,19 @@ def is_suppressed(context: Context) -> bool:
 def span_id(context: Context) -> int:
     """Return the id of the span in `context`, 0 where there is none."""
     return trace.get_current_span(context).get_span_context().span_id
+
+
+class LinkTo(NamedTuple):
+    """A link to another span, and what that is."""
+
+    context: SpanContext
+    kind: Literal["connection", "init", "operation", "remote"]
+    operation_name: str | None = None
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """Its attributes."""
+        return present({_semconv.LINK: self.kind, _semconv.OPERATION_NAME: self.operation_name})
 
 
 def is_kept(ordinal: int, first: int) -> bool:
@@ -274,10 +288,16 @@ class SpanRecorder:
         except Exception as error:  # noqa: BLE001  # whatever a bridge raises
             self._fuse.refuse("update_name", error)
 
-    def link(self, target: "SpanRecorder") -> None:
+    def link(self, target: LinkTo) -> None:
         """Link to another span of the library, thinned like events."""
         self._links += 1
-        if self.recording and is_kept(self._links, self._first):
+        # The SDK records a link with attributes even if it leads nowhere.
+        is_wanted = self.recording and target.context.is_valid
+        if not is_wanted or not is_kept(self._links, self._first):
+            return
+        try:
+            self._real.add_link(target.context, target.attributes)
+        except Exception:  # noqa: BLE001  # a bridge may refuse the attributes alone
             self._call("add_link", target.context)
 
     def fail(self, error_type: str, description: str | None = None) -> None:
@@ -329,6 +349,8 @@ class SpanRecorder:
         self._call("end")
 
 
+_NONE: Final = MappingProxyType[str, AttributeValue]({})
+
 NOT_STARTED: Final = SpanRecorder(INVALID_SPAN, Fuse())
 """The span of what has no span (yet)."""
 
@@ -341,9 +363,11 @@ class Spans:
         provider: trace.TracerProvider | None,
         message_events: int,
         failures: FailureLog | None = None,
+        attributes: Mapping[str, AttributeValue] = _NONE,
     ) -> None:
-        """Get the tracer of `provider`, or of the global one."""
+        """Get the tracer of `provider`, or of the global one; all spans have the `attributes`."""
         self._first = message_events
+        self._attributes = dict(attributes)
         self.provider: object = provider
         """The provider at the time; the global one may be replaced later."""
         # Kept, since get_tracer is expensive; the API's proxy follows a provider that is set later.
@@ -363,7 +387,7 @@ class Spans:
         *,
         context: Context,
         attributes: Callable[[], Mapping[str, AttributeValue | None]] = dict,
-        links: Sequence[SpanContext] = (),
+        links: Sequence[LinkTo] = (),
         kind: SpanKind = SpanKind.SERVER,
         start_time: int | None = None,
     ) -> SpanRecorder:
@@ -378,16 +402,9 @@ class Spans:
         own, recording, is_request = INVALID_SPAN_CONTEXT, False, kind is SpanKind.SERVER
         shown: dict[str, AttributeValue] = {}
         with fuse:
-            shown = present(attributes())
-            span = self._tracer.start_span(
-                name,
-                context=context,
-                kind=kind,
-                # A dict of its own: the samplers of Azure and Honeycomb write into it.
-                attributes=dict(shown),
-                links=[Link(link) for link in links if link.is_valid],
-                start_time=start_time,
-            )
+            shown = present({**self._attributes, **attributes()})
+            valid = [link for link in links if link.context.is_valid]
+            span = self._start(name, context, kind, shown, valid, start_time)
             own = span.get_span_context()
             if is_request and own.is_valid and own.span_id == span_id(context):
                 # A tracer that is off hands back the parent, which is another library's span.
@@ -405,6 +422,35 @@ class Spans:
         if recording and (dropped := _dropped(span, shown)):
             started.set(dropped)
         return started
+
+    def _start(  # noqa: PLR0913, PLR0917  # what a span starts with
+        self,
+        name: str,
+        context: Context,
+        kind: SpanKind,
+        attributes: Mapping[str, AttributeValue],
+        links: Sequence[LinkTo],
+        start_time: int | None,
+    ) -> Span:
+        def start(links: Sequence[Link]) -> Span:
+            # A dict of its own: the samplers of Azure and Honeycomb write into it.
+            own = dict(attributes)
+            return self._tracer.start_span(
+                name,
+                context=context,
+                kind=kind,
+                attributes=own,
+                links=links,
+                start_time=start_time,
+            )
+
+        try:
+            return start([Link(link.context, link.attributes) for link in links])
+        except Exception:
+            if not links:
+                raise
+            # A bridge may refuse the attributes of links alone.
+            return start([Link(link.context) for link in links])
 
 
 def _dropped(span: Span, shown: Mapping[str, AttributeValue]) -> Mapping[str, AttributeValue]:

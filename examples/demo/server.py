@@ -14,7 +14,7 @@ from strawberry.exceptions import ConnectionRejectionError
 
 from examples.demo.names import USER_ID
 from examples.demo.schema import Context, schema
-from strawberry_ws_otel import OTelViewMixin, connection_span
+from strawberry_ws_otel import OTelViewMixin, connection_attributes
 
 HOST: Final = "127.0.0.1"
 PATH: Final = "/graphql"
@@ -49,11 +49,11 @@ class TickerView(OTelViewMixin, GraphQLView[Context, None]):
     """A view with its own login and its own sockets; the mixin needs no option for that."""
 
     async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
-        """Log the client in, and record the user on the connection's span."""
+        """Log the client in, and record the user of the connection and its operations."""
         params = context.get("connection_params")
         user = user_of(params.get("token") if isinstance(params, dict) else None)
         context["user"] = user
-        connection_span().set_attribute(USER_ID, user or "guest")
+        connection_attributes({USER_ID: user or "guest"})
         return {"user": user}
 
     async def create_websocket_response(

@@ -9,7 +9,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from functools import partial
 from inspect import getattr_static
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, cast
+from typing import Any, ClassVar, Final, Self, cast
 
 from aiohttp import hdrs, web
 from opentelemetry.context import get_current
@@ -37,20 +37,28 @@ _AUTHORITY: Final = re.compile(
 """A Host header: RFC 9110 7.2, RFC 3986 3.2.2."""
 
 
+_OF_CLASS: Final[Any] = object()
+"""Stands for a view without a configuration of its own."""
+
+
 class OTelViewMixin:
     """Records every WebSocket of an aiohttp `GraphQLView`, and how it closed.
 
         class View(OTelViewMixin, GraphQLView):
             otel_config = OTelConfig(capture_document=True)  # optional
 
+        View(schema=schema, otel_config=OTelConfig())  # one view may have its own
+
+    Where the `__init__` of a view does not pass the keyword on, set the attribute of the instance.
+
     Raises:
         TypeError: at class creation, if the mixin stands behind `GraphQLView`, `otel_config` is no
             `OTelConfig` or `websocket_adapter_class` makes no adapters; at instantiation, if
-            there is no `GraphQLView`.
+            there is no `GraphQLView` or the keyword `otel_config` is no `OTelConfig`.
     """
 
-    otel_config: ClassVar[OTelConfig] = OTelConfig()
-    """The configuration of the view."""
+    otel_config: OTelConfig = OTelConfig()
+    """The configuration of the view, or of all views of the class."""
 
     _otel_recording: Telemetry | None = None
     """What the views of the class record into, or one view that has an `otel_config` of its own."""
@@ -74,8 +82,16 @@ class OTelViewMixin:
             for layer in (ADAPTER_LAYER, *HANDLER_LAYERS):
                 setattr(cls, layer.attribute, layer.over(getattr_static(cls, layer.attribute)))
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make the view, and its instruments with it: gauges exist before the first request."""
+    def __new__(
+        cls,
+        *args: Any,
+        otel_config: OTelConfig = _OF_CLASS,  # noqa: ARG004  # `__init__` takes it
+        **kwargs: Any,
+    ) -> Self:
+        """Make the view, and its instruments with it: gauges exist before the first request.
+
+        They report the configuration of the class if it is the view's as metrics are collected.
+        """
         if not issubclass(cls, GraphQLView):
             raise TypeError(
                 f"{cls.__qualname__} is no GraphQLView: derive it from OTelViewMixin and, after"
@@ -84,16 +100,19 @@ class OTelViewMixin:
         make = super().__new__
         view = make(cls) if make is object.__new__ else make(cls, *args, **kwargs)
         with Fuse(cls._otel_failures):
-            view._otel_telemetry()  # noqa: SLF001  # our own class
+            recording = view._otel_telemetry(is_used=False)  # noqa: SLF001  # our own class
+            recording.metrics.await_use(view, _has_config_of_class)
         return view
 
-    # Type checkers must not see it: they would take any argument of a view for a right one.
-    if not TYPE_CHECKING:
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            """Make the view as the host does, and check its set-up."""
-            super().__init__(*args, **kwargs)
-            self._otel_setup.view_made(self)
+    def __init__(self, *args: Any, otel_config: OTelConfig = _OF_CLASS, **kwargs: Any) -> None:
+        """Take the configuration of this view, if it has one of its own, and check the set-up."""
+        if otel_config is not _OF_CLASS:
+            self.otel_config = checked(type(self), otel_config)
+        super().__init__(*args, **kwargs)
+        if not _has_config_of_class(self):
+            with Fuse(self._otel_failures):
+                self._otel_telemetry()
+        self._otel_setup.view_made(self)
 
     async def create_websocket_response(self, *args: Any, **kwargs: Any) -> web.WebSocketResponse:
         """Upgrade as the host does, and observe the socket from then on."""
@@ -107,15 +126,24 @@ class OTelViewMixin:
         run = partial(super().run, request, *args, **kwargs)  # type: ignore[misc]  # the next class's
         return await serve(request, run, self._otel_telemetry, self._otel_failures)
 
-    def _otel_telemetry(self) -> Telemetry:
+    def _otel_telemetry(self, *, is_used: bool = True) -> Telemetry:
         """Return what the view records into: new if the configuration or a provider changed."""
         cls, config = type(self), self.otel_config
         owner = cls if config is cls.otel_config else self
         recording = owner._otel_recording  # noqa: SLF001  # our own
         if recording is None or not recording.is_current(config):
-            recording = Telemetry(checked(cls, config), self._otel_failures, self._otel_closes)
+            logs = self._otel_failures, self._otel_closes
+            recording = Telemetry(checked(cls, config), *logs, is_used=is_used)
+            if owner is not cls and cls._otel_recording is not None:
+                cls._otel_recording.metrics.forget(self)
             owner._otel_recording = recording  # noqa: SLF001  # our own
+        elif is_used:
+            recording.metrics.is_used = True
         return recording
+
+
+def _has_config_of_class(view: OTelViewMixin) -> bool:
+    return view.otel_config is type(view).otel_config
 
 
 class Handshake(Request):
@@ -148,7 +176,9 @@ class Handshake(Request):
         fuses = telemetry.fuses()
         fuses.library = fuse
         attributes = partial(_attributes, request)
-        self.connection = Connection(telemetry, fuses, get_current(), request.headers, attributes)
+        self.connection = Connection(
+            telemetry, fuses, get_current(), request.headers, attributes, _route(request)
+        )
 
     def websocket_made(self, websocket: object) -> None:
         """Observe the socket of the upgrade; only the first call counts."""
@@ -263,7 +293,7 @@ async def serve(
         if handshake is not None:
             activation = handshake.connection.serving(handshake)
         else:
-            plain = Request(recording, request.headers)
+            plain = Request(recording, request.headers, _route(request))
             activation = Activation(Current(plain, None, current().placement), fuse)
     try:
         host = run()
@@ -325,7 +355,6 @@ def _attributes(request: web.Request) -> dict[str, AttributeValue | None]:
     address, port = _server(request)
     return {
         _semconv.URL_PATH: bounded(request.path, NAME),
-        _semconv.HTTP_ROUTE: _route(request),
         _semconv.SERVER_ADDRESS: address,
         _semconv.SERVER_PORT: port,
         # A UNIX socket's peer has no address.

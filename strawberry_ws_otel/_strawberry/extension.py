@@ -37,7 +37,12 @@ from strawberry_ws_otel._config import MISSPELT, OTelConfig, checked, misspelt
 from strawberry_ws_otel._connection import current_connection, current_request
 from strawberry_ws_otel._current import Activation, Current, current, placement_of, running_task
 from strawberry_ws_otel._fuse import FailureLog, Fuse
-from strawberry_ws_otel._operation import SUBSCRIPTION, Operation, leading_operation_type
+from strawberry_ws_otel._operation import (
+    SUBSCRIPTION,
+    Attributes,
+    Operation,
+    leading_operation_type,
+)
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._propagation import of_request
 from strawberry_ws_otel._recording import Telemetry
@@ -370,7 +375,11 @@ class _Standalone(_WithPhases):
         execution, before = self._host_context, get_current()
         fuses = telemetry.fuses()
         fuses.library = self._fuse
-        attributes = None if connection is None else {_semconv.CONNECTION_ID: connection.id}
+        attributes: Attributes = {}
+        if connection is not None:
+            attributes = connection.operation_attributes
+        elif request is not None:
+            attributes = {_semconv.HTTP_ROUTE: request.route}
         self._operation = operation = Operation(
             telemetry, fuses, execution.operation_name, execution.query, attributes
         )

@@ -84,14 +84,19 @@ async def ask(view: View, headers: dict[str, str], *, stream: bool) -> Any:
     return answers, after.saw
 
 
-def expected_both(document: str, first: str | None, second: str | None) -> list[SpanDict]:
+def expected_both(
+    document: str, first: str | None, second: str | None, route: str | None = "/graphql"
+) -> list[SpanDict]:
     """The spans of two requests, below these parents."""
     name = document.partition(" ")[0]
     names = [PARSING, VALIDATION, *([EXECUTION] if name == "query" else [])]
     return [
         each
         for label, parent in ((name, first), (f"{name} 2", second))
-        for each in (executed(document, name="Seen", parent=parent), *phases(label, *names))
+        for each in (
+            executed(document, name="Seen", parent=parent, route=route),
+            *phases(label, *names),
+        )
     ]
 
 
@@ -140,7 +145,7 @@ async def test_the_extension_alone_records_whatever_is_attached_where(
     assert await ask(view, {}, stream=False) == await ask(bare, {}, stream=False)
 
     joins = act == "extracted" and place in BEFORE
-    assert recorded(telemetry) == expected_both(QUERY, REMOTE if joins else None, None)
+    assert recorded(telemetry) == expected_both(QUERY, REMOTE if joins else None, None, None)
     assert library_log.records == []
 
 

@@ -36,6 +36,7 @@ from tests.support.expected import (
     results_of,
     sent,
     span,
+    standalone,
 )
 from tests.support.hosting import SINCE_STREAMS, Host, hosting, part
 from tests.support.log import LogKeeper, is_internal
@@ -112,7 +113,7 @@ async def test_a_request_is_one_trace_with_its_phases(
 
     type_ = document.split(maxsplit=1)[0]
     assert status == 200
-    assert recorded(telemetry) == [executed(document, name=name), *phases(type_, *THREE_PHASES)]
+    assert recorded(telemetry) == [standalone(document, name=name), *phases(type_, *THREE_PHASES)]
     assert requests(telemetry) == {request(type_): 1}
 
 
@@ -153,7 +154,7 @@ async def test_each_operation_of_a_batch_is_a_trace_of_its_own(telemetry: Teleme
     assert answers == [{"data": {"answer": 42}}] * 3
     documents = [each["query"] for each in batch]
     assert recorded(telemetry, "query") == [
-        executed(document, name=f"Number{n}") for n, document in enumerate(documents)
+        standalone(document, name=f"Number{n}") for n, document in enumerate(documents)
     ]
     parents = [each["parent"] for each in recorded(telemetry, EXECUTION)]
     assert parents == ["query", "query 2", "query 3"]
@@ -164,7 +165,7 @@ async def test_a_syntax_error_leaves_the_type_unknown(telemetry: Telemetry) -> N
     await post(plain_view(telemetry), "{ hello")
 
     assert recorded(telemetry) == [
-        executed("{ hello", known=False, errors=1, error=SYNTAX_ERROR, events=at("1:8")),
+        standalone("{ hello", known=False, errors=1, error=SYNTAX_ERROR, events=at("1:8")),
         *phases(OPERATION, PARSING),
     ]
     assert requests(telemetry) == {request(None, SYNTAX_ERROR): 1}
@@ -175,7 +176,7 @@ async def test_a_validation_error_ends_before_the_execution(telemetry: Telemetry
     await post(plain_view(telemetry), document)
 
     assert recorded(telemetry) == [
-        executed(document, errors=2, error=GRAPHQL_ERROR, events=[*at("1:9"), *at("1:17")]),
+        standalone(document, errors=2, error=GRAPHQL_ERROR, events=[*at("1:9"), *at("1:17")]),
         *phases("query", PARSING, VALIDATION),
     ]
     assert requests(telemetry) == {request("query", GRAPHQL_ERROR): 1}
@@ -187,7 +188,7 @@ async def test_a_resolver_that_raises_fails_its_operation(telemetry: Telemetry) 
     event = errors_of(APP_ERROR, message="broken field", path="broken", locations="1:16")
     assert answer["data"] == {"broken": None}
     assert recorded(telemetry) == [
-        executed(BROKEN, name="Broken", errors=1, error=APP_ERROR, events=event),
+        standalone(BROKEN, name="Broken", errors=1, error=APP_ERROR, events=event),
         *phases("query", *THREE_PHASES),
     ]
     assert requests(telemetry) == {request("query", APP_ERROR): 1}
@@ -203,7 +204,7 @@ async def test_a_partial_result_fails_its_operation_as_well(telemetry: Telemetry
         *errors_of(APP_ERROR, message="broken field", path="second", locations="1:29"),
     ]
     assert recorded(telemetry, "query") == [
-        executed(document, errors=2, error=APP_ERROR, events=events)
+        standalone(document, errors=2, error=APP_ERROR, events=events)
     ]
 
 
@@ -215,7 +216,7 @@ async def test_ten_errors_are_recorded_and_all_are_counted(telemetry: Telemetry)
     [query] = recorded(telemetry, "query")
     paths = [attributes["graphql.error.path"] for _, attributes in query["events"]]
     assert paths == [f"n{number}" for number in range(10)]
-    assert query == executed(document, errors=25, error=APP_ERROR, events=query["events"])
+    assert query == standalone(document, errors=25, error=APP_ERROR, events=query["events"])
 
 
 async def test_the_code_of_an_error_comes_before_its_class(telemetry: Telemetry) -> None:
@@ -233,7 +234,7 @@ async def test_the_code_of_an_error_comes_before_its_class(telemetry: Telemetry)
     [(name, event)] = query["events"]
     assert name == "graphql.error"
     assert event == {**event, **attributes}
-    assert query == executed(document, errors=1, error="TEAPOT", events=[(name, event)])
+    assert query == standalone(document, errors=1, error="TEAPOT", events=[(name, event)])
     assert requests(telemetry) == {request("query", "TEAPOT"): 1}
 
 
@@ -245,7 +246,7 @@ async def test_an_unknown_operation_name_is_recorded_with_the_exception_that_it_
     error = "strawberry.schema.exceptions.CannotGetOperationTypeError"
     assert status == 400
     assert recorded(telemetry) == [
-        executed(HELLO, known=False, name="Nope", error=error),
+        standalone(HELLO, known=False, name="Nope", error=error),
         *phases(OPERATION, PARSING),
     ]
     assert requests(telemetry) == {request(None, error): 1}
@@ -262,7 +263,7 @@ async def test_one_operation_of_several_is_chosen_by_name(telemetry: Telemetry) 
     document = 'query One { hello } mutation Two { rename(name: "x") }'
     await post(plain_view(telemetry), document, operationName="Two")
 
-    mutation = executed(document, span_name="mutation", known=False, name="Two")
+    mutation = standalone(document, span_name="mutation", known=False, name="Two")
     mutation["attributes"]["graphql.operation.type"] = "mutation"
     assert recorded(telemetry, "mutation") == [mutation]
 
@@ -277,9 +278,9 @@ def test_what_is_executed_synchronously_is_recorded_the_same(telemetry: Telemetr
     assert schema.execute_sync("{").errors
 
     assert recorded(telemetry) == [
-        executed(document, name="Answer"),
+        standalone(document, name="Answer"),
         *phases("query", *THREE_PHASES),
-        executed("{", known=False, errors=1, error=SYNTAX_ERROR, events=at("1:2")),
+        standalone("{", known=False, errors=1, error=SYNTAX_ERROR, events=at("1:2")),
         *phases(OPERATION, PARSING),
     ]
     assert requests(telemetry) == {request("query"): 1, request(None, SYNTAX_ERROR): 1}
@@ -318,9 +319,9 @@ async def test_an_operation_inside_a_resolver_is_below_the_outer_one(telemetry: 
 
     assert answer == {"data": {"nested": 42}}
     assert recorded(telemetry) == [
-        executed(outer, name="Outer"),
+        standalone(outer, name="Outer"),
         *phases("query", *THREE_PHASES),
-        executed("query Inner { answer }", name="Inner", parent="query"),
+        standalone("query Inner { answer }", name="Inner", parent="query"),
         *phases("query 2", *THREE_PHASES),
     ]
 
@@ -377,7 +378,7 @@ async def test_a_stream_is_recorded_like_any_subscription(kind: str, telemetry: 
         assert (await response.text()).count('"ticks":') == 3
 
     assert recorded(telemetry) == [
-        executed(TICKS, name="Ticks"),
+        standalone(TICKS, name="Ticks"),
         *phases("subscription", PARSING, VALIDATION),
     ]
     metrics = telemetry.metrics()
@@ -394,7 +395,7 @@ async def test_a_stream_with_a_broken_field_has_failed(kind: str, telemetry: Tel
 
     events = errors_of(APP_ERROR, message="broken field", path="partial.broken", locations="1:40")
     assert recorded(telemetry, "subscription") == [
-        executed(PARTIAL, name="Partial", errors=1, error=APP_ERROR, events=events)
+        standalone(PARTIAL, name="Partial", errors=1, error=APP_ERROR, events=events)
     ]
     assert telemetry.metrics()["graphql.server.subscription.event_count"] == {
         frozenset(): 0,
@@ -413,7 +414,7 @@ async def test_a_stream_with_a_syntax_error_counts_it_once(kind: str, telemetry:
     assert telemetry.metrics()["graphql.server.subscription.event_count"] == {frozenset(): 0}
 
     assert recorded(telemetry) == [
-        executed(document, known=False, errors=1, error=SYNTAX_ERROR, events=at("1:15")),
+        standalone(document, known=False, errors=1, error=SYNTAX_ERROR, events=at("1:15")),
         *phases(OPERATION, PARSING),
     ]
 
@@ -448,7 +449,7 @@ async def test_a_stream_that_its_reader_leaves_ends_once_and_has_not_failed(
         await ends.collected("subscription")
 
     assert recorded(telemetry) == [
-        executed("subscription { endless }"),
+        standalone("subscription { endless }"),
         *phases("subscription", PARSING, VALIDATION),
     ]
     assert telemetry.span_counter.started == telemetry.span_counter.ended
@@ -494,7 +495,7 @@ async def test_a_subclass_may_wrap_the_operation_and_add_to_results(telemetry: T
 
     assert answer == {"data": {"hello": "world"}, "extensions": {"mine": 1}}
     assert seen == ["before", "after"]
-    assert recorded(telemetry) == [executed(HELLO, name="Hello"), *phases("query", *THREE_PHASES)]
+    assert recorded(telemetry) == [standalone(HELLO, name="Hello"), *phases("query", *THREE_PHASES)]
 
 
 async def test_a_subclass_may_be_asynchronous(telemetry: Telemetry) -> None:
@@ -513,7 +514,7 @@ async def test_a_subclass_may_be_asynchronous(telemetry: Telemetry) -> None:
     event = errors_of(APP_ERROR, message="broken field", path="broken", locations="1:16")
     assert answer["extensions"] == {"mine": 1}
     assert recorded(telemetry) == [
-        executed(BROKEN, name="Broken", errors=1, error=APP_ERROR, events=event),
+        standalone(BROKEN, name="Broken", errors=1, error=APP_ERROR, events=event),
         *phases("query", *THREE_PHASES),
     ]
 
@@ -613,7 +614,7 @@ async def test_an_error_that_cannot_be_read_harms_no_answer(
 
     assert answer == expected
     assert answer["errors"][0]["extensions"] == {"code": "BAD"}
-    assert recorded(telemetry, "query") == [executed("query { answer }")]
+    assert recorded(telemetry, "query") == [standalone("query { answer }")]
     assert telemetry.span_counter.started == telemetry.span_counter.ended
     [record] = library_log.records
     assert is_internal(record)
@@ -626,7 +627,7 @@ async def test_a_factory_is_as_good_as_the_class(telemetry: Telemetry) -> None:
         for _ in range(2):
             await host.post({"query": "query { answer }"})
 
-    one = executed("query { answer }")
+    one = standalone("query { answer }")
     assert recorded(telemetry, "query") == [one, one]
 
 
@@ -645,7 +646,7 @@ async def test_an_instance_serves_one_operation_and_says_so_once(
     assert is_internal(record)
     assert record.exc_info
     assert "give the class to the schema" in str(record.exc_info[1])
-    assert recorded(telemetry, "query") == [executed("query { answer }")]
+    assert recorded(telemetry, "query") == [standalone("query { answer }")]
     assert telemetry.span_counter.started == telemetry.span_counter.ended
 
 
@@ -661,7 +662,7 @@ async def test_an_instance_takes_no_error_of_another_operation_for_its_own(
         _, answer = await host.post({"query": BROKEN})
 
     assert len(answer["errors"]) == 1
-    assert recorded(telemetry, "query") == [executed(HELLO, name="Hello")]
+    assert recorded(telemetry, "query") == [standalone(HELLO, name="Hello")]
     assert telemetry.span_counter.started == telemetry.span_counter.ended
     assert len(library_log.records) == 1
 
@@ -739,7 +740,7 @@ async def test_an_error_is_recorded_before_another_extension_masks_it(
     event = errors_of(APP_ERROR, message="broken field", path="broken", locations="1:16")
     assert answer["errors"][0]["message"] == "Unexpected error."
     assert recorded(telemetry, "query") == [
-        executed(BROKEN, name="Broken", errors=1, error=APP_ERROR, events=event)
+        standalone(BROKEN, name="Broken", errors=1, error=APP_ERROR, events=event)
     ]
 
 
@@ -770,7 +771,7 @@ async def test_an_error_over_a_websocket_is_recorded_before_another_extension_ma
 async def test_phases_can_be_left_out(telemetry: Telemetry) -> None:
     await post(plain_view(telemetry, phase_spans=False), HELLO)
 
-    assert recorded(telemetry) == [executed(HELLO, name="Hello")]
+    assert recorded(telemetry) == [standalone(HELLO, name="Hello")]
 
 
 async def test_the_document_can_be_recorded(telemetry: Telemetry) -> None:
@@ -778,7 +779,7 @@ async def test_the_document_can_be_recorded(telemetry: Telemetry) -> None:
 
     [query] = recorded(telemetry, "query")
     assert query["attributes"].pop("graphql.document") == HELLO
-    assert query == executed(HELLO, name="Hello")
+    assert query == standalone(HELLO, name="Hello")
 
 
 async def test_spans_can_be_named_after_operations(telemetry: Telemetry) -> None:
@@ -788,8 +789,8 @@ async def test_spans_can_be_named_after_operations(telemetry: Telemetry) -> None
             await host.post({"query": document})
 
     assert recorded(telemetry) == [
-        executed(HELLO, name="Hello", span_name="query Hello"),
-        executed("query { hello }"),
+        standalone(HELLO, name="Hello", span_name="query Hello"),
+        standalone("query { hello }"),
     ]
 
 
@@ -1209,4 +1210,4 @@ async def test_an_extension_without_the_mixin_sees_no_headers(telemetry: Telemet
     async with hosting(plain_view(telemetry)) as host:
         await host.post({"query": HELLO}, TRACEPARENT)
 
-    assert recorded(telemetry, "query") == [executed(HELLO, name="Hello")]
+    assert recorded(telemetry, "query") == [standalone(HELLO, name="Hello")]

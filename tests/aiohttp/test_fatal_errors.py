@@ -170,11 +170,11 @@ LOST = {
 }
 
 
-def lost(document: str, error: str) -> list[SpanDict]:
+def lost(document: str, error: str, route: str | None = "/graphql") -> list[SpanDict]:
     """What is recorded of an operation that nobody answered."""
     type_, name = document.split()[:2]
     return [
-        executed(document, name=name, error=error),
+        executed(document, name=name, error=error, route=route),
         *phases(type_, PARSING, VALIDATION, EXECUTION),
     ]
 
@@ -198,7 +198,7 @@ async def test_a_request_that_got_no_answer_has_failed_without_the_mixin_too(
     view = View(schema=make_schema(extension(telemetry)))
     _, said = await serve(view, partial(posts, document=document))
     assert said == NO_ANSWER
-    assert recorded(telemetry) == lost(document, GROUP)
+    assert recorded(telemetry) == lost(document, GROUP, route=None)
     assert telemetry.metrics()[REQUESTS] == {request("query", GROUP): 1}
     assert not library_log.records
 

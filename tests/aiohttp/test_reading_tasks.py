@@ -53,7 +53,6 @@ from tests.support.expected import (
     VALIDATION,
     SpanDict,
     connection,
-    executed,
     init,
     operation,
     phases,
@@ -61,6 +60,7 @@ from tests.support.expected import (
     recorded,
     results_of,
     sent,
+    standalone,
 )
 from tests.support.frames import Frame, Opcode
 from tests.support.hosting import hosting, part
@@ -171,7 +171,7 @@ async def test_the_extension_alone_records_an_operation_whoever_pulls_the_messag
     schema = make_schema(extension(telemetry))
     await play(way(), schema, one_subscription, protocol)
     assert recorded(telemetry) == [
-        executed(TICKS, name="Ticks"),
+        standalone(TICKS, name="Ticks"),
         *phases("subscription", PARSING, VALIDATION),
     ]
 

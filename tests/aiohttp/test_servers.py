@@ -10,9 +10,17 @@ from unittest import mock
 
 import pytest
 from aiohttp import ClientSession, StreamReader, web
-from aiohttp.test_utils import RawTestServer, TestServer, make_mocked_request
+from aiohttp.test_utils import RawTestServer, TestClient, TestServer, make_mocked_request
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+)
 from strawberry.http.async_base_view import AsyncBaseHTTPView
 
+from strawberry_ws_otel import OTelExtension
 from tests.support.applications.conversations import ticks
 from tests.support.applications.side_by_side import assert_ended, heard
 from tests.support.clock import stop_clock
@@ -29,6 +37,7 @@ from tests.support.expected import (
     phases,
     recorded,
     span,
+    standalone,
 )
 from tests.support.frames import close_frame, encode, text_frame
 from tests.support.hosting import Host, part
@@ -80,6 +89,7 @@ async def converse(host: Host, protocol: str) -> Any:
 def conversation(protocol: str, **attributes: Any) -> list[SpanDict]:
     """What is recorded of it; `attributes` are those of both connections."""
     rejected = refused("handshake_rejected", 403)
+    route = attributes.get(ROUTE, "/graphql")
     foreign = span(
         "GraphQL WebSocket Connection",
         attributes={
@@ -97,11 +107,11 @@ def conversation(protocol: str, **attributes: Any) -> list[SpanDict]:
     )
     return [
         connection(protocol, messages=(2, 4), operations=["subscription"], **attributes),
-        init(),
-        ticks(protocol),
+        init(route=route),
+        ticks(protocol, route=route),
         *phases("subscription", PARSING, VALIDATION),
         foreign,
-        executed(HELLO, name="Hello"),
+        executed(HELLO, name="Hello", route=route),
         *phases("query", PARSING, VALIDATION, EXECUTION),
     ]
 
@@ -206,6 +216,49 @@ class Below(Client):
         super()._ask(f"/outer/inner{path}", *args)
 
 
+class OfRoute(Sampler):
+    """A sampler that keeps one route only."""
+
+    def __init__(self, route: str) -> None:
+        self.route = route
+
+    def should_sample(self, *arguments: Any, **keywords: Any) -> SamplingResult:
+        attributes = keywords.get("attributes") or arguments[4]
+        chosen = ALWAYS_ON if attributes.get(ROUTE) == self.route else ALWAYS_OFF
+        return chosen.should_sample(*arguments, **keywords)
+
+    def get_description(self) -> str:
+        return "of a route"
+
+
+async def test_a_sampler_may_choose_a_route() -> None:
+    telemetry = Telemetry(sampler=ParentBased(OfRoute("/admin/{name}")))
+    view = instrumented(telemetry)(schema=make_schema(OTelExtension), keep_alive=False)
+    for route in ("/public/{name}", "/admin/{name}"):
+        app = web.Application()
+        app.router.add_route("*", route, view)
+        async with TestClient(TestServer(app)) as http:
+            path = route.format(name="graphql")
+            async with http.post(path, json={"query": HELLO}) as response:
+                assert response.status == 200
+            async with http.ws_connect(path, protocols=[TRANSPORT]) as ws:
+                await ws.send_json({"type": "connection_init"})
+                await ws.receive()
+                await ws.send_json(
+                    {"type": "subscribe", "id": "a", "payload": {"query": "query Q { hello }"}}
+                )
+                while (await ws.receive_json())["type"] != "complete":
+                    pass
+    roots = [span for span in telemetry.spans() if span.parent is None]
+    assert [(span.name, (span.attributes or {})[ROUTE]) for span in roots] == [
+        ("query", "/admin/{name}"),
+        ("GraphQL WebSocket Connection", "/admin/{name}"),
+        ("GraphQL WebSocket Connection Init", "/admin/{name}"),
+        ("query", "/admin/{name}"),
+    ]
+    telemetry.shutdown()
+
+
 async def test_below_other_applications_the_route_is_whole(
     monkeypatch: pytest.MonkeyPatch, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
@@ -216,7 +269,8 @@ async def test_below_other_applications_the_route_is_whole(
             await part(await host.acknowledged())
             await host.served()
     path: dict[str, Any] = {"url.path": "/outer/inner/graphql", ROUTE: "/outer/inner/{name}"}
-    assert recorded(telemetry) == [connection(messages=(1, 1), **path), init()]
+    route = path[ROUTE]
+    assert recorded(telemetry) == [connection(messages=(1, 1), **path), init(route=route)]
     assert_ended(telemetry, library_log, NORMAL)
 
 
@@ -305,7 +359,8 @@ async def test_on_a_unix_socket_a_client_has_no_address(  # noqa: PLR0913, PLR09
             said.append(heard(client))
     assert said[1] == said[0]
     unknown = {"client.address": None} | ROUTES[kind]
-    assert recorded(telemetry) == [connection(protocol, messages=(1, 1), **unknown), init()]
+    expected = connection(protocol, messages=(1, 1), **unknown)
+    assert recorded(telemetry) == [expected, init(route=expected["attributes"].get(ROUTE))]
     assert_ended(telemetry, library_log, NORMAL)
 
 
@@ -334,7 +389,8 @@ async def test_a_test_server_is_a_server(
         async with on_a_test_server(server, host):
             await part(await host.acknowledged())
             await host.served()
-    assert recorded(telemetry) == [connection(messages=(1, 1), **ROUTES[kind]), init()]
+    expected = connection(messages=(1, 1), **ROUTES[kind])
+    assert recorded(telemetry) == [expected, init(route=expected["attributes"].get(ROUTE))]
     assert_ended(telemetry, library_log, NORMAL)
 
 
@@ -388,7 +444,8 @@ async def test_a_connection_of_a_mocked_request_is_one_without_what_it_does_not_
         said.append(written(request))
     assert said[1] == said[0]
     assert len(said[0]) == 2
-    assert recorded(telemetry) == [connection(protocol, messages=(1, 1), **UNKNOWN), init()]
+    expected = connection(protocol, messages=(1, 1), **UNKNOWN)
+    assert recorded(telemetry) == [expected, init(route=None)]
     assert_ended(telemetry, library_log, NORMAL)
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
@@ -422,7 +479,7 @@ async def test_a_mocked_request_is_answered(telemetry: Telemetry, library_log: L
     assert said[1] == said[0]
     assert said[0][0] == 200
     assert recorded(telemetry) == [
-        executed(HELLO, name="Hello"),
+        standalone(HELLO, name="Hello"),
         *phases("query", PARSING, VALIDATION, EXECUTION),
     ]
     assert_ended(telemetry, library_log)

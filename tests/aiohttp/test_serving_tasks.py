@@ -62,13 +62,13 @@ from tests.support.expected import (
     VALIDATION,
     Event,
     connection,
-    executed,
     init,
     operation,
     phases,
     recorded,
     results_of,
     sent,
+    standalone,
 )
 from tests.support.hosting import hosting, part
 from tests.support.raw_client import Client
@@ -188,7 +188,7 @@ async def test_a_stream_over_http_is_recorded_whoever_makes_it(
     ):
         assert (await response.text()).count('"ticks":') == 2
     assert recorded(telemetry) == [
-        executed(TICKS, name="Ticks"),
+        standalone(TICKS, name="Ticks"),
         *phases("subscription", PARSING, VALIDATION),
     ]
     assert telemetry.total(ACTIVE) == 0
@@ -204,7 +204,7 @@ async def test_a_request_over_http_is_recorded_whoever_executes_it(telemetry: Te
     async with hosting(view) as host:
         assert await host.post({"query": HELLO}) == (200, {"data": {"hello": "world"}})
     assert recorded(telemetry) == [
-        executed(HELLO, name="Hello"),
+        standalone(HELLO, name="Hello"),
         *phases("query", PARSING, VALIDATION, EXECUTION),
     ]
 

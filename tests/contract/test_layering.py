@@ -126,11 +126,12 @@ def test_nothing_of_the_core_or_of_strawberry_s_edge_leads_to_aiohttp() -> None:
             assert not [name for name in own_imports_of(module) if name.startswith("_aiohttp")]
 
 
-def test_the_door_has_four_names_and_a_version() -> None:
+def test_the_door_has_five_names_and_a_version() -> None:
     assert set(strawberry_ws_otel.__all__) == {
         "OTelConfig",
         "OTelExtension",
         "OTelViewMixin",
+        "connection_attributes",
         "connection_span",
         "__version__",
     }

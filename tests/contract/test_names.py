@@ -36,6 +36,7 @@ def attributes(telemetry: Telemetry, log: LogKeeper) -> Iterator[Mapping[str, An
     """The attributes of all that was recorded, each with those of its own."""
     for span in telemetry.spans():
         yield from (attributes_of(span), *events_of(span))
+        yield from (dict(link.attributes or {}) for link in span.links)
     yield from map(dict, chain.from_iterable(telemetry.metrics().values()))
     for record in log.records:
         yield {key: value for key, value in vars(record).items() if "." in key}

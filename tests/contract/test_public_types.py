@@ -10,9 +10,11 @@ import pytest
 pytestmark = pytest.mark.types
 
 RIGHT = """
+from typing import Any
+from strawberry import Schema
 from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
-from strawberry_ws_otel import __version__, connection_span
+from strawberry_ws_otel import __version__, connection_attributes, connection_span
 from strawberry_ws_otel.console import Conversation, ConversationExporter, Picture, show
 
 class View(OTelViewMixin, GraphQLView[None, None]):
@@ -26,6 +28,18 @@ class Exporter(ConversationExporter):
     def draw(self, conversation: Conversation) -> None:
         if self.console is not None:
             self.console.print(Picture(conversation, title=conversation.outcome))
+connection_attributes({"tenant": "acme", "paying": True, "seats": 5, "share": 0.5})
+schema: Schema
+view = View(schema=schema, otel_config=OTelConfig(attributes={"endpoint": "admin", "tier": 1}))
+view.otel_config = OTelConfig(message_events=0)
+
+class OwnView(OTelViewMixin, GraphQLView[None, None]):
+    def __init__(self, schema: Schema, **keywords: Any) -> None:
+        super().__init__(schema=schema, **keywords)
+
+OwnView(schema, otel_config=OTelConfig()).otel_config = OTelConfig()
+tenant: dict[str, str] = {"tenant": "acme"}
+connection_attributes(tenant)
 """
 WRONG = """
 from strawberry_ws_otel import OTelViewMixn
@@ -33,6 +47,13 @@ import strawberry_ws_otel
 strawberry_ws_otel.OTelExtensoin
 from strawberry_ws_otel.console import show
 show(only="errors")
+strawberry_ws_otel.connection_attributes({"tenant": None})
+from strawberry.aiohttp.views import GraphQLView
+class View(strawberry_ws_otel.OTelViewMixin, GraphQLView[None, None]):
+    pass
+view = View(otel_config=None)
+view.otel_config = None
+view.otel_confg = strawberry_ws_otel.OTelConfig()
 """
 
 
@@ -46,4 +67,8 @@ def test_right_imports_pass_and_misspelt_ones_fail_under_mypy_strict(tmp_path: P
         ("wrong", "2", "attr-defined"),
         ("wrong", "4", "attr-defined"),
         ("wrong", "6", "arg-type"),
+        ("wrong", "7", "dict-item"),
+        ("wrong", "11", "arg-type"),
+        ("wrong", "12", "assignment"),
+        ("wrong", "13", "attr-defined"),
     ], done.stdout

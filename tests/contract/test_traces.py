@@ -607,6 +607,7 @@ async def test_an_operation_over_http_belongs_to_the_span_of_the_server(
         "graphql.operation.type": "query",
         "graphql.operation.name": "Hello",
         "graphql.document.hash": hashed(HELLO),
+        "http.route": "/graphql",
     }
     [server, *ours] = recorded(telemetry)
     assert server["parent"] == HEADERS

@@ -52,7 +52,8 @@ def test_the_mixin_says_how_to_install_what_it_needs(report: dict[str, Any]) -> 
 
 
 def test_dir_lists_what_can_be_had(report: dict[str, Any]) -> None:
-    assert report["names"] == ["OTelConfig", "OTelExtension", "__version__", "connection_span"]
+    functions = ["connection_attributes", "connection_span"]
+    assert report["names"] == ["OTelConfig", "OTelExtension", "__version__", *functions]
 
 
 def test_pydoc_documents_what_can_be_had(report: dict[str, Any]) -> None:

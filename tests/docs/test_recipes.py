@@ -13,6 +13,7 @@ import pytest
 import strawberry
 from aiohttp import web
 from opentelemetry.sdk.trace import ReadableSpan
+from strawberry.aiohttp.views import GraphQLView
 from strawberry.extensions.tracing import OpenTelemetryExtension
 
 from strawberry_ws_otel import OTelConfig, OTelExtension
@@ -63,12 +64,14 @@ def connection(telemetry: Telemetry) -> dict[str, Any]:
 # --- Who is connected ------------------------------------------------------------------------
 
 
-async def test_the_user_and_the_tenant_are_on_the_connection(telemetry: Telemetry) -> None:
+async def test_the_user_and_the_tenant_are_on_the_connection_and_its_operations(
+    telemetry: Telemetry,
+) -> None:
     view = recorded(module_of("auth").LoggedInView, telemetry)
     async with hosting(view) as host:
         await counted(await host.acknowledged(payload={"user": "ada"}))
-    attributes = connection(telemetry)
-    assert (attributes["user.id"], attributes["tenant.id"]) == ("ada", "tenant of ada")
+    for attributes in (connection(telemetry), *map(attributes_of, operations(telemetry))):
+        assert (attributes["user.id"], attributes["tenant.id"]) == ("ada", "tenant of ada")
 
 
 @pytest.mark.parametrize("payload", [{}, {"user": 5}], ids=str)
@@ -81,17 +84,6 @@ async def test_a_client_that_is_rejected_is_forbidden(
         client.json({"type": "connection_init", "payload": payload})
         await client.until_end()
     assert connection(telemetry)["websocket.close.outcome"] == "forbidden"
-
-
-async def test_the_tenant_is_on_every_operation(telemetry: Telemetry) -> None:
-    module = module_of("auth")
-    telemetry.tracer_provider.add_span_processor(module.TenantProcessor())
-    view = recorded(module.TenantView, telemetry)
-    async with hosting(view) as host:
-        await counted(await host.acknowledged(payload={"user": "ada"}))
-        await counted(await host.acknowledged(payload={"user": "bob"}))
-    tenants = [attributes_of(span)["tenant.id"] for span in operations(telemetry)]
-    assert tenants == ["tenant of ada", "tenant of bob"]
 
 
 # --- Sockets ---------------------------------------------------------------------------------
@@ -134,14 +126,36 @@ async def test_each_of_several_views_has_its_own_options(telemetry: Telemetry) -
     assert documents == [None, FOREVER]
 
 
-async def test_a_view_with_a_meter_provider_of_its_own_has_metrics_of_its_own() -> None:
+async def test_views_are_told_apart_by_attributes_on_metrics(telemetry: Telemetry) -> None:
     module = module_of("views")
-    async with hosting(module.CountedAdminView(schema=documented.schema)) as host:
+    admin, one = module.AdminView.otel_config, module.view.otel_config
+    assert (admin.attributes, one.attributes) == (
+        {"graphql.endpoint": "admin"},
+        {"graphql.endpoint": "jobs"},
+    )
+    view = recorded(module.AdminView, telemetry)
+    async with hosting(view) as host:
         await counted(await host.acknowledged())
-    [resource] = module.reader.get_metrics_data().resource_metrics
-    assert resource.resource.attributes["service.name"] == "prices-admin"
-    names = {metric.name for scope in resource.scope_metrics for metric in scope.metrics}
-    assert "websocket.server.closes" in names
+    assert telemetry.total("websocket.server.closes", graphql__endpoint="admin") == 1
+
+
+# --- Without code ----------------------------------------------------------------------------
+
+
+async def test_an_application_without_the_library_is_recorded(telemetry: Telemetry) -> None:
+    """The page `docs/recipes/without-code.md`."""
+    module = module_of("without-code")
+    instrumentor = module.StrawberryWebSocketInstrumentor()
+    try:
+        instrumentor.instrument(
+            tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider
+        )
+        async with hosting(GraphQLView(schema=documented.bare_schema)) as host:
+            await counted(await host.acknowledged())
+    finally:
+        instrumentor.uninstrument()
+    assert connection(telemetry)["websocket.close.outcome"] == "normal"
+    assert len(operations(telemetry)) == 1
 
 
 # --- What is recorded ------------------------------------------------------------------------

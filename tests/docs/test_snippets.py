@@ -18,6 +18,7 @@ VENDORS: Final = "docs/recipes/vendors.md"
 ELSEWHERE: Final = {
     VENDORS: "tests/vendors/test_compatibility_page.py",
     "docs/recipes/gunicorn.md": "tests/deployment/test_deployment_page.py",
+    "docs/recipes/without-code.md": "tests/docs/test_recipes.py",
     "docs/reference/log.md": "tests/docs/test_recipes.py",
     "docs/when-you-see-nothing.md": "tests/docs/test_when_you_see_nothing.py",
 }

@@ -39,6 +39,9 @@ class Subscription:
 schema = strawberry.Schema(query=Query, subscription=Subscription, extensions=[OTelExtension])
 
 
+bare_schema = strawberry.Schema(query=Query, subscription=Subscription)
+
+
 class View(OTelViewMixin, GraphQLView):
     """The view of the application."""
 

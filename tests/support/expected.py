@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import Link, SpanContext, SpanKind
 
 from tests.support.scenarios.model import Verdict, by_client
 from tests.support.scenarios.steps import COMPLETE, LEGACY, SUBSCRIBE, TRANSPORT
@@ -177,8 +177,9 @@ def init(
     links: Iterable[str] = (CONNECTION,),
     error: str | None = None,
     id_: str = "c1",
+    route: str | None = "/graphql",
 ) -> SpanDict:
-    attributes = {"websocket.connection.id": id_}
+    attributes = present({"websocket.connection.id": id_, "http.route": route})
     return span(INIT, parent=parent, links=links, attributes=attributes, error=error)
 
 
@@ -207,6 +208,7 @@ def operation(  # noqa: PLR0913  # all that an operation has
     parent: str | None = None,
     links: Iterable[str] = (CONNECTION,),
     connection_id: str = "c1",
+    route: str | None = "/graphql",
     **attributes: Any,
 ) -> SpanDict:
     """An operation over a WebSocket.
@@ -227,6 +229,7 @@ def operation(  # noqa: PLR0913  # all that an operation has
         parent: of the span.
         links: of the span.
         connection_id: which connection it belongs to.
+        route: that the request matched; None if no view serves the operation.
         attributes: further ones.
     """
     type_ = first_word(document) if known else None
@@ -239,6 +242,7 @@ def operation(  # noqa: PLR0913  # all that an operation has
             "graphql.operation.name": name,
             "graphql.document.hash": hashed(document),
             "websocket.connection.id": connection_id,
+            "http.route": route,
             "graphql.ws.operation.id": id_,
             "graphql.subscription.id": f"{connection_id}-{id_}"
             if type_ == "subscription"
@@ -308,7 +312,9 @@ def _connection_ids(spans: Iterable[ReadableSpan]) -> dict[str, str]:
 
 
 def _span_dict(each: ReadableSpan, labels: Mapping[int, str], ids: Mapping[str, str]) -> SpanDict:
-    assert not any(link.attributes for link in each.links)
+    for link in each.links:
+        if each.kind is SpanKind.SERVER:
+            _assert_link(link, labels)
     return {
         "name": each.name,
         "kind": each.kind.name,
@@ -319,6 +325,24 @@ def _span_dict(each: ReadableSpan, labels: Mapping[int, str], ids: Mapping[str, 
         "status": each.status.status_code.name,
         "description": each.status.description,
     }
+
+
+def _assert_link(link: Link, labels: Mapping[int, str]) -> None:
+    """Every link of ours says what it leads to."""
+    attributes = dict(link.attributes or {})
+    kind = attributes.pop("graphql.ws.link")
+    # An application may have renamed the span: `my query`.
+    target = labels.get(link.context.span_id, "")
+    if link.context.is_remote or not target:
+        assert kind == "remote"
+    elif INIT in target:
+        assert kind == "init"
+    elif CONNECTION in target:
+        assert kind == "connection"
+    else:
+        assert kind == "operation"
+        attributes.pop("graphql.operation.name", None)
+    assert attributes == {}
 
 
 def _label(context: SpanContext, labels: Mapping[int, str]) -> str:
@@ -350,9 +374,10 @@ def executed(  # noqa: PLR0913  # all that an operation has
     events: Iterable[Event] = (),
     parent: str | None = None,
     links: Iterable[str] = (),
+    route: str | None = "/graphql",
     **attributes: Any,
 ) -> SpanDict:
-    """An operation that no connection has to do with; what it takes is as for `operation`."""
+    """An operation that no message of the client's began; what it takes is as for `operation`."""
     type_ = first_word(document) if known else None
     return span(
         span_name or type_ or OPERATION,
@@ -362,9 +387,15 @@ def executed(  # noqa: PLR0913  # all that an operation has
             "graphql.operation.type": type_,
             "graphql.operation.name": name,
             "graphql.document.hash": hashed(document),
+            "http.route": route,
             "graphql.error.count": errors,
             **attributes,
         },
         events=events,
         error=error,
     )
+
+
+def standalone(document: str, **others: Any) -> SpanDict:
+    """An operation that no view of ours serves; what it takes is as for `executed`."""
+    return executed(document, route=None, **others)

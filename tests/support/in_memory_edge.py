@@ -309,7 +309,8 @@ async def serve(
         telemetry.fuses(),
         get_current(),
         headers,
-        lambda: {"url.path": PATH, "http.route": PATH},
+        lambda: {"url.path": PATH},
+        PATH,
     )
     activation = connection.serving(handshake)
     exception: BaseException | None = None

@@ -36,13 +36,14 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "console/_terminal": ("", RICH),
     },
     {
+        "_attributes": ("_limits _semconv", NOTHING),
         "_close": ("_limits", NOTHING),
         "_fuse": ("_limits _semconv", NOTHING),
         "_protocol": ("_semconv", NOTHING),
         "console/_snapshot": ("_semconv", OTEL),
     },
     {
-        "_config": ("_close", OTEL),
+        "_config": ("_attributes _close", OTEL),
         "_counts": ("_close _protocol _semconv", NOTHING),
         "_log": ("_close _fuse _limits _semconv", OTEL),
         "_spans": ("_fuse _limits _protocol _semconv", OTEL),
@@ -53,7 +54,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     {
         "_current": ("_fuse _spans", OTEL),
         "_environment": ("_config _limits _semconv", NOTHING),
-        "_metrics": ("_counts _fuse _limits _semconv", OTEL),
+        "_metrics": ("_attributes _counts _fuse _limits _semconv", OTEL),
         "_strawberry/errors": ("_config _limits _semconv", GRAPHQL | OTEL),
         "console/_grouping": ("_semconv console/_conversation console/_snapshot", NOTHING),
         "console/_timeline": ("console/_events console/_snapshot", RICH),
@@ -72,7 +73,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     {
         "_operation": (
             (
-                "_close _counts _current _fuse _limits _propagation _protocol "
+                "_attributes _close _counts _current _fuse _limits _propagation _protocol "
                 "_recording _semconv _spans"
             ),
             OTEL,
@@ -88,7 +89,10 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     {
         "console/_show": ("_semconv console/_exporter", OTEL | RICH),
         "_operations": (
-            ("_close _counts _current _fuse _limits _operation _propagation _protocol _recording"),
+            (
+                "_attributes _close _counts _current _fuse _limits _operation _propagation "
+                "_protocol _recording"
+            ),
             NOTHING,
         ),
     },
@@ -99,7 +103,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         ),
         "_connection": (
             (
-                "_close _counts _current _fuse _limits _operation _operations "
+                "_attributes _close _counts _current _fuse _limits _operation _operations "
                 "_propagation _protocol _recording _semconv _spans"
             ),
             OTEL,

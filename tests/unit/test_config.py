@@ -25,6 +25,7 @@ DEFAULTS: dict[str, object] = {
     "error_messages": "execution",
     "name_spans_after_operation": False,
     "setup_warnings": True,
+    "attributes": {},
 }
 FLAGS = ["phase_spans", "capture_document", "name_spans_after_operation", "setup_warnings"]
 CHOICES = {
@@ -246,6 +247,49 @@ def test_an_unknown_outcome_is_refused_with_the_known_ones(item: object) -> None
     assert message.endswith(f"; {item!r} is neither")
     assert "1000 to 4999" in message
     assert all(outcome in message for outcome in Outcome)
+
+
+def test_attributes_are_copied_and_cannot_be_changed() -> None:
+    given: dict[str, Any] = {"graphql.endpoint": "admin", "tier": 1, "beta": True, "share": 0.5}
+    made = config(attributes=given)
+    given["tier"] = 2
+    assert made.attributes == {"graphql.endpoint": "admin", "tier": 1, "beta": True, "share": 0.5}
+    attributes: Any = made.attributes
+    with pytest.raises(TypeError):
+        attributes["tier"] = 2
+
+
+@pytest.mark.parametrize("attributes", [{}, {"graphql.endpoint": "admin", "tier": 1}])
+def test_a_configuration_can_be_hashed_copied_and_pickled(attributes: dict[str, Any]) -> None:
+    made = config(attributes=attributes, normal_outcomes={4100})
+    assert hash(made) == hash(config(attributes=dict(attributes), normal_outcomes=[4100]))
+    for again in (pickle.loads(pickle.dumps(made)), copy.deepcopy(made)):  # noqa: S301  # our own
+        assert again == made
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (
+            "tier=1",
+            TypeError,
+            "attributes must be a mapping of names to values, such as {'tenant': 'acme'}, not str",
+        ),
+        ({5: "x"}, TypeError, "attributes must have strings for names, not int"),
+        (
+            {"tier": None},
+            TypeError,
+            "attributes must have a str, bool, int or float in 'tier', not None",
+        ),
+        (
+            {"http.route": "/admin"},
+            ValueError,
+            "attributes must not have 'http.route', which is a name of the library",
+        ),
+    ],
+)
+def test_wrong_attributes_are_refused(value: object, error: type[Exception], message: str) -> None:
+    assert message_of(error, attributes=value) == message
 
 
 def test_the_configuration_of_a_class_is_checked_and_returned() -> None:

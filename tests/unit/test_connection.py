@@ -15,7 +15,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
-from strawberry_ws_otel import OTelConfig, _connection, connection_span
+from strawberry_ws_otel import OTelConfig, _connection, connection_attributes, connection_span
 from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._connection import current_connection, current_request
 from strawberry_ws_otel._current import Activation, Current
@@ -92,8 +92,17 @@ def root(number: int, name: str, **fields: Any) -> dict[str, Any]:
     }
 
 
+LINKED_TO: Final[dict[int, dict[str, Any]]] = {
+    1: {"graphql.ws.link": "connection"},
+    2: {"graphql.ws.link": "init"},
+    3: {"graphql.ws.link": "operation", "graphql.operation.name": "N"},
+    4: {"graphql.ws.link": "operation", "graphql.operation.name": "N"},
+}
+"""The attributes of links to the span of each number."""
+
+
 def linked(*numbers: int) -> list[tuple[tuple[int, int], dict[str, Any]]]:
-    return [((0x1000 * number, number), {}) for number in numbers]
+    return [((0x1000 * number, number), LINKED_TO[number]) for number in numbers]
 
 
 def described(id_: str, reason: str, **attributes: Any) -> dict[str, Any]:
@@ -1217,6 +1226,71 @@ def test_the_record_names_no_exception_if_none_ended_the_connection(
     connect(telemetry, GRAPHQL_WS).close_by_server(1011)
     (record,) = library_log.closes
     assert record.getMessage().endswith(" (code 1011, fault server, initiator server)")
+
+
+# --- Attributes of the application ---------------------------------------------------------------
+
+
+def test_attributes_are_on_the_connection_and_on_what_begins_later(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.initialize()
+    talk.start_operation("a")
+    talk.reader.run(connection_attributes, {"tenant": "acme", "seats": 5})
+    talk.start_operation("b").run(connection_attributes, {"tenant": "other"})
+    talk.start_operation("c")
+    talk.lose()
+    whole, _, *operations = map(attributes_of, telemetry.spans())
+    assert (whole["tenant"], whole["seats"]) == ("other", 5)
+    assert [one.get("tenant") for one in operations] == [None, "acme", "other"]
+    assert [one.get("seats") for one in operations] == [None, 5, 5]
+    (record,) = library_log.closes
+    assert (vars(record)["tenant"], vars(record)["seats"]) == ("other", 5)
+    assert talk.connection.operation_attributes == {
+        "websocket.connection.id": talk.connection.id,
+        "http.route": None,
+    }
+
+
+def test_a_connection_has_at_most_32_attributes_and_each_can_change(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    for number in range(40):
+        talk.reader.run(connection_attributes, {f"n{number}": number, "n0": "changed"})
+    talk.close_by_client()
+    [whole] = map(attributes_of, telemetry.spans())
+    own = {key: value for key, value in whole.items() if key.startswith("n") and "." not in key}
+    assert own == {"n0": "changed", **{f"n{number}": number for number in range(1, 32)}}
+    assert (
+        library_log.records[0].getMessage().startswith("connection_attributes() leaves out 'n32'")
+    )
+
+
+def test_after_the_end_and_outside_of_a_connection_attributes_go_nowhere(
+    telemetry: Telemetry,
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    place = talk.start_operation()
+    talk.close_by_client()
+    place.run(connection_attributes, {"tenant": "acme"})
+    connection_attributes({"tenant": "acme"})
+    assert not any("tenant" in attributes_of(span) for span in telemetry.spans())
+    assert "tenant" not in talk.connection.operation_attributes
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_wrong_attributes_are_an_error_of_the_caller_s(
+    *, inside: bool, telemetry: Telemetry
+) -> None:
+    place = connect(telemetry, GRAPHQL_WS).reader if inside else Place()
+    wrong: Any
+    for wrong in (None, {5: "x"}, {"tenant": None}, {"tenant": ["a"]}):
+        with pytest.raises(TypeError, match=r"^connection_attributes\(\) must"):
+            place.run(connection_attributes, wrong)
+    with pytest.raises(ValueError, match=r"'error\.type', which is a name of the library"):
+        place.run(connection_attributes, {"error.type": "x"})
 
 
 def suppressed() -> Context:

@@ -14,9 +14,12 @@ from strawberry.extensions import MaskErrors, SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 
 from strawberry_ws_otel import OTelExtension, OTelViewMixin
-from strawberry_ws_otel._current import Current, current
+from strawberry_ws_otel._connection import Request
+from strawberry_ws_otel._current import Activation, Current, current
+from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._operation import Operation
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
+from strawberry_ws_otel._recording import Telemetry as Recording
 from tests.support.broken_api import PipeError
 from tests.support.fake_connection import FakeConnection, Place, operation_in
 from tests.support.log import LogKeeper, RaisingHandler, handling
@@ -84,6 +87,16 @@ async def test_an_operation_that_the_host_refuses_is_recorded_with_the_class_of_
     with pytest.raises(CannotGetOperationTypeError):
         await schema.execute(HELLO, operation_name="Other")
     assert error_type_of(telemetry, OPERATION).endswith(".CannotGetOperationTypeError")
+
+
+async def test_an_operation_of_a_request_has_its_route_from_the_start(telemetry: Telemetry) -> None:
+    request = Request(Recording(config(telemetry)), route="/graphql")
+    place = Place()
+    place.run(Activation, Current(request), Fuse())
+    execution = make_schema(extension(telemetry)).execute(HELLO)
+    await place.run(asyncio.ensure_future, execution)
+    [query] = telemetry.spans("query")
+    assert attributes_of(query)["http.route"] == "/graphql"
 
 
 async def test_an_operation_without_phases_has_one_span(telemetry: Telemetry) -> None:

@@ -48,5 +48,6 @@ def test_dir_lists_the_public_names_that_can_be_had(
 ) -> None:
     if not has_aiohttp:
         monkeypatch.setitem(sys.modules, "aiohttp", None)
-    names = {"OTelConfig", "OTelExtension", "__version__", "connection_span"}
+    functions = {"connection_attributes", "connection_span"}
+    names = {"OTelConfig", "OTelExtension", "__version__"} | functions
     assert set(dir(strawberry_ws_otel)) == names | ({"OTelViewMixin"} if has_aiohttp else set())

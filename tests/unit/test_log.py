@@ -87,6 +87,22 @@ def test_attributes_are_extras_of_the_record_and_those_without_a_value_are_left_
     }
 
 
+def test_an_attribute_of_a_name_that_every_record_has_is_left_out(library_log: LogKeeper) -> None:
+    attributes: dict[str, Any] = {
+        "name": "x",
+        "process": 5,
+        "message": "x",
+        "asctime": "x",
+        "tenant": "acme",
+    }
+    CloseLog().closed(ID, judged(Outcome.CONNECTION_LOST), attributes)
+    (record,) = library_log.records
+    assert vars(record)["tenant"] == "acme"
+    assert record.name == "strawberry_ws_otel"
+    assert record.process != 5
+    assert record.getMessage().startswith(f"GraphQL WebSocket {ID} closed abnormally: ")
+
+
 def test_a_close_without_a_frame_says_so(library_log: LogKeeper) -> None:
     CloseLog().closed(ID, judged(Outcome.CONNECTION_LOST, code=1006, initiator=Initiator.NONE), {})
     assert (

@@ -1,6 +1,7 @@
 """Instruments exist once for each meter provider, and observe one totals."""
 
 import gc
+import logging
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._metrics import Metrics, _Registry, metrics_of
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
 from tests.support.broken_api import PIPES, PipeError
-from tests.support.log import LogKeeper
+from tests.support.log import LogKeeper, RaisingHandler, handling
 from tests.support.telemetry import Telemetry, labels
 from tests.support.traffic import opened, subscribed
 
@@ -232,7 +233,7 @@ def test_a_provider_that_is_given_the_id_of_one_that_is_gone_has_its_own() -> No
     registry, gone, provider = _Registry(), NoOpMeterProvider(), NoOpMeterProvider()
     _, made = registry.get(gone)
     # As if the reference had not noticed its end yet.
-    registry._metrics[id(provider)] = (lambda: None, made)
+    registry._by_provider[id(provider)] = (lambda: None, made._instruments)
     [whose, own] = registry.get(provider)
     assert whose is provider
     assert own is not made
@@ -387,6 +388,149 @@ def test_a_provider_without_weak_references_is_kept() -> None:
     [whose, made] = registry.get(given)
     assert whose is provider
     assert registry.get(given) == (provider, made)
+
+
+# --- Sets of attributes ----------------------------------------------------------------------
+
+
+def counted(telemetry: Telemetry) -> list[tuple[dict[str, Any], float]]:
+    """The attributes and the counts of normal closes."""
+    return [
+        (
+            {key: value for key, value in point.attributes.items() if not key.startswith("web")},
+            point.value,
+        )
+        for point in telemetry.points("websocket.server.closes")
+        if point.attributes["websocket.close.outcome"] == "normal"
+    ]
+
+
+def test_each_set_of_attributes_has_counts_of_its_own(telemetry: Telemetry) -> None:
+    registry, provider = _Registry(), telemetry.meter_provider
+    sets: list[dict[str, Any]] = [{}, {"tier": "a"}, {"tier": "b"}, {"tier": "a", "beta": True}]
+    made = [registry.get(provider, attributes=each)[1] for each in sets]
+    assert len({id(each.totals) for each in made}) == len(sets)
+    for number, each in enumerate(made):
+        for _ in range(number):
+            live(each)
+    assert counted(telemetry) == [(each, number) for number, each in enumerate(sets)]
+    for name, count in HISTOGRAMS_AND_GAUGE.items():
+        assert telemetry.metrics()[name] == {
+            labels({**each, **count}): number for number, each in enumerate(sets) if number
+        }
+    assert registry.get(provider, attributes={"tier": "b"}) == (provider, made[2])
+    assert registry.get(provider) == (provider, made[0])
+    # The instruments exist once, and the SDK warns of a second one of the same name.
+    assert len({each._instruments for each in made}) == 1
+
+
+HISTOGRAMS_AND_GAUGE: dict[str, dict[str, Any]] = {
+    **{name: {"kept": "yes"} for name in HISTOGRAMS},
+    "websocket.server.errors": {"error.type": "TimeoutError"},
+}
+
+
+def test_values_of_different_types_have_counts_of_their_own(telemetry: Telemetry) -> None:
+    registry, provider = _Registry(), telemetry.meter_provider
+    values: tuple[Any, ...] = (True, 1, 1.0, "1")
+    made = [registry.get(provider, attributes={"n": value})[1] for value in values]
+    assert len({id(each.totals) for each in made}) == 4
+    again = [registry.get(provider, attributes={"n": value})[1] for value in values]
+    assert again == made
+
+
+def test_every_provider_has_counts_of_its_own_for_the_same_attributes(
+    telemetry: Telemetry,
+) -> None:
+    registry = _Registry()
+    other = NoOpMeterProvider()
+    one = registry.get(telemetry.meter_provider, attributes={"tier": "a"})[1]
+    assert registry.get(other, attributes={"tier": "a"})[1] is not one
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_hundred_sets_have_counts_and_the_values_of_further_ones_are_other(
+    telemetry: Telemetry, library_log: LogKeeper, *, is_heard: bool
+) -> None:
+    registry, provider, other = _Registry(), telemetry.meter_provider, NoOpMeterProvider()
+    plain = registry.get(provider)[1]
+    for number in range(100):
+        registry.get((provider, other)[number % 2], attributes={"n": number})
+    with handling(logging.NullHandler() if is_heard else RaisingHandler()):
+        further = [registry.get(provider, attributes={"n": n})[1] for n in range(100, 105)]
+    assert len({id(each) for each in further}) == 1
+    assert further[0].attributes == {"n": "_OTHER"}
+    assert registry.get(provider, attributes={"n": 98})[1].attributes == {"n": 98}
+    assert registry.get(provider)[1] is plain
+    named = registry.get(provider, attributes={"n": 1, "m": 2})[1]
+    assert named.attributes == {"n": "_OTHER", "m": "_OTHER"}
+    [record] = library_log.records
+    assert record.getMessage() == (
+        "OTelConfig.attributes: 100 sets have counts of their own in this process; on metrics the"
+        " values of all further sets are _OTHER"
+    )
+
+
+def test_the_sets_of_a_provider_that_is_gone_make_room() -> None:
+    registry = _Registry()
+    provider, other = MeterProvider([InMemoryMetricReader()]), NoOpMeterProvider()
+    for number in range(100):
+        registry.get(provider, attributes={"n": number})
+    provider.shutdown()
+    del provider
+    gc.collect()
+    assert registry.get(other, attributes={"n": 100})[1].attributes == {"n": 100}
+
+
+# --- What is not used yet --------------------------------------------------------------------
+
+
+class User:
+    def __init__(self, *, will_use: bool) -> None:
+        self.will_use = will_use
+
+
+def awaited(telemetry: Telemetry, *users: User) -> Metrics:
+    made = _Registry().get(telemetry.meter_provider, is_used=False)[1]
+    for user in users:
+        made.await_use(user, lambda user: bool(user.will_use))
+    return made
+
+
+def test_what_is_not_used_has_no_series_until_it_is(telemetry: Telemetry) -> None:
+    registry, provider = _Registry(), telemetry.meter_provider
+    made = registry.get(provider, is_used=False)[1]
+    assert telemetry.metrics() == {}
+    assert registry.get(provider)[1] is made
+    assert len(telemetry.metrics()["websocket.server.closes"]) == 18
+    assert registry.get(provider, is_used=False)[1].is_used
+    made.await_use(user := User(will_use=False), bool)
+    assert made._awaited == {}, user
+
+
+def test_it_is_used_if_one_of_those_that_are_awaited_uses_it(telemetry: Telemetry) -> None:
+    users = [User(will_use=False), User(will_use=False)]
+    made = awaited(telemetry, *users)
+    assert telemetry.metrics() == {}
+    users[1].will_use = True
+    assert len(telemetry.metrics()["websocket.server.closes"]) == 18
+    users[1].will_use = False
+    assert made.is_observed()
+    assert made._awaited == {}
+
+
+@pytest.mark.parametrize("is_forgotten", [True, False])
+def test_one_that_is_gone_has_used_it_unless_it_was_forgotten(
+    telemetry: Telemetry, *, is_forgotten: bool
+) -> None:
+    users = [User(will_use=False)]
+    made = awaited(telemetry, *users)
+    if is_forgotten:
+        made.forget(users[0])
+    users.clear()
+    gc.collect()
+    assert bool(telemetry.metrics()) is not is_forgotten
+    assert made._awaited == {}
 
 
 # --- Broken pieces ---------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from strawberry_ws_otel._propagation import (
     remote_context,
     span_context,
 )
-from strawberry_ws_otel._spans import SpanRecorder, Spans
+from strawberry_ws_otel._spans import LinkTo, SpanRecorder, Spans
 from tests.support.broken_api import CallLog, broken, broken_propagator
 from tests.support.log import LogKeeper
 from tests.support.strategies import PROPERTY, any_json, any_text
@@ -65,7 +65,11 @@ def ids(context: Context) -> tuple[int, int]:
 
 def spans(parentage: Parentage) -> tuple[tuple[int, int], list[tuple[int, int]]]:
     """The parent, and the links."""
-    return ids(parentage.context), [(link.trace_id, link.span_id) for link in parentage.links]
+    links = {(link.context.trace_id, link.context.span_id): link for link in parentage.links}
+    for target, link in links.items():
+        kind = "connection" if target == LOCAL else "remote"
+        assert link.attributes == {"graphql.ws.link": kind}
+    return ids(parentage.context), list(links)
 
 
 def remote(carrier: Mapping[Any, Any]) -> Context | None:
@@ -473,7 +477,10 @@ def test_a_connection_is_linked_to_what_is_no_child_of_its_span(
     connection = spans.start("connection", fuse, context=Context())
     child = spans.start("child", fuse, context=Context())
     trace = ConnectionTrace(OTelConfig(), fuse, connection, Parentage(Context()), 0)
-    trace.link(child, Parentage(Context(), is_apart=apart))
+    trace.link(Parentage(Context(), is_apart=apart), LinkTo(child.context, "operation", "Ticks"))
     connection.end()
     [recorded] = telemetry.spans()
-    assert [link.context for link in recorded.links] == ([child.context] if apart else [])
+    attributes = {"graphql.ws.link": "operation", "graphql.operation.name": "Ticks"}
+    assert [(link.context, dict(link.attributes or {})) for link in recorded.links] == (
+        [(child.context, attributes)] if apart else []
+    )

@@ -24,6 +24,8 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
+    NoOpTracer,
+    NoOpTracerProvider,
     Span,
     SpanContext,
     SpanKind,
@@ -36,6 +38,7 @@ from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
 from strawberry_ws_otel._spans import (
     NOT_STARTED,
+    LinkTo,
     SpanProxy,
     SpanRecorder,
     Spans,
@@ -228,7 +231,7 @@ def test_what_can_be_read_of_a_span_of_the_sdk_outlives_it(telemetry: Telemetry)
         telemetry.tracer_provider,
         context=trace.set_span_in_context(NonRecordingSpan(CONTEXT), Context()),
         attributes=lambda: {"a": "a" * 1000, "graphql.document": "b" * 1000, "number": 1},
-        links=[OTHER_CONTEXT],
+        links=[LinkTo(OTHER_CONTEXT, "remote")],
     )
     recorded.event("name", {})
     recorded.fail("ValueError", "why")
@@ -369,7 +372,7 @@ def test_with_0_other_events_are_not_thinned() -> None:
 
 
 def test_links_are_thinned_like_events() -> None:
-    real, target = FakeSpan(), recorder()
+    real, target = FakeSpan(), LinkTo(CONTEXT, "operation", "Ticks")
     recorded = recorder(real)
     made: list[int] = []
     for n in range(1, 1001):
@@ -377,7 +380,32 @@ def test_links_are_thinned_like_events() -> None:
         if len(real.calls) > len(made):
             made.append(n)
     assert made == sorted(n for n in kept(8) if n <= 1000)
-    assert real.calls == [("add_link", CONTEXT, None)] * len(made)
+    attributes = {"graphql.ws.link": "operation", "graphql.operation.name": "Ticks"}
+    assert real.calls == [("add_link", CONTEXT, attributes)] * len(made)
+
+
+def test_there_is_no_link_to_a_span_without_an_id() -> None:
+    real = FakeSpan()
+    recorder(real).link(LinkTo(INVALID_SPAN_CONTEXT, "operation"))
+    assert not real.calls
+
+
+class Bare(FakeSpan):
+    """A span of a bridge that knows no attributes of links."""
+
+    def add_link(self, context: SpanContext, attributes: Any = None) -> None:
+        if attributes is not None:
+            raise TypeError("attributes")
+        super().add_link(context)
+
+
+def test_a_span_that_refuses_attributes_of_links_gets_links_without(
+    library_log: LogKeeper,
+) -> None:
+    real = Bare()
+    recorder(real).link(LinkTo(CONTEXT, "init"))
+    assert real.calls == [("add_link", CONTEXT, None)]
+    assert library_log.records == []
 
 
 # --- Recording -------------------------------------------------------------------------------
@@ -403,7 +431,10 @@ RECORDINGS: dict[str, tuple[Callable[[SpanRecorder], None], list[tuple[Any, ...]
             )
         ],
     ),
-    "a link": (lambda recorded: recorded.link(recorder()), [("add_link", CONTEXT, None)]),
+    "a link": (
+        lambda recorded: recorded.link(LinkTo(CONTEXT, "init")),
+        [("add_link", CONTEXT, {"graphql.ws.link": "init"})],
+    ),
 }
 
 
@@ -579,9 +610,12 @@ def test_a_call_that_a_span_refuses_is_left_out_and_all_else_is_recorded(
         record(recorded)
     recorded.fail("ValueError")
     recorded.end()
+    tried = [REFUSED[what], *REFUSED.values()]
+    if what == "a link":
+        # Each with its attributes, and without.
+        tried = ["add_link", "add_link", *REFUSED.values(), "add_link"]
     assert [call for call, *_ in real.calls] == [
-        REFUSED[what],
-        *REFUSED.values(),
+        *tried,
         "set_attributes",
         "set_status",
         "end",
@@ -606,7 +640,7 @@ def test_each_call_is_warned_of_once_for_those_who_share_a_log(library_log: LogK
         recorded = recorder(FakeSpan("add_event", "add_link"), fuse=Fuse(shared, "the spans"))
         for _ in range(3):
             recorded.event("name", {})
-            recorded.link(recorded)
+            recorded.link(LinkTo(CONTEXT, "init"))
     assert warnings(library_log) == [left_out("add_event"), left_out("add_link")] * 2
 
 
@@ -758,11 +792,60 @@ def test_samplers_see_kind_attributes_and_links() -> None:
     sampler = Curious()
     telemetry = Telemetry(sampler=sampler)
     recorded = start(
-        telemetry.tracer_provider, attributes=lambda: {"a": 1, "b": None}, links=[OTHER_CONTEXT]
+        telemetry.tracer_provider,
+        attributes=lambda: {"a": 1, "b": None},
+        links=[LinkTo(OTHER_CONTEXT, "remote")],
     )
     assert sampler.shown == [("name", SpanKind.SERVER, {"a": 1}, [OTHER_CONTEXT])]
     assert not recorded.recording
     telemetry.shutdown()
+
+
+class BareTracer(NoOpTracer):
+    """The tracer of a bridge that knows no attributes of links, or is broken."""
+
+    def __init__(self, *, is_broken: bool = False) -> None:
+        self.is_broken = is_broken
+        self.started: list[list[Any]] = []
+
+    def start_span(self, name: str, *arguments: Any, links: Any = (), **keywords: Any) -> Any:
+        self.started.append([link.attributes for link in links])
+        if self.is_broken or any(link.attributes for link in links):
+            raise PipeError("attributes")
+        return NonRecordingSpan(CONTEXT)
+
+
+class BareProvider(NoOpTracerProvider):
+    def __init__(self, tracer: BareTracer) -> None:
+        self.tracer = tracer
+
+    def get_tracer(self, *_arguments: Any, **_keywords: Any) -> BareTracer:
+        return self.tracer
+
+
+LINK = LinkTo(OTHER_CONTEXT, "remote")
+SHOWN = {"graphql.ws.link": "remote"}
+
+
+def test_a_tracer_that_refuses_attributes_of_links_gets_links_without(
+    library_log: LogKeeper,
+) -> None:
+    tracer = BareTracer()
+    assert start(BareProvider(tracer), links=[LINK]).context == CONTEXT
+    assert tracer.started == [[SHOWN], [None]]
+    assert library_log.records == []
+
+
+@pytest.mark.internal_error
+@pytest.mark.parametrize(("links", "tried"), [([], [[]]), ([LINK], [[SHOWN], [None]])])
+def test_a_tracer_that_starts_no_span_blows_the_fuse(
+    links: list[LinkTo], tried: list[Any], library_log: LogKeeper
+) -> None:
+    tracer = BareTracer(is_broken=True)
+    assert not start(BareProvider(tracer), links=links).has_own_id
+    assert tracer.started == tried
+    [record] = library_log.records
+    assert record.getMessage().startswith("Telemetry failed in ")
 
 
 class Writing(Sampler):
@@ -840,7 +923,7 @@ def test_a_span_is_started_below_the_one_in_its_context(numbered_telemetry: Tele
         numbered_telemetry.tracer_provider,
         context=trace.set_span_in_context(NonRecordingSpan(CONTEXT), Context()),
         attributes=lambda: {"a": 1, "b": None},
-        links=[OTHER_CONTEXT],
+        links=[LinkTo(OTHER_CONTEXT, "remote"), LinkTo(INVALID_SPAN_CONTEXT, "connection")],
         kind=SpanKind.INTERNAL,
     ).end()
     (span,) = numbered_telemetry.spans()
@@ -849,7 +932,7 @@ def test_a_span_is_started_below_the_one_in_its_context(numbered_telemetry: Tele
         "kind": "INTERNAL",
         "id": (0xABC, 1),
         "parent": (0xABC, 0xDEF),
-        "links": [((0x123, 0x456), {})],
+        "links": [((0x123, 0x456), {"graphql.ws.link": "remote"})],
         "attributes": {"a": 1},
         "events": [],
         "status": "UNSET",

@@ -8,10 +8,12 @@ import pytest
 
 from strawberry_ws_otel import (
     OTelConfig,
+    _attributes,
     _connection,
     _counts,
     _fuse,
     _limits,
+    _metrics,
     _operation,
     _operations,
     _propagation,
@@ -38,6 +40,10 @@ PROMISES: Final = {
     "message events of one type and direction, and links, on one span": (
         f"the first {CONFIG.message_events}, then powers of two"
     ),
+    "attributes that the application gives one connection with `connection_attributes()`": (
+        f"{_attributes.MAX_ATTRIBUTES}"
+    ),
+    "their names and strings": f"{_limits.NAME} characters",
     "results with errors of one operation that wait to be sent": f"{_operation._MAX_UNSENT}",
     "operations of one connection that wait to be handled and are kept with their first message": (
         f"{_operations._MAX_WAITING}"
@@ -47,6 +53,9 @@ PROMISES: Final = {
     "an entry of a carrier, key and value": f"{_propagation._MAX_ENTRY} characters",
     "distinct values of `error.type` on metrics": (
         f"{_counts._MAX_ERROR_TYPES}, then `{_semconv.OTHER}`"
+    ),
+    "sets of `OTelConfig.attributes` on metrics in a process": (
+        f"{_metrics._MAX_SETS}, then `{_semconv.OTHER}`"
     ),
     "log records of one outcome, for each view class": f"{_fuse.RECORDS_PER_MINUTE} a minute",
     "log records of failed telemetry with one class of exception, for each view class and"
