@@ -14,7 +14,8 @@ import nox
 nox.needs_version = ">=2025.11.12"
 nox.options.sessions = ("lint", "types", "tests")
 
-PYTHONS = nox.project.python_versions(nox.project.load_toml())
+PYPROJECT = nox.project.load_toml()
+PYTHONS = nox.project.python_versions(PYPROJECT)
 READ_BY_TESTS = (
     *(".ci", ".github", "docs", "examples", "tests"),
     *(".pre-commit-config.yaml", "hatch_build.py", "mkdocs.yml", "noxfile.py", "pyproject.toml"),
@@ -22,6 +23,9 @@ READ_BY_TESTS = (
 )
 PYTEST = ("python", "-m", "pytest", "-q", "-n", "0")
 """The tests in one process: CI runs several sessions at once, and coverage measures one process."""
+[*_, BY_DEFAULT] = PYPROJECT["tool"]["pytest"]["ini_options"]["addopts"]
+ALL = ("-m", BY_DEFAULT.replace(" and not slow", ""))
+"""What `pytest` runs by default, and what is slow."""
 ORIGIN = """
 import platform
 from importlib.metadata import version
@@ -90,14 +94,14 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the wheel: `nox -s tests-3.12 -- -k words`."""
     with installed_wheel(session):
-        session.run(*PYTEST, *session.posargs)
+        session.run(*PYTEST, *ALL, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """Test the wheel with the lowest versions that it allows."""
     with installed_wheel(session, "--constraint", "tests/constraints-lowest.txt"):
-        session.run(*PYTEST, *session.posargs)
+        session.run(*PYTEST, *ALL, *session.posargs)
 
 
 @nox.session
@@ -112,7 +116,7 @@ def without_aiohttp(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Test the wheel, and check that the tests cover all of it."""
     with installed_wheel(session):
-        session.run("coverage", "run", *PYTEST[1:], *session.posargs)
+        session.run("coverage", "run", *PYTEST[1:], *ALL, *session.posargs)
         session.run("coverage", "report")
 
 

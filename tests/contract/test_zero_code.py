@@ -46,7 +46,7 @@ def test_the_conversation_is_the_same_with_and_without_it(
     assert instrumented_ == play(case, BARE, run, caplog)
 
 
-@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+@pytest.mark.parametrize("run", [pytest.param("uvloop", marks=pytest.mark.matrix)], indirect=True)
 @rows(REPRESENTATIVE, is_first)
 def test_every_close_is_recorded_on_uvloop(
     case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper

@@ -8,6 +8,8 @@ import pytest
 
 from tests.deployment.programs import STRICT, running
 
+pytestmark = pytest.mark.slow
+
 BLOCKING = """
 import asyncio
 from strawberry_ws_otel._limits import utf8_size

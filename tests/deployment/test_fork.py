@@ -24,7 +24,10 @@ EVERYTHING = {
 }
 
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="there is no fork"),
+]
 
 
 Runs = Mapping[tuple[str, ...], Run]

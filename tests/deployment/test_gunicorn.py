@@ -27,6 +27,8 @@ from tests.deployment.programs import (
 from tests.deployment.receiver import Receiver, settled
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("gunicorn", reason="gunicorn needs fork")
 
 CONFIGURATION = ROOT / "examples" / "deployment" / "gunicorn.conf.py"

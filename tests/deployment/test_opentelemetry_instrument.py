@@ -18,6 +18,8 @@ from tests.deployment.receiver import Receiver, Span, attributes_of, receiving
 from tests.support.ports import free_port
 from tests.support.raw_client import Client
 
+pytestmark = pytest.mark.slow
+
 APPLICATION: Final = Path(__file__).with_name("unaware_app.py")
 INSTRUMENT: Final = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 ROUTES: Final = ("/plain", "/titled", "/fresh")

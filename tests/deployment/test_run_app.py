@@ -13,6 +13,8 @@ from tests.deployment.programs import OURS, PLAINLY, STRICT, Way, serving, until
 from tests.deployment.receiver import Account, Receiver, settled
 from tests.support.tls import TLS
 
+pytestmark = pytest.mark.slow
+
 GONE, LIVE = 3, 5
 SECURE: Final = TLS.make()
 WAYS: Final = {

@@ -119,6 +119,7 @@ async def test_a_shell_can_read_it(block: str) -> None:
     assert await run("bash", "-n", "-c", block) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", MODULES, ids=" ".join)
 async def test_a_program_takes_the_options_that_a_page_gives_it(words: list[str]) -> None:
     module, *options = words

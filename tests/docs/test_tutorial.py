@@ -16,6 +16,8 @@ from tests.support.pages import ROOT
 from tests.support.ports import free_port
 from tests.support.tutorial import PAGE, Folder
 
+pytestmark = pytest.mark.slow
+
 LIBRARY: Final = 2
 """Changes that add the library."""
 TELEMETRY: Final = 1

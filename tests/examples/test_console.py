@@ -29,6 +29,8 @@ from strawberry_ws_otel.console import ConversationExporter
 from tests.support.drawn import ASKED_BY_RICH
 from tests.support.telemetry import RESOURCE
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LIMIT = 30
 COUNT = "subscription Count { count(to: 1) }"

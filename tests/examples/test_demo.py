@@ -27,6 +27,8 @@ from examples.demo.scenarios import NUMBERED, SCENARIOS, Scenario
 from strawberry_ws_otel import _semconv
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LIMIT = 30
 """Seconds within which the demo must end by itself."""

@@ -21,6 +21,8 @@ from examples import quickstart
 from strawberry_ws_otel import OTelConfig
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 COUNT = "subscription Count { count(to: 1) }"
 

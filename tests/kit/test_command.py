@@ -14,6 +14,8 @@ import pytest
 from examples.operations.binaries import INSTALL
 from examples.operations.ports import Ports
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LIMIT = 60
 STARTED = "An ordinary time"

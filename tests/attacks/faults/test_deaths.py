@@ -18,6 +18,8 @@ from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry, attributes_of
 from tests.support.views import instrumented
 
+pytestmark = pytest.mark.slow
+
 TELEMETRY = ("internal", "outcomes", "whole", "active")
 
 

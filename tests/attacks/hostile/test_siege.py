@@ -11,6 +11,7 @@ from tests.support.garbage import living
 from tests.support.tls import TLS
 
 pytestmark = [
+    pytest.mark.slow,
     # Tasks of older hosts die of what a client sends, and nobody asks what of.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),

@@ -14,6 +14,8 @@ from strawberry_ws_otel import _semconv as name
 from tests.attacks.load.report import Level, Report, Row, levels, remains, rows
 from tests.support.file_limit import raise_file_limit
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 LIMIT = 120
 """Seconds within which the small load must end, on a machine that is busy."""

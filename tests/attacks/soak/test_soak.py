@@ -19,6 +19,8 @@ from tests.support.scenarios.model import by_client
 from tests.support.scenarios.steps import TRANSPORT, closes, hears, live, steps
 from tests.support.telemetry import Telemetry
 
+pytestmark = pytest.mark.slow
+
 QUICK = [case for case in CASES if "heartbeat" not in case.scenario.setup.socket]
 """Those that need not wait until a PONG is missed."""
 
