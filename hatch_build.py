@@ -12,8 +12,8 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 _LINK: Final = re.compile(r"(?P<picture>!?)\[(?P<text>[^]]*)\]\((?P<target>(?![a-z]+:)[^)]+)\)")
 _INSTALL: Final = (
-    ". In a checkout:\n\n```shell\npip install .\n",
-    ":\n\n```shell\npip install {name}\n",
+    '. In a checkout:\n\n```shell\npip install ".[console]"\n',
+    ':\n\n```shell\npip install "{name}[console]"\n',
 )
 """How the README installs the package, and how it does so on the index."""
 
@@ -29,7 +29,8 @@ def readme_of_the_index(readme: str, repository: str, name: str) -> str:
     from_a_checkout, by_name = _INSTALL
     if readme.count(from_a_checkout) != 1:
         raise ValueError(f"README.md does not say {from_a_checkout!r} once")
-    return _LINK.sub(absolute, readme.replace(from_a_checkout, by_name.format(name=name)))
+    installed = readme.replace(from_a_checkout, by_name.format(name=name))
+    return _LINK.sub(absolute, installed.replace('pip install ".[', f'pip install "{name}['))
 
 
 def urls(repository: str) -> dict[str, str]:

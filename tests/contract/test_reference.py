@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from importlib import import_module
 from typing import Final
 
 import pytest
@@ -27,6 +28,13 @@ END_REASONS: Final = Page("docs/reference/end-reasons.md")
 OPTIONS: Final = Page("docs/reference/options.md")
 ENVIRONMENT: Final = Page("docs/reference/environment.md")
 API: Final = Page("docs/reference/api.md")
+
+OF_EXTRAS: Final = (
+    "console.show",
+    "console.ConversationExporter",
+    "instrumentor.StrawberryWebSocketInstrumentor",
+)
+"""Public names of modules that need an extra."""
 
 OPERATION_SPANS: Final = {"subscription", "query", "mutation"}
 """What a span is called when the type of its operation is known."""
@@ -205,7 +213,14 @@ def test_other_pages_count_as_many_outcomes_and_metrics() -> None:
 
 
 def test_every_public_name_is_on_the_page_and_no_other() -> None:
-    assert sorted(API.names("API")) == sorted(strawberry_ws_otel.__all__)
+    assert sorted(API.names("API")) == sorted([*strawberry_ws_otel.__all__, *OF_EXTRAS])
+
+
+@pytest.mark.parametrize("name", OF_EXTRAS)
+def test_a_name_of_an_extra_is_where_the_page_says(name: str) -> None:
+    module, _, member = name.partition(".")
+    assert callable(getattr(import_module(f"strawberry_ws_otel.{module}"), member))
+    assert f"::: strawberry_ws_otel.{name}\n" in API.text
 
 
 def test_the_docstring_of_every_public_object_is_on_the_page() -> None:

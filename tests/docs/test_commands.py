@@ -10,9 +10,11 @@ from importlib.metadata import version
 from typing import Any, Final
 
 import pytest
+from opentelemetry import environment_variables as api_variables
 from opentelemetry.instrumentation import environment_variables as instrumentation_variables
 from opentelemetry.sdk import environment_variables
 
+from strawberry_ws_otel._environment import readers
 from tests.support.pages import DOCS, ROOT, Page, pages
 from tests.vendors.page import PAGE as VENDORS
 
@@ -162,8 +164,8 @@ def test_what_is_installed_is_a_group_or_something_that_the_tests_need(words: li
     for word, following in zip(words, [*words[1:], ""], strict=True):
         if word == "--group":
             assert following in groups
-        elif extra := re.fullmatch(r"\.\[(\w+)\]", word):
-            assert extra[1] in PYPROJECT["project"]["optional-dependencies"]
+        elif extras := re.fullmatch(r"\.\[([\w,]+)\]", word):
+            assert {*extras[1].split(",")} <= {*PYPROJECT["project"]["optional-dependencies"]}
         elif word not in groups:
             # The last one is installed by `.ci/run`.
             here = {".", "../strawberry_ws_otel", "pip", "pip-audit", "opentelemetry-exporter-otlp"}
@@ -202,8 +204,8 @@ VARIABLES: Final = [
 
 
 def known_variables() -> set[str]:
-    modules = environment_variables, instrumentation_variables
-    return {str(value) for module in modules for value in vars(module).values()}
+    modules = api_variables, environment_variables, instrumentation_variables
+    return {str(value) for module in modules for value in vars(module).values()} | {*readers()}
 
 
 def number(text: str) -> tuple[int, int]:
@@ -212,7 +214,7 @@ def number(text: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(("page", "variable"), VARIABLES)
-def test_a_variable_is_one_that_the_sdk_knows(page: Page, variable: str) -> None:
+def test_a_variable_is_known_to_opentelemetry_or_us(page: Page, variable: str) -> None:
     since = re.search(rf"^\| `{variable}` .*from SDK ([\d.]+) on", page.text, re.MULTILINE)
     if since and number(version("opentelemetry-sdk")) < number(since[1]):
         pytest.skip("the SDK is older")

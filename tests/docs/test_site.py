@@ -54,7 +54,7 @@ def test_the_readme_is_the_first_page() -> None:
 
 def test_the_api_has_the_docstrings() -> None:
     text = unescape(re.sub("<[^>]+>", "", text_of("reference/api/index.html")))
-    assert "The configuration of the view." in text
+    assert "The configuration of the view, or of all views of the class." in text
     assert "Whether parsing, validation and execution get spans." in text
 
 
@@ -62,7 +62,7 @@ def test_the_api_has_the_docstrings() -> None:
     ("words", "page"),
     [
         ("There is no SDK", "when-you-see-nothing/"),
-        ("tenant on every operation", "recipes/auth/"),
+        ("for which tenant", "recipes/auth/"),
         ("1006: there was no close frame", "reference/closes/"),
         ("WebSocketServerFailing", "operating/runbook/"),
     ],

@@ -62,7 +62,8 @@ def test_the_check_prints_what_the_table_says(row: list[str]) -> None:
 
 
 def test_the_exporter_of_the_page_prints_the_spans() -> None:
-    assert '"GraphQL WebSocket Connection"' in output(f"{WHICH}\n{PRINTED}\n{CONVERSATION}")
+    code = "\n".join((SETS["the SDK is set up"], PRINTED, CONVERSATION))
+    assert '"GraphQL WebSocket Connection"' in output(code)
 
 
 def test_every_cause_has_a_section_that_is_in_the_table() -> None:
