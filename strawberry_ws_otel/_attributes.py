@@ -16,10 +16,7 @@ Value: TypeAlias = str | bool | int | float
 
 MAX_ATTRIBUTES: Final = 32  # of one connection
 
-OWN_NAMES: Final = frozenset(
-    value for constant, value in vars(_semconv).items() if constant.isupper()
-)
-"""Every name of the library's telemetry."""
+OWN_NAMES: Final = _semconv.names()
 
 _INT64: Final = 1 << 63
 """OTLP has whole numbers of 64 bits: a larger one would make an exporter drop a whole batch."""
@@ -61,6 +58,9 @@ def identity(attributes: Mapping[str, Value]) -> frozenset[tuple[str, type, Valu
 def checked_attributes(what: str, attributes: object) -> dict[str, Value]:
     """Return a copy of `attributes` whose values have the builtin classes.
 
+    Characters that UTF-8 cannot encode are replaced: an exporter would fail with them. Python makes
+    such ones of bytes in a variable of the environment that are no UTF-8 (PEP 383).
+
     Args:
         what: how messages call the attributes.
         attributes: what the application has given.
@@ -92,7 +92,7 @@ def _name(what: str, name: object) -> str:
         raise ValueError(f"{what} must not have an empty name")
     if name in OWN_NAMES:
         raise ValueError(f"{what} must not have {name!r}, which is a name of the library")
-    return str.__str__(name)
+    return bounded(str.__str__(name), len(name))
 
 
 def _value(what: str, name: object, value: object) -> Value:
@@ -101,7 +101,7 @@ def _value(what: str, name: object, value: object) -> Value:
             return value
         case str():
             # Not `str(value)`: the text of a member of an enumeration is its name.
-            return str.__str__(value)
+            return bounded(str.__str__(value), len(value))
         case int():
             if not -_INT64 <= value < _INT64:
                 raise ValueError(

@@ -76,8 +76,9 @@ class OTelConfig:
 
     error_messages: ErrorMessages = "execution"
     """Which messages of errors are recorded. `execution`: those that the application raised during
-    the execution. `all`: also those of graphql-core and Strawberry. They can quote variables,
-    literals and results. `none`: no message."""
+    the execution, or that ended the connection as a `server_error`. `all`: also those of
+    graphql-core and Strawberry. They can quote variables, literals and results. `none`: no
+    message."""
 
     name_spans_after_operation: bool = False
     """Whether spans are named `subscription OnPrice`. Only for a bounded set of operations."""

@@ -21,6 +21,8 @@ from strawberry_ws_otel._semconv import SCOPE
 
 _logger = logging.getLogger(SCOPE)
 
+_INT64: Final = 1 << 63  # the numbers of OTLP are below
+
 PREFIX: Final = "OTEL_PYTHON_STRAWBERRY_WS_OTEL_"
 
 
@@ -125,6 +127,10 @@ def _reader_of_union(members: tuple[Any, ...]) -> Reader | None:
     if len(known) < len(found):
         return None
     order = sorted(known, key=lambda member: (member is not NoneType, member is str))
+    if str in known:
+        known = {
+            member: each._replace(read=partial(_exact, each.read)) for member, each in known.items()
+        }
     allowed = " or ".join(reader.allowed for reader in known.values())
     return Reader(partial(_first, [known[member].read for member in order]), allowed)
 
@@ -144,6 +150,18 @@ def _first(reads: Collection[Callable[[str], Any]], text: str) -> Any:  # noqa: 
         except ValueError:
             continue
     raise ValueError(text)
+
+
+def _exact(read: Callable[[str], Any], text: str) -> Any:  # noqa: ANN401  # of any member
+    """Return the value, unless it is a number that would be written in another way: that is text.
+
+    Versions (1.10), numbers with leading zeros (0042) and hashes (12e34567) are no numbers.
+    """
+    value = read(text)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and (str(value) != text or not -_INT64 <= value < _INT64):
+        raise ValueError(text)
+    return value
 
 
 def _items(text: str) -> Iterator[str]:

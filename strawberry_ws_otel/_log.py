@@ -54,10 +54,11 @@ class CloseLog:
             _semconv.CONNECTION_ID: connection_id,
             _semconv.LOG_LEFT_OUT: left_out or None,
         }
+        level = logging.ERROR if verdict.fault is Fault.SERVER else logging.WARNING
         # The application may have set a factory of its own.
-        members = vars(logging.makeLogRecord({}))
+        members = vars(_logger.makeRecord(_logger.name, level, "", 0, "", (), None))
         _logger.log(
-            logging.ERROR if verdict.fault is Fault.SERVER else logging.WARNING,
+            level,
             "GraphQL WebSocket %s closed abnormally: %s (code %s, fault %s, initiator %s)%s%s",
             connection_id,
             verdict.outcome.value,

@@ -126,3 +126,8 @@ METRIC_OPERATION_DURATION: Final = "graphql.ws.operation.duration"
 METRIC_REQUEST_DURATION: Final = "graphql.server.request.duration"
 METRIC_SUBSCRIPTIONS_ACTIVE: Final = "graphql.server.subscription.active"
 METRIC_SUBSCRIPTION_EVENTS: Final = "graphql.server.subscription.event_count"
+
+
+def names() -> frozenset[str]:
+    """Return every name of the library's telemetry."""
+    return frozenset(value for constant, value in globals().items() if constant.isupper())

@@ -31,6 +31,8 @@ from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._limits import MESSAGE, class_name, present
 from strawberry_ws_otel._protocol import MessageType
 
+_OWN_NAMES: Final = _semconv.names()
+
 _SUPPRESSED_PLAIN: Final = "suppress_instrumentation"
 """The key by which older instrumentations suppress others."""
 
@@ -465,7 +467,8 @@ def _dropped(span: Span, shown: Mapping[str, AttributeValue]) -> Mapping[str, At
         return {}
     if not isinstance(kept, Mapping):
         return {}
-    if not any(key in kept for key in shown):
-        return shown
+    if not any(key in kept for key in shown if key in _OWN_NAMES):
+        # What others have is the application's: a processor may have set it, too.
+        return {key: value for key, value in shown.items() if key not in kept}
     ids = (_semconv.CONNECTION_ID, _semconv.OPERATION_ID)
     return {key: shown[key] for key in ids if key in shown and key not in kept}

@@ -28,7 +28,7 @@ later are recorded as without the extension.
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial, wraps
 from inspect import getattr_static
@@ -89,6 +89,7 @@ class StrawberryWebSocketInstrumentor(BaseInstrumentor):  # type: ignore[misc]  
         second call without any of these keywords is a WARNING of OpenTelemetry's, and nothing else.
         """
         if self.is_instrumented_by_opentelemetry and _KEYWORDS & kwargs.keys():
+            _config_of(kwargs)  # or raise, before anything is put back
             self.uninstrument()
         super().instrument(**kwargs)
 
@@ -98,16 +99,7 @@ class StrawberryWebSocketInstrumentor(BaseInstrumentor):  # type: ignore[misc]  
         Raises:
             TypeError: `config` is no `OTelConfig`, or a provider is none.
         """
-        config = kwargs.get("config")
-        if config is None:
-            config = config_from(environ)
-        elif not isinstance(config, OTelConfig):
-            raise TypeError(f"config must be an OTelConfig, not {config!r}")
-        if config.tracer_provider is None:
-            config = replace(config, tracer_provider=kwargs.get("tracer_provider"))
-        if config.meter_provider is None:
-            config = replace(config, meter_provider=kwargs.get("meter_provider"))
-        self._instrumentation = _Instrumentation(config)
+        self._instrumentation = _Instrumentation(_config_of(kwargs))
         self._instrumentation.begin()
 
     def _uninstrument(self, **_kwargs: Any) -> None:
@@ -115,6 +107,25 @@ class StrawberryWebSocketInstrumentor(BaseInstrumentor):  # type: ignore[misc]  
         if self._instrumentation is not None:
             self._instrumentation.end()
             self._instrumentation = None
+
+
+def _config_of(keywords: Mapping[str, Any]) -> OTelConfig:
+    """Return the configuration that the keywords of `instrument()` ask for."""
+    config = keywords.get("config")
+    if config is None:
+        config = config_from(environ)
+    elif not isinstance(config, OTelConfig):
+        raise TypeError(f"config must be an OTelConfig, not {config!r}")
+    return _with_providers(config, keywords.get("tracer_provider"), keywords.get("meter_provider"))
+
+
+def _with_providers(config: OTelConfig, tracer_provider: Any, meter_provider: Any) -> OTelConfig:  # noqa: ANN401  # checked by `OTelConfig`
+    """Return a configuration with these providers in place of those that it does not name."""
+    if config.tracer_provider is None:
+        config = replace(config, tracer_provider=tracer_provider)
+    if config.meter_provider is None:
+        config = replace(config, meter_provider=meter_provider)
+    return config
 
 
 class _Replaced:
@@ -142,11 +153,13 @@ class _Replaced:
 
 
 class _ViewClass:
-    """What the views of one class record into, as the mixin has it for each of its classes."""
+    """What the views of one class record into. An `otel_config` of one view is not read."""
 
     def __init__(self, owner: type, config: OTelConfig) -> None:
         own = getattr(owner, "otel_config", None)
-        self._config = own if isinstance(own, OTelConfig) else config
+        if isinstance(own, OTelConfig):
+            config = _with_providers(own, config.tracer_provider, config.meter_provider)
+        self._config = config
         self._closes = CloseLog()
         self._telemetry: Telemetry | None = None
         self.failures = FailureLog()

@@ -39,7 +39,8 @@ class ConversationExporter(SpanExporter):
     keeps no more:
 
     * of a connection the first 10 and the last 10 operations (its init is one of them),
-    * of an operation 20 spans, and of a span 32 events and 32 attributes of 256 characters,
+    * of an operation 20 spans, and of a span 32 events and, beside the library's, 32 attributes of
+      256 characters,
     * 1,000 connections and 10,000 spans in total. Beyond that, those that waited longest are
       forgotten.
 

@@ -40,10 +40,8 @@ GOOD: Final = "green"
 ABNORMAL: Final = "yellow"
 ALARMING: Final = "red"
 
-OWN_NAMES: Final = frozenset(
-    value for name, value in vars(_semconv).items() if name.isupper() and isinstance(value, str)
-)
-"""All names that the library gives: what has another one is the application's."""
+OWN_NAMES: Final = _semconv.names()
+"""What has another name is the application's."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ TEXT: Final = 256
 """Characters of a text."""
 
 ATTRIBUTES: Final = 32
-"""Attributes of a span, and of an event."""
+"""Attributes of a span or event, beside the library's."""
+
+OWN_NAMES: Final = _semconv.names()
 
 EVENTS: Final = 16
 """Events at each end of a span; those between them are counted."""
@@ -121,9 +123,14 @@ def _event(event: Event) -> EventSnapshot:
 
 
 def _kept(attributes: Mapping[str, object] | None) -> dict[str, Value]:
-    """Return the first attributes, except for the document, which is long and is not drawn."""
-    chosen = [item for item in (attributes or {}).items() if item[0] != _semconv.DOCUMENT]
-    return {printable(key): _value(value) for key, value in chosen[:ATTRIBUTES]}
+    """Return the library's attributes and the first of others.
+
+    The document is left out: it is long, and is not drawn.
+    """
+    items = (attributes or {}).items()
+    own = [(key, value) for key, value in items if key in OWN_NAMES and key != _semconv.DOCUMENT]
+    others = [(key, value) for key, value in items if key not in OWN_NAMES]
+    return {printable(key): _value(value) for key, value in (*own, *others[:ATTRIBUTES])}
 
 
 def _value(value: object) -> Value:

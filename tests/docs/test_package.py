@@ -58,8 +58,9 @@ def test_the_readme_of_the_index_leads_to_the_files_of_the_repository(metadata: 
 
 @pytest.mark.package
 def test_the_readme_of_the_index_installs_the_package_by_its_name(metadata: Message) -> None:
-    assert "\npip install strawberry-ws-otel\n" in description(metadata)
-    assert "\npip install .\n" not in description(metadata)
+    assert '\npip install "strawberry-ws-otel[console]"\n' in description(metadata)
+    assert '\npip install "strawberry-ws-otel[console,instrument]" ' in description(metadata)
+    assert not re.search(r"pip install \"?\.", description(metadata))
     assert "application. In a checkout" not in description(metadata)
     assert metadata["Name"] == "strawberry-ws-otel"
 

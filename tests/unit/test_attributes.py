@@ -143,6 +143,11 @@ def test_every_name_of_the_library_is_its_own() -> None:
     assert {_semconv.CONNECTION_ID, _semconv.ERROR_TYPE, _semconv.LOG_LEFT_OUT} <= names
 
 
+def test_what_cannot_be_encoded_is_replaced_and_nothing_is_truncated() -> None:
+    given = {"site\udce9": "caf\udce9" + "x" * 300}
+    assert checked_attributes("attributes", given) == {"site?": "caf?" + "x" * 300}
+
+
 def test_names_and_strings_are_truncated_and_can_be_encoded() -> None:
     given: dict[str, Any] = {
         "n" * 300: "v" * 300,

@@ -143,6 +143,18 @@ def test_a_name_that_is_no_option_is_one_warning(
             "endpoint=admin,beta=true,shard=7,share=0.5",
             {"endpoint": "admin", "beta": True, "shard": 7, "share": 0.5},
         ),
+        (
+            Mapping[str, str | bool | int | float],
+            "version=1.10,store=0042,commit=12e34567,x=Infinity,y=nan,n=99999999999999999999",
+            {
+                "version": "1.10",
+                "store": "0042",
+                "commit": "12e34567",
+                "x": "Infinity",
+                "y": "nan",
+                "n": "99999999999999999999",
+            },
+        ),
         (dict[str, int] | None, "none", None),
     ],
 )

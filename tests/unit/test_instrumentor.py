@@ -156,6 +156,15 @@ def test_a_wrong_keyword_raises_and_replaces_nothing(keywords: dict[str, Any]) -
     StrawberryWebSocketInstrumentor()._uninstrument()
 
 
+def test_a_wrong_keyword_leaves_what_was_instrumented_before(telemetry: Telemetry) -> None:
+    with instrumented(telemetry):
+        before = hosts()
+        with pytest.raises(TypeError):
+            StrawberryWebSocketInstrumentor().instrument(config="nested")
+        assert hosts() == before
+        assert StrawberryWebSocketInstrumentor().is_instrumented_by_opentelemetry
+
+
 # --- What it replaces ------------------------------------------------------------------------
 
 
@@ -265,6 +274,18 @@ async def test_the_configuration_of_a_class_wins(telemetry: Telemetry) -> None:
         otel_config = OTelConfig(tracer_provider=telemetry.tracer_provider, capture_document=True)
 
     with instrumented(Telemetry()):
+        await ask(Configured(schema=make_schema()))
+    [span] = telemetry.spans("query")
+    assert name.DOCUMENT in attributes_of(span)
+
+
+async def test_a_class_without_providers_writes_to_those_of_the_instrumentor(
+    telemetry: Telemetry,
+) -> None:
+    class Configured(View):
+        otel_config = OTelConfig(capture_document=True)
+
+    with instrumented(telemetry):
         await ask(Configured(schema=make_schema()))
     [span] = telemetry.spans("query")
     assert name.DOCUMENT in attributes_of(span)

@@ -103,6 +103,23 @@ def test_an_attribute_of_a_name_that_every_record_has_is_left_out(library_log: L
     assert record.getMessage().startswith(f"GraphQL WebSocket {ID} closed abnormally: ")
 
 
+def test_a_record_factory_of_the_application_gets_the_level(library_log: LogKeeper) -> None:
+    factory = logging.getLogRecordFactory()
+
+    def loud(name: str, level: int, *arguments: Any, **keywords: Any) -> logging.LogRecord:
+        record = factory(name, level, *arguments, **keywords)
+        record.loud = level >= logging.ERROR
+        return record
+
+    logging.setLogRecordFactory(loud)
+    try:
+        CloseLog().closed(ID, judged(Outcome.SERVER_ERROR), {"loud": "x", "tenant": "acme"})
+    finally:
+        logging.setLogRecordFactory(factory)
+    (record,) = library_log.records
+    assert (vars(record)["loud"], vars(record)["tenant"]) == (True, "acme")
+
+
 def test_a_close_without_a_frame_says_so(library_log: LogKeeper) -> None:
     CloseLog().closed(ID, judged(Outcome.CONNECTION_LOST, code=1006, initiator=Initiator.NONE), {})
     assert (

@@ -98,8 +98,15 @@ def test_long_text_is_truncated_and_the_document_left_out() -> None:
 def test_attributes_are_bounded_and_sequences_are_text() -> None:
     own = {f"own.{number}": (1, 2) for number in range(100)}
     attributes = snapshot_of(closed(connection(ID, own))).attributes
-    assert len(attributes) == ATTRIBUTES
+    assert sum(key.startswith("own.") for key in attributes) == ATTRIBUTES
     assert attributes["own.0"] == "(1, 2)"
+
+
+def test_the_verdict_is_kept_however_many_attributes_the_application_has_set_before() -> None:
+    own = {f"own.{number}": number for number in range(2 * ATTRIBUTES)}
+    attributes = snapshot_of(closed(connection(ID, own), verdict=LOUD)).attributes
+    assert attributes[_semconv.CLOSE_CODE] == 1008
+    assert attributes[_semconv.CONNECTION_ID] == ID
 
 
 def test_numbers_and_flags_stay() -> None:

@@ -33,7 +33,7 @@ from opentelemetry.trace import (
     TraceFlags,
 )
 
-from strawberry_ws_otel import __version__
+from strawberry_ws_otel import __version__, _semconv
 from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
 from strawberry_ws_otel._spans import (
@@ -873,24 +873,34 @@ class Forwarding(Sampler):
         return "forwarding"
 
 
+PATH, ROUTE = _semconv.URL_PATH, _semconv.HTTP_ROUTE
+OURS: dict[str, Any] = {PATH: 1, ROUTE: 2}
+
 ARRIVING: dict[str, tuple[Sampler, dict[str, Any]]] = {
-    # a sampler, and what arrives of `a` and `b`
-    "writes": (Writing(), {"a": 1, "b": 2, "rate": 1}),
-    "hands on none": (Forwarding(None), {"a": 1, "b": 2}),
-    "hands on its own": (Forwarding({"rate": 1}), {"a": 1, "b": 2, "rate": 1}),
-    "chooses": (Forwarding({"a": 1}), {"a": 1}),
-    "changes": (Forwarding({"a": 3}), {"a": 3}),
+    # a sampler, and what arrives of a path and a route
+    "writes": (Writing(), {PATH: 1, ROUTE: 2, "rate": 1}),
+    "hands on none": (Forwarding(None), {PATH: 1, ROUTE: 2}),
+    "hands on its own": (Forwarding({"rate": 1}), {PATH: 1, ROUTE: 2, "rate": 1}),
+    "chooses": (Forwarding({PATH: 1}), {PATH: 1}),
+    "writes, and hands on none of ours": (
+        Forwarding({"rate": 1, "tenant": "x"}),
+        {**OURS, "rate": 1, "tenant": "x"},
+    ),
+    "changes": (Forwarding({PATH: 3}), {PATH: 3}),
 }
 
 
 @pytest.mark.parametrize("kind", ARRIVING)
 def test_attributes_arrive_though_a_sampler(kind: str) -> None:
     sampler, arriving = ARRIVING[kind]
-    telemetry, shown = Telemetry(sampler=sampler), {"a": 1, "b": 2}
+    telemetry, shown = Telemetry(sampler=sampler), dict(OURS)
+    if "tenant" in arriving:
+        shown["tenant"] = arriving["tenant"]
+    before = dict(shown)
     start(telemetry.tracer_provider, attributes=lambda: shown).end()
     [span] = telemetry.snapshots()
     assert span["attributes"] == arriving
-    assert shown == {"a": 1, "b": 2}
+    assert shown == before
     telemetry.shutdown()
 
 
