@@ -50,6 +50,7 @@ from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from strawberry_ws_otel._strawberry.extension import OTelExtension
 from strawberry_ws_otel._strawberry.handlers import HANDLER_LAYERS
+from strawberry_ws_otel._strawberry.setup import SetupCheck
 
 try:
     from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]  # it has no types
@@ -159,18 +160,19 @@ class _ViewClass:
         own = getattr(owner, "otel_config", None)
         if isinstance(own, OTelConfig):
             config = _with_providers(own, config.tracer_provider, config.meter_provider)
-        self._config = config
+        self.config = config
         self._closes = CloseLog()
         self._telemetry: Telemetry | None = None
         self.failures = FailureLog()
+        self.setup = SetupCheck(self.failures)
         self.replaced = _Replaced(owner)
         self.refused: str | None = None
         """Why the class of the adapter or of a handler cannot be recorded."""
 
     def telemetry(self) -> Telemetry:
         """Return the tracer and the instruments of now: global providers may be set later."""
-        if self._telemetry is None or not self._telemetry.is_current(self._config):
-            self._telemetry = Telemetry(self._config, self.failures, self._closes)
+        if self._telemetry is None or not self._telemetry.is_current(self.config):
+            self._telemetry = Telemetry(self.config, self.failures, self._closes)
             if self.refused is not None:
                 owner = self.replaced.owner.__qualname__
                 self.failures.warn_once("%s is recorded without messages: %s", owner, self.refused)
@@ -255,12 +257,15 @@ class _Instrumentation:
     def _init(self, host: Callable[..., None]) -> Callable[..., None]:
         @wraps(host)
         def __init__(view: object, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # stands for it
+            recorded: _ViewClass | None = None
             with Fuse(self._failures):
                 recorded = self._view_class(type(view)) if self._is_active else None
                 if recorded is not None:
                     # The instruments: gauges exist before the first request.
                     recorded.telemetry()
             host(view, *args, **kwargs)
+            if recorded is not None:
+                recorded.setup.view_made(view, recorded.config)
 
         return __init__
 

@@ -29,10 +29,14 @@ class SetupCheck:
         # An application may make a view for every request, of one schema.
         self._checked = WeakValueDictionary[int, Schema]()
 
-    def view_made(self, view: Any) -> None:  # noqa: ANN401  # of any class under the mixin
-        """Warn of the mistakes in the set-up of a view that the application has made."""
+    def view_made(self, view: Any, config: OTelConfig | None = None) -> None:  # noqa: ANN401  # of any class
+        """Warn of the mistakes in the set-up of a view that the application has made.
+
+        `config` is what the view is recorded with, unless that is its `otel_config`.
+        """
         with Fuse(self._failures, "the check of the set-up"):
-            config, schema = view.otel_config, _schema_of(view)
+            schema = _schema_of(view)
+            config = view.otel_config if config is None else config
             if not isinstance(config, OTelConfig) or not config.setup_warnings or schema is None:
                 return
             if self._checked.get(id(schema)) is not schema:

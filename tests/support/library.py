@@ -145,7 +145,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "instrumentor": (
             (
                 "_aiohttp/view _config _connection _environment _fuse _log _recording "
-                "_strawberry/adapter _strawberry/extension _strawberry/handlers"
+                "_strawberry/adapter _strawberry/extension _strawberry/handlers _strawberry/setup"
             ),
             OTEL | STRAWBERRY,
         ),

@@ -14,6 +14,7 @@ from aiohttp.test_utils import make_mocked_request
 from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 from packaging.requirements import Requirement
 from strawberry.aiohttp.views import GraphQLView
+from strawberry.extensions.tracing import OpenTelemetryExtension
 
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, instrumentor
 from strawberry_ws_otel import _semconv as name
@@ -289,6 +290,22 @@ async def test_a_class_without_providers_writes_to_those_of_the_instrumentor(
         await ask(Configured(schema=make_schema()))
     [span] = telemetry.spans("query")
     assert name.DOCUMENT in attributes_of(span)
+
+
+async def test_mistakes_in_the_set_up_are_reported_as_with_the_mixin(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    class Mistaken(View):
+        otel_confg = OTelConfig(phase_spans=False)
+
+    schema = make_schema(OpenTelemetryExtension)
+    with instrumented(telemetry):
+        for _ in range(2):
+            Mistaken(schema=schema)
+        View(schema=make_schema())
+    confused, doubled = [record.getMessage() for record in library_log.records]
+    assert "Mistaken.otel_confg is not read" in confused
+    assert "Mistaken has OpenTelemetryExtension beside OTelExtension" in doubled
 
 
 # --- What cannot be replaced or put back -----------------------------------------------------
