@@ -27,7 +27,7 @@ os.environ["SSL_CERT_FILE"] = os.devnull
 
 # The examples of a property: few by default, and more with `--hypothesis-profile matrix`.
 settings.register_profile("few", max_examples=50)
-settings.register_profile("matrix", max_examples=200)
+settings.register_profile("matrix", max_examples=100)
 settings.load_profile("few")
 
 

@@ -37,7 +37,7 @@ def test_every_close_is_recorded_as_by_hand(
     by_hand.shutdown()
 
 
-@rows(CASES, is_row_by_default)
+@rows(REPRESENTATIVE, is_row_by_default)
 def test_the_conversation_is_the_same_with_and_without_it(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:

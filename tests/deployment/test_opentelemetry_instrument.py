@@ -86,6 +86,9 @@ async def application(
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_LOGS_EXPORTER": "none",
         "OTEL_PYTHON_LOG_CORRELATION": "true",
+        # Its handler starts a thread when the interpreter ends, which Python 3.12 refuses, with us
+        # and without (opentelemetry-instrumentation-logging 0.66b1).
+        "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION": "false",
         "OTEL_PYTHON_ASYNCIO_COROUTINE_NAMES_TO_TRACE": "world",
         "OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=it",
         **variables,
