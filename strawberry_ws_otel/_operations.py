@@ -164,7 +164,7 @@ class Operations:
             self._by_id[operation.id] = operation
         elif not operation.has_ended:
             return
-        # Another task may send with this id: only the running task shows whose a message is.
+        # Another task may send with this id: only the running task shows which operation sends.
         self.results_by_unique_id.pop(operation.id, None)
 
     def ran(self, operation: SocketOperation, error: BaseException | None) -> None:

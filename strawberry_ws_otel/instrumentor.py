@@ -90,7 +90,8 @@ class StrawberryWebSocketInstrumentor(BaseInstrumentor):  # type: ignore[misc]  
         second call without any of these keywords is a WARNING of OpenTelemetry's, and nothing else.
         """
         if self.is_instrumented_by_opentelemetry and _KEYWORDS & kwargs.keys():
-            _config_of(kwargs)  # or raise, before anything is put back
+            # It may raise, so it comes before anything is put back.
+            kwargs["config"] = _config_of(kwargs)
             self.uninstrument()
         super().instrument(**kwargs)
 

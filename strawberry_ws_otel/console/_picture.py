@@ -21,7 +21,7 @@ from strawberry_ws_otel.console._events import (
     lay_out,
     texts,
 )
-from strawberry_ws_otel.console._snapshot import SpanSnapshot
+from strawberry_ws_otel.console._snapshot import OWN_NAMES, SpanSnapshot
 from strawberry_ws_otel.console._timeline import Row, Timeline
 
 WIDEST: Final = 120
@@ -39,9 +39,6 @@ AGENT: Final = 40
 GOOD: Final = "green"
 ABNORMAL: Final = "yellow"
 ALARMING: Final = "red"
-
-OWN_NAMES: Final = _semconv.names()
-"""What has another name is the application's."""
 
 
 @dataclass(frozen=True)

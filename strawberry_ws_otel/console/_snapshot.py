@@ -22,6 +22,7 @@ ATTRIBUTES: Final = 32
 """Attributes of a span or event, beside the library's."""
 
 OWN_NAMES: Final = _semconv.names()
+"""The library's: an attribute of another name is the application's."""
 
 EVENTS: Final = 16
 """Events at each end of a span; those between them are counted."""

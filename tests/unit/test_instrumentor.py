@@ -132,6 +132,16 @@ def test_a_wrong_variable_is_one_warning(
     assert len(library_log.records) == 1
 
 
+def test_to_instrument_again_reads_the_environment_once_more_only(
+    monkeypatch: pytest.MonkeyPatch, library_log: LogKeeper, telemetry: Telemetry
+) -> None:
+    StrawberryWebSocketInstrumentor().instrument(skip_dep_check=True)
+    monkeypatch.setenv(f"{PREFIX}TRACE_SHAPE", "wrong")
+    provider = telemetry.tracer_provider
+    assert recorded_with(tracer_provider=provider) == OTelConfig(tracer_provider=provider)
+    assert len(library_log.records) == 1
+
+
 def test_a_provider_is_a_keyword_or_in_the_configuration(telemetry: Telemetry) -> None:
     others = Telemetry()
     keywords: dict[str, Any] = {
