@@ -59,6 +59,11 @@ OPERATION_INTERRUPTED_COUNT: Final = "graphql.ws.operation.interrupted_count"
 ACKNOWLEDGED: Final = "graphql.ws.acknowledged"
 RECEIVE_IDLE_TIME: Final = "graphql.ws.receive_idle_time"
 
+# own, also of an operation
+SEGMENT_NUMBER: Final = "graphql.ws.segment.number"
+SEGMENT_CONTINUED: Final = "graphql.ws.segment.continued"
+DURATION: Final = "graphql.ws.duration"
+
 # OTel, of the handshake
 PROTOCOL_NAME: Final = "network.protocol.name"
 URL_PATH: Final = "url.path"

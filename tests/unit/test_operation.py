@@ -235,7 +235,7 @@ class Compared:
         """The connection has closed, and whatever runs has ended."""
         self.happens(Event.CLOSE)
         self.happens(Event.RETURN)
-        assert self._operations._open == self._operations._by_id == {}
+        assert self._operations.open == self._operations._by_id == {}
 
 
 def operations_of(telemetry: Telemetry) -> Operations:
