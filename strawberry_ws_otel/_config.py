@@ -57,7 +57,8 @@ class OTelConfig:
     those whose ordinal is a power of two. 0 turns message events off."""
 
     phase_spans: bool = True
-    """Whether parsing, validation and execution get spans."""
+    """Whether parsing, validation and execution of queries and mutations get spans. Those of a
+    subscription would end long before it does, and have none."""
 
     trace_shape: TraceShape = "linked"
     """`linked`: init and each operation are traces of their own, linked with the connection;

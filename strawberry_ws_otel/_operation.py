@@ -524,15 +524,22 @@ class Operation:
     def _subscription_id(self) -> str | None:
         return None
 
-    def phase(self, name: str) -> SpanRecorder | None:
-        """Start the span of a phase, if phases get spans and this operation is recorded."""
-        if not (self.span.recording and self.config.phase_spans):
+    def phase(self, name: str, start_time: int | None = None) -> SpanRecorder | None:
+        """Start the span of a phase, unless phases get no spans, or this is a subscription.
+
+        `start_time` is in nanoseconds since the epoch; None for now.
+        """
+        if self.type == SUBSCRIPTION or not (self.span.recording and self.config.phase_spans):
             return None
         context = get_current()
         if span_id(context) != self.span.context.span_id:
             context = trace.set_span_in_context(self.span.span, context)
         return self._telemetry.spans.start(
-            name, self.fuses.spans, context=context, kind=SpanKind.INTERNAL
+            name,
+            self.fuses.spans,
+            context=context,
+            kind=SpanKind.INTERNAL,
+            start_time=start_time,
         )
 
     def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
@@ -930,8 +937,8 @@ _STEPS: Final = {state: _steps(state) for state in State}
 def start_time_of(received: float) -> int | None:
     """Return when a message was received, in nanoseconds since the epoch, if it has waited.
 
-    Its span starts then. Every other span starts now, at None: the bridges of Elastic and ddtrace
-    misread a start time. `received` is a time of the monotonic clock.
+    Its span starts then. Nearly every other span starts now, at None: the bridges of Elastic and
+    ddtrace misread a start time. `received` is a time of the monotonic clock.
     """
     waited = time.monotonic() - received
     return time.time_ns() - round(waited * 1e9) if waited > _WAITED else None
