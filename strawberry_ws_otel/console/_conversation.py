@@ -24,16 +24,29 @@ class Operation:
         reason = self.span.attributes.get(_semconv.END_REASON)
         return None if reason is None else str(reason)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it has not ended: the span has what was recorded so far."""
+        return self.span.is_continued
+
 
 @dataclass(frozen=True)
 class Conversation:
-    """A connection that has ended, and what its client asked for over it."""
+    """A connection, and what its client asked for over it.
+
+    It has ended, or it is open: then it has what was recorded so far, and no verdict.
+    """
 
     connection: SpanSnapshot
     first_operations: Sequence[Operation] = ()
     last_operations: Sequence[Operation] = ()
     operations_left_out: int = 0
-    """How many operations are missing: those between the first and the last, or not sampled."""
+    """How many operations are missing: those between the first and the last, or not sampled.
+
+    While the connection is open, only those that have ended.
+    """
+    live_operations: int = 0
+    """How many operations have not ended, also those of which nothing was recorded so far."""
 
     @property
     def operations(self) -> Sequence[Operation]:
@@ -45,8 +58,15 @@ class Conversation:
         return self.connection.attributes.get(name)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the connection has not closed."""
+        return self.connection.is_continued
+
+    @property
     def outcome(self) -> str:
-        """The verdict over the close."""
+        """The verdict over the close; `open` if there is none yet."""
+        if self.is_open:
+            return "open"
         return str(self.get(_semconv.CLOSE_OUTCOME) or "unknown")
 
     @property
@@ -57,7 +77,7 @@ class Conversation:
     @property
     def is_abnormal(self) -> bool:
         """Whether the close was somebody's fault."""
-        return self.fault != Fault.NONE.value
+        return not self.is_open and self.fault != Fault.NONE.value
 
     @property
     def end_reasons(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`ConversationExporter`: draws each conversation when its connection closes."""
+"""`ConversationExporter`: draws each conversation when its connection closes, or lives long."""
 
 import logging
 import os
@@ -28,7 +28,9 @@ class ConversationExporter(SpanExporter):
     """Draws each conversation on a terminal when its connection closes.
 
     The drawing shows the operations with their phases, the messages, and how the connection closed.
-    An operation over HTTP is one line. `show()` adds an exporter to the SDK. If you add one
+    A connection that lives long is also drawn while it is open, each time one of its segments ends:
+    all of the conversation so far, marked as open, with no verdict. An operation over HTTP is one
+    line. `show()` adds an exporter to the SDK. If you add one
     yourself, use a span processor that exports soon:
 
         provider.add_span_processor(
@@ -94,7 +96,7 @@ class ConversationExporter(SpanExporter):
         self._grouping = Grouping()
 
     def draw(self, conversation: Conversation) -> None:
-        """Draw a conversation that has ended."""
+        """Draw a conversation that has ended, or one that is open, as far as it went."""
         self._print(Picture(conversation))
 
     def draw_operation(self, operation: Operation) -> None:

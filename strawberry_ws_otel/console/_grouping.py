@@ -7,6 +7,10 @@ A connection's span ends after those of its operations, and a phase before its o
   id, which is an attribute of both;
 * a connection takes the operations that wait for it.
 
+What lives long ends in segments, and a later one links to the one before. The segments of an
+operation become one operation. Each segment of a connection gives an open conversation, of all that
+was recorded so far, which waits on: the last one gives the whole.
+
 All that waits is bounded, whatever clients and applications do. What the bounds leave out is
 counted.
 """
@@ -43,17 +47,25 @@ class _Waiting:
 
 @dataclass
 class _OpenConnection:
-    """The operations that wait for one connection.
-
-    A later part of a connection, with the same id, would find here what came before it.
-    """
+    """The operations that wait for one connection, and its segments so far."""
 
     first: list[Operation] = field(default_factory=list)
     last: deque[Operation] = field(default_factory=deque)
     left_out: int = 0
+    ended: int = 0
+    """How many operations have ended."""
+    span: SpanSnapshot | None = None
+    """All segments so far, as one span."""
 
     def add(self, operation: Operation) -> int:
         """Keep an operation; return by how many spans there are more now."""
+        self.ended += operation.end_reason is not None
+        if operation.span.earlier is not None:
+            for kept in self.first, self.last:
+                for place, each in enumerate(kept):
+                    if each.span.id == operation.span.earlier:
+                        kept[place] = _joined(each, operation)
+                        return _size(kept[place]) - _size(each)
         size = _size(operation)
         if len(self.first) < OPERATIONS:
             self.first.append(operation)
@@ -67,11 +79,18 @@ class _OpenConnection:
     @property
     def size(self) -> int:
         """How many spans wait here."""
-        return sum(map(_size, (*self.first, *self.last)))
+        return sum(map(_size, (*self.first, *self.last))) + (self.span is not None)
 
 
 def _size(operation: Operation) -> int:
     return 1 + len(operation.inner)
+
+
+def _joined(earlier: Operation, later: Operation) -> Operation:
+    """Make one operation of two segments."""
+    inner = (*earlier.inner, *later.inner)
+    left_out = earlier.inner_left_out + later.inner_left_out + max(len(inner) - INNER_SPANS, 0)
+    return Operation(later.span.after(earlier.span), inner[:INNER_SPANS], left_out)
 
 
 class Grouping:
@@ -90,13 +109,18 @@ class Grouping:
         """Add a span that has ended.
 
         Returns:
-            The conversation that it completes, or the operation if it came over HTTP.
+            The conversation that it completes, or shows while it is open, or the operation if it
+            came over HTTP.
         """
         id_ = span.connection_id
         if span.is_request and id_ is None:
-            return self._operation(span)
+            operation = self._operation(span)
+            # The last segment has the time of all.
+            return None if operation.is_live else operation
         if span.is_connection and id_ is not None:
-            return self._conversation(span, id_)
+            conversation = self._conversation(span, id_)
+            self._make_room()
+            return conversation
         if span.is_of_client and id_ is not None:
             self._wait_for_connection(self._operation(span), id_)
         elif span.parent is None:
@@ -138,12 +162,22 @@ class Grouping:
         self._forget(span.id)
         connection = self._connections.pop(id_, None) or _OpenConnection()
         self._size -= connection.size
-        kept = (*connection.first, *connection.last)
-        begun = span.attributes.get(_semconv.OPERATION_COUNT)
+        if connection.span is not None:
+            span = span.after(connection.span)
+        operations = (tuple(connection.first), tuple(connection.last))
+        kept = [each for group in operations for each in group]
         shown = sum(each.end_reason is not None for each in kept)
-        # What was forgotten or not sampled was never counted here.
-        left_out = max(begun - shown, 0) if isinstance(begun, int) else connection.left_out
-        return Conversation(span, connection.first, tuple(connection.last), left_out)
+        begun = span.attributes.get(_semconv.OPERATION_COUNT)
+        if not span.is_continued:
+            # What was forgotten or not sampled was never counted here.
+            shown += sum(each.is_live for each in kept)
+            left_out = max(begun - shown, 0) if isinstance(begun, int) else connection.left_out
+            return Conversation(span, *operations, left_out)
+        connection.span = span
+        self._connections[id_] = connection
+        self._size += connection.size
+        live = max(begun - connection.ended, 0) if isinstance(begun, int) else 0
+        return Conversation(span, *operations, connection.ended - shown, live)
 
     def _take(self, parent: int, depth: int = 1) -> Iterator[tuple[int, SpanSnapshot | int]]:
         """Take all that waits for a span, parents before children, and numbers left out."""

@@ -1,7 +1,7 @@
 """Draws conversations: a timeline, the events in words, and the verdict."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -36,6 +36,7 @@ INDENT: Final = 4
 AGENT: Final = 40
 """Characters of a user agent."""
 
+OPEN: Final = "blue"
 GOOD: Final = "green"
 ABNORMAL: Final = "yellow"
 ALARMING: Final = "red"
@@ -53,7 +54,9 @@ class Picture:
 
     @property
     def style(self) -> str:
-        """Green for a good close, red for one that is the server's fault, yellow for the others."""
+        """Green for a good close, red for the server's fault, yellow for others, blue if open."""
+        if self.conversation.is_open:
+            return OPEN
         if not self.conversation.is_abnormal:
             return GOOD
         return ALARMING if self.conversation.fault == Fault.SERVER.value else ABNORMAL
@@ -65,7 +68,8 @@ class Picture:
         width = min(options.max_width, WIDEST)
         inside = max(width - FRAME, 1)
         parts = [*self._facts(inside), Text(), *self._timeline(inside), Text()]
-        parts += [*self._counts(inside), *self._verdict(inside)]
+        parts += self._counts(inside)
+        parts += self._so_far(inside) if self.conversation.is_open else self._verdict(inside)
         parts += [Text(note, "dim") for note in self.notes]
         yield Panel(
             Group(*parts),
@@ -80,7 +84,7 @@ class Picture:
         )
 
     def _title(self) -> str:
-        """Say when it ended, and on which route."""
+        """Say when it ended, or was drawn while it is open, and on which route."""
         get = self.conversation.get
         route = get(_semconv.HTTP_ROUTE) or get(_semconv.URL_PATH) or ""
         return f"{clock(self.conversation.connection.end)} {route}".rstrip()
@@ -106,8 +110,9 @@ class Picture:
         """Draw the connection, then each operation with its spans."""
         connection, left_out = self.conversation.connection, self.conversation.operations_left_out
         first, last = self._begun()
-        row = Row(connection.name, connection, "bold blue")
-        rows = [row, *(each for operation in (*first, *last) for each in rows_of(operation))]
+        is_open = self.conversation.is_open
+        row = Row(connection.name, connection, "bold blue", "open" if is_open else "")
+        rows = [row, *(each for operation in (*first, *last) for each in self._rows(operation))]
         line = Timeline.fitting(rows, connection.start, connection.end - connection.start, width)
         yield from self._drawn(line, row, width)
         for operation in first:
@@ -124,10 +129,18 @@ class Picture:
             return _by_start(conversation.operations), []
         return _by_start(conversation.first_operations), _by_start(conversation.last_operations)
 
+    def _rows(self, operation: Operation) -> list[Row]:
+        """Return the lines of an operation. What is live lasts until now."""
+        # An operation whose last segment was not recorded is not live after the close.
+        if not (self.conversation.is_open and operation.is_live):
+            return rows_of(operation)
+        span = replace(operation.span, end=self.conversation.connection.end)
+        return rows_of(replace(operation, span=span), "live")
+
     def _operation(
         self, line: Timeline, operation: Operation, width: int
     ) -> Iterator[RenderableType]:
-        first, *inner = rows_of(operation)
+        first, *inner = self._rows(operation)
         yield from self._drawn(line, first, width)
         yield from map(line.line, inner)
         if operation.inner_left_out:
@@ -146,12 +159,26 @@ class Picture:
             f"received {get(_semconv.MESSAGES_RECEIVED) or 0}",
             f"sent {get(_semconv.MESSAGES_SENT) or 0}",
             f"operations {get(_semconv.OPERATION_COUNT) or 0}",
-            f"interrupted {get(_semconv.OPERATION_INTERRUPTED_COUNT) or 0}",
+            f"live {self.conversation.live_operations}"
+            if self.conversation.is_open
+            else f"interrupted {get(_semconv.OPERATION_INTERRUPTED_COUNT) or 0}",
         ]
         idle = get(_semconv.RECEIVE_IDLE_TIME)
         if isinstance(idle, int | float):
             parts.append(f"client silent for the last {duration(int(idle * SECOND))}")
         return lay_out([Text(part, "dim") for part in parts], width, " · ")
+
+    def _so_far(self, width: int) -> Iterator[Text]:
+        """Write for how long it is open, and in which of its drawings that is."""
+        connection = self.conversation.connection
+        number = connection.attributes.get(_semconv.SEGMENT_NUMBER)
+        parts = [
+            Text.assemble(
+                "still open after ", (duration(connection.end - connection.start), "bold")
+            ),
+            Text(f"segment {number}", "dim"),
+        ]
+        return lay_out(parts, width)
 
     def _verdict(self, width: int) -> Iterator[Text]:
         """Write how it closed, with the values of the span's attributes."""
@@ -189,7 +216,7 @@ class OperationLine:
         line = Text.assemble(
             (f"{clock(span.end)} ", "dim"),
             (f"{TROUBLE if span.is_error else '✓'} {name_of(span)}", style_of(span)),
-            (f"  {duration(span.end - span.start)}", "bold"),
+            (f"  {duration(length_of(span))}", "bold"),
             *((f"  {part}", style_of(span)) for part in parts if part),
         )
         line.truncate(min(options.max_width, WIDEST), overflow="ellipsis")
@@ -213,6 +240,14 @@ def name_of(span: SpanSnapshot) -> str:
     return f"{span.name} {name}" if name and name not in span.name.split() else span.name
 
 
+def length_of(span: SpanSnapshot) -> int:
+    """Return how long it took, in nanoseconds; the last segment knows that of all segments."""
+    whole = span.attributes.get(_semconv.DURATION)
+    if span.earlier is not None and isinstance(whole, int | float):
+        return int(whole * SECOND)
+    return span.end - span.start
+
+
 def error_of(span: SpanSnapshot) -> str:
     """Return the class of an error without its module."""
     return str(span.attributes.get(_semconv.ERROR_TYPE, "")).rpartition(".")[2]
@@ -223,10 +258,10 @@ def style_of(span: SpanSnapshot) -> str:
     return ALARMING if span.is_error else GOOD
 
 
-def rows_of(operation: Operation) -> list[Row]:
+def rows_of(operation: Operation, note: str = "") -> list[Row]:
     """Return the lines of an operation: its own, and one for each span inside it."""
     span = operation.span
-    note = operation.end_reason or error_of(span)
+    note = note or operation.end_reason or error_of(span)
     own = Row(f"↳ {name_of(span)}", span, style_of(span), note)
     inner = (Row(each.name, each, "bright_black", depth=depth) for depth, each in operation.inner)
     return [own, *inner]

@@ -7,11 +7,11 @@ draw can use it as it is.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import Link, SpanKind, StatusCode
 
 from strawberry_ws_otel import _semconv
 
@@ -62,6 +62,27 @@ class SpanSnapshot:
     last_events: Sequence[EventSnapshot] = ()
     events_left_out: int = 0
     """How many there were between the first and the last."""
+    earlier: int | None = None
+    """The id of the segment before it."""
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether it is a segment, and not the last one."""
+        return self.attributes.get(_semconv.SEGMENT_CONTINUED) is True
+
+    def after(self, earlier: "SpanSnapshot") -> "SpanSnapshot":
+        """Return one span of this segment and all before it: where they began, as it is now."""
+        parts = (earlier, self)
+        events = [each for part in parts for each in (*part.first_events, *part.last_events)]
+        first, last = events[:EVENTS], events[EVENTS:][-EVENTS:]
+        count = len(events) + sum(part.events_left_out for part in parts)
+        return replace(
+            self,
+            start=earlier.start,
+            first_events=first,
+            last_events=last,
+            events_left_out=count - len(first) - len(last),
+        )
 
     @property
     def connection_id(self) -> str | None:
@@ -116,7 +137,14 @@ def snapshot_of(span: ReadableSpan) -> SpanSnapshot:
         first_events=[_event(each) for each in events[:EVENTS]],
         last_events=[_event(each) for each in events[EVENTS:][-EVENTS:]],
         events_left_out=max(len(events) - 2 * EVENTS, 0),
+        earlier=_earlier(span.links) if is_ours else None,
     )
+
+
+def _earlier(links: Sequence[Link]) -> int | None:
+    """Find the segment before, to which a later one links."""
+    kinds = ((link.context.span_id, (link.attributes or {}).get(_semconv.LINK)) for link in links)
+    return next((id_ for id_, kind in kinds if kind == "segment"), None)
 
 
 def _event(event: Event) -> EventSnapshot:

@@ -25,6 +25,8 @@ BAR: Final = 20
 
 MOST_BAR: Final = 60
 DURATION: Final = 8
+"""Cells of a duration below four minutes, with the space before it."""
+
 GAPS: Final = 3
 """Cells between name and bar, and between duration and note."""
 
@@ -58,9 +60,10 @@ class Timeline:
     origin: int
     length: int
     label: int = LABEL
-    """Cells for the name of a span, its place, and how it ended."""
+    """Cells for the name of a span, its place, how it ended, and how long it took."""
     bar: int = BAR
     note: int = NOTE
+    duration: int = DURATION
     is_short: bool = False
     """Whether names are written without what most of them begin with."""
 
@@ -69,10 +72,12 @@ class Timeline:
         """Make one for these rows that is no wider than `width`."""
         widest = min(max(row.cells for row in rows), LABEL)
         note = min(max(cell_len(row.note) for row in rows), NOTE, width // 4)
-        rest = width - DURATION - GAPS - note
+        longest = max(cell_len(duration(row.span.end - row.span.start)) for row in rows)
+        room = max(DURATION, longest + 1)
+        rest = width - room - GAPS - note
         label = min(widest, max(rest - BAR, rest * 3 // 5, LEAST_LABEL))
         bar = min(max(rest - label, 1), MOST_BAR)
-        return cls(origin, length, label, bar, note, is_short=label < widest)
+        return cls(origin, length, label, bar, note, room, is_short=label < widest)
 
     def place(self, moment: int) -> int:
         """Find the place of a moment on a bar."""
@@ -106,6 +111,6 @@ class Timeline:
             name,
             " " * (room - name.cell_len + 1),
             self.drawn(row.span, row.style),
-            (duration(row.span.end - row.span.start).rjust(DURATION), "bold"),
+            (duration(row.span.end - row.span.start).rjust(self.duration), "bold"),
             *(("  ", note) if note else ()),
         )

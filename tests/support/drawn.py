@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import Link, SpanKind, StatusCode
 from rich.console import Console, RenderableType
 
 from strawberry_ws_otel._semconv import (
@@ -21,12 +21,15 @@ from strawberry_ws_otel._semconv import (
     EVENT_WEBSOCKET_CLOSE,
     HTTP_ROUTE,
     IO_DIRECTION,
+    LINK,
     MESSAGE_SEQUENCE,
     OPERATION_COUNT,
     OPERATION_ID,
     OPERATION_NAME,
     PROTOCOL_NAME,
     SCOPE,
+    SEGMENT_CONTINUED,
+    SEGMENT_NUMBER,
     SPAN_CONNECTION,
     SUBPROTOCOL,
 )
@@ -68,11 +71,13 @@ def begin(  # noqa: PLR0913  # what a span begins with
     parent: Span | None = None,
     kind: SpanKind = SpanKind.SERVER,
     scope: str = SCOPE,
+    earlier: Span | None = None,
 ) -> Span:
     """Start a span `at` so many milliseconds."""
     context = trace.set_span_in_context(parent or trace.INVALID_SPAN)
+    links = [Link(earlier.context, {LINK: "segment"})] if earlier else []
     span = PROVIDER.get_tracer(scope).start_span(
-        name, context, kind, attributes, start_time=BEGIN + at * MS
+        name, context, kind, attributes, links, start_time=BEGIN + at * MS
     )
     assert isinstance(span, Span)
     return span
@@ -83,6 +88,15 @@ def ended(span: Span, at: int, attributes: Mapping[str, Any] | None = None) -> R
     span.set_attributes(dict(attributes or {}))
     span.end(BEGIN + at * MS)
     return span
+
+
+def continued(span: Span, at: int, attributes: Mapping[str, Any] | None = None) -> Span:
+    """End a segment `at` so many milliseconds, with these attributes; start the next one."""
+    begun = dict(span.attributes or {})
+    number = begun.setdefault(SEGMENT_NUMBER, 0)
+    assert isinstance(number, int)
+    ended(span, at, {SEGMENT_NUMBER: number, **(attributes or {}), SEGMENT_CONTINUED: True})
+    return begin(span.name, {**begun, SEGMENT_NUMBER: number + 1}, at=at, earlier=span)
 
 
 def event(span: Span, name: str, at: int, **attributes: Any) -> None:

@@ -22,6 +22,7 @@ from tests.support.drawn import (
     closed,
     completed,
     connection,
+    continued,
     ended,
     inner,
     operation,
@@ -92,6 +93,27 @@ def test_only_what_is_abnormal_may_be_drawn(file: StringIO) -> None:
     assert "✗ mutation" in drawn
     assert "✓ query" not in drawn
     assert len(exporter._grouping) == 0
+
+
+def test_a_connection_that_lives_long_is_drawn_while_it_is_open(
+    exporter: ConversationExporter, file: StringIO
+) -> None:
+    first, live = connection(), operation()
+    second, rest = continued(first, 300), continued(live, 400)
+    last = continued(second, 900)
+    exporter.export([first, live, second, completed(rest, 950), closed(last)])
+    titles = [line for line in file.getvalue().splitlines() if line.startswith("╭─")]
+    assert [title.split(" · ")[1].split(" ─")[0] for title in titles] == ["open", "open", "normal"]
+    assert [line.count("↳") for line in file.getvalue().split("╭─")[1:]] == [0, 1, 1]
+
+
+def test_what_is_open_is_not_abnormal(file: StringIO) -> None:
+    exporter, first = ConversationExporter(only="abnormal", file=file), connection()
+    last = continued(first, 300)
+    exporter.export([first])
+    assert not file.getvalue()
+    exporter.export([closed(last, verdict=LOST)])
+    assert file.getvalue().count("╭─") == 1
 
 
 def test_a_wrong_choice_is_said_plainly() -> None:

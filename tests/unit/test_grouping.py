@@ -11,11 +11,14 @@ from strawberry_ws_otel.console._conversation import Conversation, Operation
 from strawberry_ws_otel.console._grouping import INNER_SPANS, OPERATIONS, Grouping
 from strawberry_ws_otel.console._snapshot import snapshot_of
 from tests.support.drawn import (
+    BEGIN,
     ID,
+    MS,
     begin,
     closed,
     completed,
     connection,
+    continued,
     ended,
     inner,
     operation,
@@ -189,6 +192,126 @@ def test_the_number_of_spans_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(grouping) == 3
     first, second = (conversation_of(grouping, closed(connection(id_))) for id_ in ("a", "b"))
     assert [len(first.operations), len(second.operations)] == [0, 3]
+
+
+def names(operations: Iterable[Operation]) -> list[object]:
+    return [each.span.attributes[_semconv.OPERATION_NAME] for each in operations]
+
+
+def test_each_segment_of_a_connection_gives_what_was_recorded_so_far() -> None:
+    grouping, first = Grouping(), connection()
+    added(grouping, [completed(operation(1))])
+    second = continued(first, 300, {_semconv.OPERATION_COUNT: 2})
+    conversation = conversation_of(grouping, first)
+    assert conversation.is_open
+    assert names(conversation.operations) == ["Op1"]
+    # The second operation has no span yet.
+    assert (conversation.operations_left_out, conversation.live_operations) == (0, 1)
+
+    live = operation(2)
+    last_of_live = continued(live, 400)
+    last = continued(second, 900, {_semconv.OPERATION_COUNT: 2})
+    conversation = conversation_of(grouping, live, second)
+    assert names(conversation.operations) == ["Op1", "Op2"]
+    assert [each.is_live for each in conversation.operations] == [False, True]
+    assert (conversation.operations_left_out, conversation.live_operations) == (0, 1)
+    assert conversation.connection.start == snapshot_of(first).start
+
+    spans = completed(last_of_live, 1000), closed(last, 1100, operations=2)
+    conversation = conversation_of(grouping, *spans)
+    assert not conversation.is_open
+    assert names(conversation.operations) == ["Op1", "Op2"]
+    assert conversation.end_reasons == ("completed", "completed")
+    assert conversation.operations_left_out == 0
+    assert conversation.connection.start == snapshot_of(first).start
+    assert len(grouping) == 0
+
+
+def test_the_segments_of_an_operation_are_one_with_all_that_is_inside() -> None:
+    grouping, first = Grouping(), operation(at=10)
+    second = continued(first, 400)
+    last = continued(second, 600)
+    spans = [
+        *(ended(inner("early", first), 30) for _ in range(INNER_SPANS - 1)),
+        first,
+        ended(inner("late", second, at=500), 510),
+        ended(inner("too many", second, at=550), 560),
+        second,
+    ]
+    added(grouping, spans)
+    assert len(grouping) == 1 + INNER_SPANS
+    [only] = conversation_of(grouping, completed(last), closed(connection())).operations
+    assert [name for _, name in shape(only)][-2:] == ["early", "late"]
+    assert only.inner_left_out == 1
+    assert (only.span.start, only.span.end) == (snapshot_of(first).start, snapshot_of(last).end)
+    assert len(grouping) == 0
+
+
+def test_of_an_open_connection_the_operations_that_ended_are_counted() -> None:
+    grouping, span, count = Grouping(), connection(), 2 * OPERATIONS + 7
+    live = operation(count)
+    spans = [completed(operation(number)) for number in range(count)]
+    rest = continued(live, 400)
+    added(grouping, [*spans, live])
+    continued(span, 300, {_semconv.OPERATION_COUNT: count + 3})
+    conversation = conversation_of(grouping, span)
+    # One more gave way to the operation that is live.
+    assert conversation.operations_left_out == 8
+    assert conversation.live_operations == 3
+    # It is the last operation once more, although it was left out in between.
+    added(grouping, (completed(operation(number)) for number in range(OPERATIONS)))
+    added(grouping, [completed(rest)])
+    conversation = conversation_of(grouping, closed(connection(), operations=count + 13))
+    assert names(conversation.last_operations)[-1] == f"Op{count}"
+    assert conversation.live_operations == 0
+
+
+def test_a_segment_whose_earlier_ones_were_not_sampled_begins_a_conversation() -> None:
+    grouping, first = Grouping(), connection()
+    last = continued(first, 300)
+    conversation = conversation_of(grouping, closed(last))
+    assert conversation.connection.start == snapshot_of(last).start
+
+
+def test_an_open_connection_without_a_count_of_its_operations_has_none_that_are_live() -> None:
+    grouping, span = Grouping(), connection()
+    continued(span, 300)
+    assert conversation_of(grouping, span).live_operations == 0
+
+
+def test_an_operation_without_its_last_segment_is_shown_at_the_close() -> None:
+    grouping, live = Grouping(), operation()
+    continued(live, 300)
+    conversation = conversation_of(grouping, live, closed(connection(), operations=1))
+    assert len(conversation.operations) == 1
+    assert conversation.operations_left_out == 0
+
+
+def test_only_the_last_segment_of_an_operation_over_http_is_returned() -> None:
+    grouping, first = Grouping(), begin("subscription")
+    last = continued(first, 300)
+    spans = [ended(inner("resolve", first), 30), first, ended(last, 900)]
+    [only] = added(grouping, spans)
+    assert isinstance(only, Operation)
+    assert shape(only) == [(0, "subscription")]
+    assert len(grouping) == 0
+
+
+def test_open_connections_are_as_many_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_grouping, "CONNECTIONS", 2)
+    grouping = Grouping()
+    later = {}
+    for id_ in ("a", "b", "c"):
+        span = connection(id_)
+        later[id_] = continued(span, 300)
+        conversation_of(grouping, span)
+    assert len(grouping) == 2
+    starts = {
+        id_: conversation_of(grouping, closed(span, 900)).connection.start - BEGIN
+        for id_, span in later.items()
+    }
+    assert starts == {"a": 300 * MS, "b": 0, "c": 0}
+    assert len(grouping) == 0
 
 
 def test_spans_may_be_nested_deeply() -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from strawberry_ws_otel import _semconv
 from strawberry_ws_otel.console._conversation import Conversation, Operation
+from strawberry_ws_otel.console._grouping import Grouping
 from strawberry_ws_otel.console._picture import OperationLine, Picture, clock
 from strawberry_ws_otel.console._snapshot import snapshot_of
 from tests.support.drawn import (
@@ -21,6 +22,7 @@ from tests.support.drawn import (
     closed,
     completed,
     connection,
+    continued,
     ended,
     inner,
     message,
@@ -79,6 +81,76 @@ DRAWN = """\
 
 def test_a_conversation_is_drawn_whole() -> None:
     assert plain(Picture(lost(), "A title", ["a note"])) == DRAWN
+
+
+def long_lived() -> list[str]:
+    """The drawings of a connection whose two segments are followed by its close."""
+    grouping, first, live = Grouping(), connection(), operation(2, at=1_000)
+    message(first, "connection_init", 1)
+    message(live, "subscribe", 1_000)
+    init = begin(_semconv.SPAN_CONNECTION_INIT, {_semconv.CONNECTION_ID: ID}, at=1)
+    totals = {_semconv.MESSAGES_RECEIVED: 2, _semconv.OPERATION_COUNT: 1}
+    second = continued(first, 250_000, {**totals, _semconv.MESSAGES_SENT: 250})
+    message(live, "next", 2_000, sent=True)
+    rest = continued(live, 301_000)
+    message(rest, "next", 512_000, 512, sent=True)
+    last = continued(second, 750_000, {**totals, _semconv.MESSAGES_SENT: 750})
+    last.set_attributes({**totals, _semconv.MESSAGES_SENT: 801})
+    spans = [
+        *(ended(init, 2), first, live, second),
+        *(completed(rest, 800_000, "connection_closed"), closed(last, 800_001, LOST)),
+    ]
+    added = map(grouping.add, map(snapshot_of, spans))
+    conversations = [each for each in added if isinstance(each, Conversation)]
+    return [plain(Picture(each, "A title")) for each in conversations]
+
+
+LONG_LIVED = [
+    """\
+╭─ A title · open ─────────────────────────────────────────────────────────────────────────────────╮
+│ graphql-transport-ws · websocket.connection.id=00000000000000c1                                  │
+│                                                                                                  │
+│ GraphQL WebSocket Connection        ●━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 4 m 10 s  open │
+│     1.0 ms → connection_init                                                                     │
+│ ↳ GraphQL WebSocket Connection Init ━············································   1.0 ms       │
+│                                                                                                  │
+│ received 2 · sent 250 · operations 1 · live 1                                                    │
+│ still open after 4 m 10 s   segment 0                                                            │
+╰──────────────────────────────────────────────────────────────────────────────────────────────────╯
+""",
+    """\
+╭─ A title · open ─────────────────────────────────────────────────────────────────────────────────╮
+│ graphql-transport-ws · websocket.connection.id=00000000000000c1                                  │
+│                                                                                                  │
+│ GraphQL WebSocket Connection        ●━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 12 m 30 s  open │
+│     1.0 ms → connection_init                                                                     │
+│ ↳ GraphQL WebSocket Connection Init ━···········································    1.0 ms       │
+│ ↳ subscription Op2                  ●━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 12 m 29 s  live │
+│     1.00 s → subscribe   2.00 s ← next                                                           │
+│                                                                                                  │
+│ received 2 · sent 750 · operations 1 · live 1                                                    │
+│ still open after 12 m 30 s   segment 1                                                           │
+╰──────────────────────────────────────────────────────────────────────────────────────────────────╯
+""",
+    """\
+╭─ A title · connection_lost ──────────────────────────────────────────────────────────────────────╮
+│ graphql-transport-ws · websocket.connection.id=00000000000000c1                                  │
+│                                                                                                  │
+│ GraphQL WebSocket Connection        ●━━━━━━━━━━━━━━━━━━━━━━━━━━━━■━ 13 m 20 s                    │
+│     1.0 ms → connection_init   13 m 20 s ■ websocket.close 1006                                  │
+│ ↳ GraphQL WebSocket Connection Init ━······························    1.0 ms                    │
+│ ↳ subscription Op2                  ●━━━━━━━━━━━━━━━━━━●━━━━━━━━━━· 13 m 19 s  connection_closed │
+│     1.00 s → subscribe   2.00 s ← next 1…512                                                     │
+│                                                                                                  │
+│ received 2 · sent 801 · operations 1 · interrupted 0                                             │
+│ outcome connection_lost   fault network   code 1006   initiator none   clean no                  │
+╰──────────────────────────────────────────────────────────────────────────────────────────────────╯
+""",
+]
+
+
+def test_an_open_conversation_is_drawn_as_far_as_it_went_and_the_last_one_whole() -> None:
+    assert long_lived() == LONG_LIVED
 
 
 @pytest.mark.parametrize("width", [200, 120, 100, 80, 60, 40])
@@ -205,6 +277,16 @@ class TestOneLineForAnOperationOverHTTP:
         span = begin("query", {_semconv.OPERATION_NAME: "Quote"})
         drawn = plain(OperationLine(Operation(snapshot_of(ended(span, 12)))))
         assert drawn == f"{clock(BEGIN + 12 * MS)} ✓ query Quote  12 ms\n"
+
+    def test_the_last_segment_of_a_subscription_has_the_duration_of_all(self) -> None:
+        last = continued(begin("subscription"), 300_000)
+        whole = {_semconv.DURATION: 420.5}
+        drawn = plain(OperationLine(Operation(snapshot_of(ended(last, 420_500, whole)))))
+        assert drawn.endswith("✓ subscription  7 m 0 s\n")
+        only = ended(begin("subscription"), 12, {_semconv.DURATION: 0.0123})
+        assert plain(OperationLine(Operation(snapshot_of(only)))).endswith("  12 ms\n")
+        odd = ended(continued(begin("subscription"), 1), 13, {_semconv.DURATION: "long"})
+        assert plain(OperationLine(Operation(snapshot_of(odd)))).endswith("  12 ms\n")
 
     def test_a_name_that_the_span_has_is_not_written_twice(self) -> None:
         span = begin("query Quote", {_semconv.OPERATION_NAME: "Quote"})

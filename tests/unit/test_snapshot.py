@@ -13,6 +13,7 @@ from tests.support.drawn import (
     closed,
     completed,
     connection,
+    continued,
     ended,
     inner,
     message,
@@ -160,3 +161,48 @@ def test_names_keys_and_values_are_printable() -> None:
     assert snapshot.attributes == {"k?ey": "v?al"}
     [only] = snapshot.first_events
     assert (only.name, only.attributes) == ("ev?ent", {"o?ther": "v?al"})
+
+
+def test_a_segment_knows_the_one_before_by_its_link() -> None:
+    first = connection()
+    first.add_link(operation().context, {_semconv.LINK: "operation"})
+    first.add_link(begin("of others").context)
+    last = continued(first, 300)
+    assert snapshot_of(first).earlier is None
+    assert snapshot_of(first).is_continued
+    assert snapshot_of(closed(last)).earlier == first.context.span_id
+    assert not snapshot_of(last).is_continued
+
+
+def test_segments_are_one_span_with_the_first_and_the_last_events() -> None:
+    def numbered(*spans: ReadableSpan) -> tuple[list[str], list[str], int]:
+        joined = snapshot_of(spans[0])
+        for span in spans[1:]:
+            joined = snapshot_of(span).after(joined)
+        groups = joined.first_events, joined.last_events
+        first, last = ([event.name for event in group] for group in groups)
+        return first, last, joined.events_left_out
+
+    def segments(*counts: int) -> list[ReadableSpan]:
+        spans, number = [connection()], 0
+        for at, count in enumerate(counts):
+            for _ in range(count):
+                spans[-1].add_event(str(number))
+                number += 1
+            spans.append(continued(spans[-1], at + 1))
+        return list(spans[:-1])
+
+    for counts in (3, 4), (EVENTS, 2), (20, 20), (3, 100), (100, 3), (40, 0, 40), (0, 5, 30, 50):
+        total = [str(number) for number in range(sum(counts))]
+        first, last = total[:EVENTS], total[EVENTS:][-EVENTS:]
+        left_out = len(total) - len(first) - len(last)
+        assert numbered(*segments(*counts)) == (first, last, left_out)
+
+
+def test_segments_are_one_span_from_the_beginning_as_it_is_now() -> None:
+    first = connection(attributes={_semconv.MESSAGES_SENT: 1})
+    last = continued(first, 300)
+    joined = snapshot_of(ended(last, 900, {_semconv.MESSAGES_SENT: 9})).after(snapshot_of(first))
+    assert (joined.start, joined.end) == (BEGIN, BEGIN + 900 * MS)
+    assert joined.id == last.context.span_id
+    assert joined.attributes[_semconv.MESSAGES_SENT] == 9
