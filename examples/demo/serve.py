@@ -1,4 +1,4 @@
-"""Keeps the server running, and draws each conversation when it closes."""
+"""Keeps the server running, and draws each conversation when it closes, or lives long."""
 
 import asyncio
 from contextlib import suppress
@@ -21,7 +21,7 @@ GraphiQL    {http}
 WebSocket   {ws}   (graphql-transport-ws and graphql-ws)
 Try         subscription {{ prices(symbol: "TULIP") {{ tick price change }} }}
 Log in      connection_init with the payload {{"token": "token-of-ada"}}; a guest has none
-Each conversation is drawn here as it closes. Ctrl-C ends the server.
+Each conversation is drawn here as it closes, or lives for some minutes. Ctrl-C ends the server.
 """
 
 
@@ -35,7 +35,10 @@ class Narrator(ConversationExporter):
         self._conversations = 0
 
     def draw(self, conversation: Conversation) -> None:
-        """Draw a conversation that has ended."""
+        """Draw a conversation that has ended, or one that is open, as far as it went."""
+        if conversation.is_open:
+            super().draw(conversation)
+            return
         self._conversations += 1
         agent = str(conversation.get(USER_AGENT) or "unnamed client")
         title = f"{self._conversations} {agent[:40]}"

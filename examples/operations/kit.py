@@ -1,4 +1,4 @@
-"""The whole kit: four servers around the telemetry of this process."""
+"""The whole kit: five servers around the telemetry of this process."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from examples.demo.telemetry import Telemetry
-from examples.operations import servers
+from examples.operations import searches, servers
 from examples.operations.ports import Ports, url
 from examples.operations.process import Process, check_port, running
 
@@ -39,8 +39,10 @@ def kit(
         ServerError: A server did not start.
 
     """
+    ui = {"JAEGER_UI_CONFIG": str(searches.write(folder, ports))}
     described = (
-        servers.jaeger(ports),
+        servers.jaeger(ports, environment=ui),
+        servers.live(ports),
         servers.collector(ports, environment=SAMPLING),
         servers.prometheus(ports, folder / "prometheus.yml", folder),
         servers.alertmanager(ports, folder / "alertmanager.yml", folder),

@@ -38,6 +38,7 @@ class Ports:
     prometheus: int = 9090
     alertmanager: int = 9093
     webhook: int = 9095
+    live: int = 9096
 
     @classmethod
     def chosen(cls, environment: Mapping[str, str] = os.environ) -> Self:

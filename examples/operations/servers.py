@@ -1,6 +1,7 @@
 """The servers of the kit: the command of each, with the unchanged files of this folder."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,6 +57,17 @@ def collector(
             **ports.environment,
             **(environment or {}),
         },
+    )
+
+
+def live(ports: Ports) -> Server:
+    """Describe what finds what is open in the kit's Jaeger."""
+    return Server(
+        name="The search for what is open",
+        command=(sys.executable, str(HERE / "live.py")),
+        ports=ports_of(ports, "live"),
+        ready=(ports.live, "/"),
+        environment=ports.environment,
     )
 
 

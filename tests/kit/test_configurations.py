@@ -64,6 +64,7 @@ def test_every_server_listens_on_loopback_only_and_where_it_says(
         (folder / name).write_text(ports.applied_to((HERE / name).read_text()))
     described: list[Server] = [
         servers.jaeger(ports),
+        servers.live(ports),
         servers.collector(ports),
         servers.prometheus(ports, folder / "prometheus.yml", folder),
         servers.alertmanager(ports, folder / "alertmanager.yml", folder),

@@ -10,10 +10,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from examples.demo import clients
+from examples.demo.server import MAX_MESSAGE_SIZE
 from examples.demo.visitor import Visitor, init, subscribe, until_closed
 from examples.operations import servers
 from examples.operations.binaries import HERE
-from examples.operations.closes import leaves
+from examples.operations.closes import Visit, leaves
 from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
 from examples.operations.traffic import QUIET_PRICES
@@ -50,6 +51,29 @@ async def gone_late(visitor: Visitor) -> None:
             async with asyncio.timeout(LONG):
                 await until_closed(socket)
 
+
+def interrupted_after(seconds: float) -> Visit:
+    """Follow a price, then send what the server refuses."""
+
+    async def interrupted(visitor: Visitor) -> None:
+        async with visitor.logged_in() as socket:
+            await socket.send_json(subscribe("1", QUIET_PRICES))
+            reading = asyncio.ensure_future(until_closed(socket))
+            await asyncio.wait((reading,), timeout=seconds)
+            await socket.send_str("#" * (MAX_MESSAGE_SIZE + 1))
+            await reading
+
+    return interrupted
+
+
+INTERRUPTED = 300
+"""Subscriptions that an abnormal close interrupts after eight seconds."""
+
+SEGMENT = 0.5
+"""Seconds of a first segment, of which `gone_late` has more than one."""
+
+DELAY_OF_THE_SDK = 5000
+"""Milliseconds that a span waits for its export, by default."""
 
 ROUNDS = 4
 VISITS = {lost_late: 25, leaves(4499): 15, gone_late: 15, clients.query_and_mutation: 50}
@@ -151,3 +175,51 @@ async def test_what_went_wrong_is_kept_and_a_share_of_the_rest(topology: Topolog
     # All spans of a trace were judged in one place.
     for ids, digits in zip(arrived, topology.digits, strict=True):
         assert {id_[-1] for id_ in ids} == set(digits)
+
+
+@pytest.fixture
+def by_default(start: Start) -> Topology:
+    """A Collector with its default settings."""
+    ports = Ports.free()
+    start(servers.jaeger(ports, name="Jaeger behind the defaults"))
+    start(servers.collector(ports, name="Collector by default"))
+    return Topology(url(ports.collector_otlp), (Jaeger(url(ports.jaeger_query)),))
+
+
+async def test_with_the_default_settings_every_interrupted_subscription_is_kept(
+    by_default: Topology,
+) -> None:
+    endpoint = by_default.endpoint
+    async with ticking(endpoint, schedule_delay_millis=DELAY_OF_THE_SDK) as ticker:
+        await ticker.traffic.send({interrupted_after(8): INTERRUPTED})
+    assert ticker.troubles == []
+    interrupted = {
+        id_
+        for id_, spans in by_trace(ticker.spans).items()
+        if any(span.name == "subscription" and not span.status.is_ok for span in spans)
+    }
+    assert len(interrupted) == INTERRUPTED
+    [kept] = await until(by_default.trace_ids, lambda arrived: interrupted <= arrived[0])
+    assert interrupted <= kept
+
+
+async def test_of_what_lives_long_every_segment_is_kept(start: Start) -> None:
+    ports = Ports.free()
+    start(servers.jaeger(ports, name="Jaeger of segments"))
+    environment = {"DECISION_WAIT": f"{DECISION_WAIT}s"}
+    start(servers.collector(ports, name="Collector of segments", environment=environment))
+    one = Topology(url(ports.collector_otlp), (Jaeger(url(ports.jaeger_query)),))
+    async with ticking(one.endpoint, SEGMENT) as ticker:
+        await ticker.traffic.send({gone_late: 40, clients.query_and_mutation: 40})
+    segments = defaultdict(list)
+    for id_, spans in by_trace(ticker.spans).items():
+        for span in spans:
+            number = (span.attributes or {}).get(_semconv.SEGMENT_NUMBER)
+            is_continued = _semconv.SEGMENT_CONTINUED in (span.attributes or {})
+            if number or is_continued:
+                segments[is_continued].append(id_)
+    # The connection and the subscription of each, and the last segment of both.
+    assert len(segments[True]) >= len(segments[False]) == 2 * 40
+    expected = {id_ for ids in segments.values() for id_ in ids}
+    [kept] = await until(one.trace_ids, lambda arrived: expected <= arrived[0])
+    assert expected <= kept

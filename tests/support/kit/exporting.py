@@ -38,7 +38,9 @@ class Ticker:
 
 
 @asynccontextmanager
-async def ticking(endpoint: str) -> AsyncIterator[Ticker]:
+async def ticking(
+    endpoint: str, segment_duration: float = 300, schedule_delay_millis: int = 200
+) -> AsyncIterator[Ticker]:
     """Serve while the block runs; then every span has been sent."""
     memory, troubles = InMemorySpanExporter(), list[str]()
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: SERVICE}))
@@ -47,12 +49,16 @@ async def ticking(endpoint: str) -> AsyncIterator[Ticker]:
         BatchSpanProcessor(
             OTLPSpanExporter(f"{endpoint}/v1/traces"),
             max_queue_size=QUEUE,
-            schedule_delay_millis=200,
+            schedule_delay_millis=schedule_delay_millis,
         )
     )
 
     class View(StoreView):
-        otel_config = OTelConfig(tracer_provider=provider, meter_provider=NoOpMeterProvider())
+        otel_config = OTelConfig(
+            tracer_provider=provider,
+            meter_provider=NoOpMeterProvider(),
+            segment_duration=segment_duration,
+        )
 
     try:
         async with traffic(0, troubles.append, View) as clients:
