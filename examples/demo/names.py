@@ -10,6 +10,8 @@ CONNECTION_ID: Final = "websocket.connection.id"
 USER_AGENT: Final = "user_agent.original"
 USER_ID: Final = "user.id"
 
+SEGMENT_NUMBER: Final = "graphql.ws.segment.number"
+
 CLOSE_CODE: Final = "websocket.close.code"
 CLOSE_INITIATOR: Final = "websocket.close.initiator"
 CLOSE_OUTCOME: Final = "websocket.close.outcome"

@@ -15,7 +15,7 @@ from strawberry.aiohttp.views import GraphQLView
 from examples.demo.schema import Context, schema
 from examples.demo.server import HOST, PATH
 from examples.demo.visitor import TRANSPORT_WS, until
-from strawberry_ws_otel import OTelViewMixin
+from strawberry_ws_otel import OTelConfig, OTelViewMixin
 
 PATIENCE: Final = 300
 """Timeout of every wait, in seconds."""
@@ -29,10 +29,14 @@ class View(OTelViewMixin, GraphQLView[Context, None]):
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[str]:
+async def serving(segment_duration: float = 300) -> AsyncIterator[str]:
     """Serve on a free port; yield the address."""
     app = web.Application()
-    view = View(schema=schema, connection_init_wait_timeout=timedelta(seconds=PATIENCE))
+    view = View(
+        schema=schema,
+        connection_init_wait_timeout=timedelta(seconds=PATIENCE),
+        otel_config=OTelConfig(segment_duration=segment_duration),
+    )
     app.router.add_route("*", PATH, view)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

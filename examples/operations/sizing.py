@@ -3,6 +3,9 @@
 Real clients converse with a server over loopback, one row for each kind of conversation. It counts
 the library's own spans, their size as OTLP and as gzipped OTLP, and the series that Prometheus
 keeps for the process.
+
+The last row is computed: a connection and its subscription end segments like those of a day, but
+sooner, and a day has as many as its length and that of the segments say.
 """
 
 import argparse
@@ -23,7 +26,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from examples.demo.clients import QUOTE
-from examples.demo.names import SCOPE
+from examples.demo.names import SCOPE, SEGMENT_NUMBER
 from examples.demo.telemetry import SERVICE
 from examples.demo.visitor import subscribe, until
 from examples.operations.measured import AT_ONCE, join, open_session, serving
@@ -47,6 +50,34 @@ CONVERSATIONS: Final = {
     "a subscription with 100 results": (prices(100),),
 }
 """What a client asks for, one after the other, before it closes."""
+
+
+DAY: Final = 86_400.0
+SEGMENT: Final = 300.0
+LONGEST_SEGMENT: Final = 3600.0
+"""The seconds of the first segment of a subscription, and of the longest."""
+
+SHORT: Final = 0.1
+STAY: Final = 2.0
+"""The seconds of a first segment that is measured, and of a connection then."""
+
+QUIET: Final = 'subscription Prices { prices(symbol: "LILY", every: 3600) { price } }'
+
+
+def segments_of(life: float) -> int:
+    """Count the segments of what lives so many seconds: each is twice as long as the one before."""
+    count, length = 1, SEGMENT
+    while life > length:
+        count, life, length = count + 1, life - length, min(2 * length, LONGEST_SEGMENT)
+    return count
+
+
+async def stay(session: ClientSession, url: str) -> None:
+    """Log in, subscribe to what never comes, and stay for some segments."""
+    socket = await join(session, url)
+    await socket.send_json(subscribe("1", QUIET))
+    await asyncio.sleep(STAY)
+    await socket.close()
 
 
 async def converse(session: ClientSession, url: str, documents: Sequence[str]) -> None:
@@ -88,6 +119,16 @@ class Amount:
         gzipped = sum(len(gzip.compress(request)) for request in requests)
         return cls(len(spans), sum(map(len, requests)), gzipped)
 
+    def times(self, factor: float) -> "Amount":
+        """Return so many times the amount."""
+        return Amount(*(round(factor * each) for each in (self.spans, self.otlp, self.gzipped)))
+
+    def __add__(self, other: "Amount") -> "Amount":
+        """Return both together."""
+        return Amount(
+            self.spans + other.spans, self.otlp + other.otlp, self.gzipped + other.gzipped
+        )
+
     def per_thousand(self, connections: int) -> str:
         """Write it for a thousand connections: spans, and kilobytes before and after gzip."""
         scale = 1000 / connections
@@ -111,6 +152,25 @@ def series(reader: InMemoryMetricReader) -> int:
     )
 
 
+def of_library(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
+    """Take the spans that the library recorded."""
+    spans = exporter.get_finished_spans()
+    exporter.clear()
+    return [
+        span
+        for span in spans
+        if span.instrumentation_scope and span.instrumentation_scope.name == SCOPE
+    ]
+
+
+def of_a_day(spans: Sequence[ReadableSpan], connections: int) -> Amount:
+    """Compute what connections make that are open for a day, each with one subscription."""
+    segments = [span for span in spans if SEGMENT_NUMBER in (span.attributes or {})]
+    others = [span for span in spans if SEGMENT_NUMBER not in (span.attributes or {})]
+    expected = 2 * connections * segments_of(DAY)
+    return Amount.of(segments).times(expected / len(segments)) + Amount.of(others)
+
+
 async def measure(connections: int) -> None:
     """Print one line for each kind of conversation."""
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
@@ -120,18 +180,18 @@ async def measure(connections: int) -> None:
     trace.set_tracer_provider(tracers)
     metrics.set_meter_provider(MeterProvider(metric_readers=[reader], resource=resource))
     print(f"{connections} connections each, given for 1,000")
-    print(f"{'':33}{'spans':>8} {'OTLP':>13} {'gzipped':>13} {'series':>8}")
+    print(f"{'':40}{'spans':>8} {'OTLP':>13} {'gzipped':>13} {'series':>8}")
+
+    def report(title: str, amount: Amount) -> None:
+        print(f"{title:40}{amount.per_thousand(connections)} {series(reader):8,}")
+
     for title, documents in CONVERSATIONS.items():
         async with serving() as url:
             await talk(url, connections, documents)
-        spans = exporter.get_finished_spans()
-        ours = [
-            span
-            for span in spans
-            if span.instrumentation_scope and span.instrumentation_scope.name == SCOPE
-        ]
-        exporter.clear()
-        print(f"{title:33}{Amount.of(ours).per_thousand(connections)} {series(reader):8,}")
+        report(title, Amount.of(of_library(exporter)))
+    async with serving(SHORT) as url, open_session() as session:
+        await asyncio.gather(*(stay(session, url) for _ in range(connections)))
+    report("a subscription, both open for a day", of_a_day(of_library(exporter), connections))
     tracers.shutdown()
 
 
