@@ -23,6 +23,7 @@ from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._recording import Telemetry as Recording
+from strawberry_ws_otel._segments import first_length
 from tests.support.broken_api import PIPES
 from tests.support.clock import Clock, stop_clock
 from tests.support.fake_connection import (
@@ -1985,3 +1986,139 @@ def test_a_broken_pipe_changes_no_verdict_and_no_count(
     assert totals.connections() == {GRAPHQL_TRANSPORT_WS: 0, GRAPHQL_WS: 0}
     assert totals.subscriptions() == 0
     assert len(library_log.closes) == 1
+
+
+# --- Segments --------------------------------------------------------------------------------
+
+
+CONNECTION: Final = "GraphQL WebSocket Connection"
+
+
+def names_of(telemetry: Telemetry) -> list[tuple[str, int | None]]:
+    """The spans that have ended, in this order, and which segment each is."""
+    ended = telemetry.exporter.get_finished_spans()
+    return [(span.name, attributes_of(span).get("graphql.ws.segment.number")) for span in ended]
+
+
+def test_a_connection_says_when_its_next_segment_is_due(telemetry: Telemetry, clock: Clock) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    due = clock.now + first_length(300, ID)
+    assert talk.connection.rotate() == due
+    clock.now = due
+    # In time for an operation that begins now.
+    assert talk.connection.rotate() == due + 300
+    clock.passes(300)
+    assert talk.connection.rotate() == due + 2 * first_length(300, ID)
+    talk.close_by_client()
+    connections = [(CONNECTION, 0), (CONNECTION, 1)]
+    assert names_of(telemetry) == connections
+
+
+def test_it_ends_one_segment_at_a_time_the_oldest_first(telemetry: Telemetry, clock: Clock) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    talk.initialize()
+    for id_ in ("a", "b"):
+        operation_in(talk.start_operation(id_)).describe("subscription", None)
+        clock.passes(1)
+    clock.passes(1000)
+    for _ in range(3):
+        assert talk.connection.rotate() <= clock.now + 300
+    talk.close_by_client()
+    assert names_of(telemetry)[1:] == [
+        (CONNECTION, 0),
+        ("subscription", 0),
+        ("subscription", 0),
+        ("subscription", 1),
+        ("subscription", 1),
+        (CONNECTION, 1),
+    ]
+
+
+def test_the_totals_of_a_segment_count_from_the_beginning(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    talk.initialize()
+    talk.connection.describe({"tenant": "acme"})
+    place = talk.start_operation("a")
+    for _ in range(2):
+        clock.passes(1000)
+        talk.send_result("a", within=place)
+        talk.connection.rotate()
+    talk.close_by_client()
+    totals = [
+        {
+            name: value
+            for name, value in attributes_of(span).items()
+            if name == "tenant" or name.startswith(("graphql.ws.", "websocket.close.outcome"))
+        }
+        for span in telemetry.spans(CONNECTION)
+    ]
+    said = {
+        "tenant": "acme",
+        "graphql.ws.messages.received": 2,
+        "graphql.ws.operation.count": 1,
+        "graphql.ws.acknowledged": True,
+    }
+    assert totals == [
+        {
+            **said,
+            "graphql.ws.segment.number": 0,
+            "graphql.ws.segment.continued": True,
+            "graphql.ws.messages.sent": 2,
+            "graphql.ws.receive_idle_time": 1000.0,
+        },
+        {
+            **said,
+            "graphql.ws.segment.number": 1,
+            "graphql.ws.messages.sent": 3,
+            "graphql.ws.receive_idle_time": 2000.0,
+            "graphql.ws.operation.interrupted_count": 1,
+            "graphql.ws.duration": 2000.0,
+            "websocket.close.outcome": "normal",
+        },
+    ]
+
+
+def test_without_a_duration_a_span_lasts_as_long_as_its_connection(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=None)
+    talk.initialize()
+    talk.start_operation("a")
+    clock.passes(1e6)
+    talk.connection.rotate()
+    talk.connection.next_segment()
+    talk.close_by_client()
+    assert [number for _, number in names_of(telemetry)] == [None, None, None]
+
+
+async def test_a_connection_takes_its_turn_until_it_ends(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    turn = talk.connection._turn
+    assert turn is not None
+    assert turn.owner() is talk.connection
+    talk.close_by_client()
+    assert turn.owner() is None
+
+
+def test_as_the_process_exits_all_open_segments_end(telemetry: Telemetry, clock: Clock) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.initialize()
+    talk.start_operation("a")
+    clock.passes(5)
+    talk.connection.leave_open()
+    talk.close_by_client()
+    [_, operation, connection] = map(attributes_of, telemetry.exporter.get_finished_spans())
+    assert (operation["graphql.ws.segment.continued"], operation["graphql.ws.results"]) == (True, 0)
+    assert connection["graphql.ws.segment.continued"] is True
+    assert "websocket.close.outcome" not in connection
+
+
+@pytest.mark.internal_error
+def test_a_segment_that_cannot_be_looked_for_is_looked_for_later(
+    telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    monkeypatch.setattr(_connection, "_due", lambda _: 1 / 0)
+    assert talk.connection.rotate() == clock.now + 300
