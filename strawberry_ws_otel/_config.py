@@ -59,6 +59,10 @@ class OTelConfig:
     phase_spans: bool = True
     """Whether parsing, validation and execution get spans."""
 
+    message_spans: bool = False
+    """Whether each message gets a span, in both directions. It is for development: in production,
+    the message events show as much, and cost much less."""
+
     trace_shape: TraceShape = "linked"
     """`linked`: init and each operation are traces of their own, linked with the connection;
     `nested`: they are children of the connection span."""
@@ -98,6 +102,7 @@ class OTelConfig:
         _check_count("message_events", self.message_events)
         for name in (
             "phase_spans",
+            "message_spans",
             "capture_document",
             "name_spans_after_operation",
             "setup_warnings",

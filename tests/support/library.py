@@ -87,6 +87,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         ),
     },
     {
+        "_messages": ("_current _limits _operation _protocol _semconv _spans", OTEL),
         "console/_show": ("_semconv console/_exporter", OTEL | RICH),
         "_operations": (
             (
@@ -103,8 +104,8 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         ),
         "_connection": (
             (
-                "_attributes _close _counts _current _fuse _limits _operation _operations "
-                "_propagation _protocol _recording _semconv _spans"
+                "_attributes _close _counts _current _fuse _limits _messages _operation "
+                "_operations _propagation _protocol _recording _semconv _spans"
             ),
             OTEL,
         ),
