@@ -9,6 +9,8 @@ An edge reports what happens, in the order in which it happens:
 * `message_handling`, `message_handled`: the host begins to handle a message, in any task, and has
   handled it.
 * `operation_running`, `operation_ran`: the host begins to serve an operation, and has served it.
+* `send_begun`, `send_ended`: a message is about to be sent, and it was, or could not be. An edge
+  calls them only if the connection `has_message_spans`.
 * `message_sent`, `message_failed`: a message was written, or could not be.
 * `close_sent`, `close_dropped`: the server's close frame was written, or could not be made.
 * `close_received`: the client's close frame was read.
@@ -67,6 +69,7 @@ from strawberry_ws_otel._current import (
     running_task,
 )
 from strawberry_ws_otel._fuse import Fuses
+from strawberry_ws_otel._messages import MessageSpans, Owner, Sending
 from strawberry_ws_otel._operation import (
     HANDLE,
     RESULT_SENT,
@@ -77,7 +80,7 @@ from strawberry_ws_otel._operation import (
 )
 from strawberry_ws_otel._operations import Execution, Operations, unclaimed
 from strawberry_ws_otel._propagation import ConnectionTrace, of_request
-from strawberry_ws_otel._protocol import Meaning, Message, vocabulary
+from strawberry_ws_otel._protocol import NO_ID, Meaning, Message, vocabulary
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._segments import Segments, first_length, take_turns
 from strawberry_ws_otel._spans import (
@@ -176,6 +179,7 @@ class Connection:
         "_is_observed",
         "_last_received",
         "_message",
+        "_message_spans",
         "_operations",
         "_span",
         "_started",
@@ -240,6 +244,9 @@ class Connection:
             telemetry.config, fuses.library, self._span, parentage, span_id(before)
         )
         self._operations = Operations(telemetry, fuses, self.id, connection_trace, route)
+        self._message_spans = (
+            MessageSpans(self._operations) if telemetry.config.message_spans else None
+        )
         self._vocabulary = vocabulary(None)
         self._facts = Facts()
 
@@ -276,6 +283,11 @@ class Connection:
             _semconv.SEGMENT_NUMBER: None if self.segments is None else 0,
             **self._handshake_attributes(),
         }
+
+    @property
+    def has_message_spans(self) -> bool:
+        """Whether each message has a span; always the same."""
+        return self._message_spans is not None
 
     @property
     def operation_attributes(self) -> Attributes:
@@ -372,6 +384,8 @@ class Connection:
         if self._unread and not self.reads_ahead:
             self._settle_unread()
         self._unread += 1
+        if self._message_spans is not None:
+            self._message_spans.arrived()
         self.traffic.bytes_received += size
 
     def message_received(self, value: object) -> None:
@@ -386,9 +400,13 @@ class Connection:
             self._operations.fail_cancelled()
         self._message = message = self._vocabulary.read(value)
         self.traffic.messages[message.type] += 1
+        if self._message_spans is not None:
+            # Before an operation is stopped: afterwards its id does not lead there.
+            owner = self._owner(message)
+            self._message_spans.received(message, self.traffic.messages[message.type], owner)
         match message.type.meaning:
             case Meaning.START if message.starts_operation:
-                self._operations.begin(message, self._vocabulary)
+                self._begins(message, self._operations.begin(message, self._vocabulary))
                 return
             case Meaning.START if message.may_start_operation:
                 # The handler shows whether the application knows the document.
@@ -398,9 +416,23 @@ class Connection:
                 return
             case Meaning.INIT if self.traffic.messages[message.type] == 1:
                 self._init = ConnectionInit(self._operations, message.payload)
+                self._begins(message, self._init)
             case Meaning.STOP if self._operations.stop(message):
                 return
         self._span.message(message.type)
+
+    def _begins(self, message: Message, owner: Owner) -> None:
+        if self._message_spans is not None:
+            self._message_spans.begins(message, owner)
+
+    def _owner(self, message: Message) -> Owner | None:
+        """Return the operation or the init that a received message is about, if it is open."""
+        match message.type.meaning:
+            case Meaning.STOP:
+                return self._operations.owner(message)
+            case Meaning.INIT:
+                return self._init
+        return None
 
     def message_unreadable(self, error: BaseException) -> None:
         """Record `error`, which the application raised as it read a message.
@@ -412,20 +444,32 @@ class Connection:
             is_cancelled = isinstance(error, asyncio.CancelledError) and is_being_cancelled()
             if self._unread and not is_cancelled and not isinstance(error, GeneratorExit):
                 self._input_error = error
+                self._frame_failed(error)
         elif isinstance(error, _END_OF_READING):
             # The handler is about to end, and its operations with the connection.
             self._operations.is_closing = True
         else:
             self._input_error = error
             self._unread += 1
+            self._frame_failed(error)
             self._settle_unread()
+
+    def _frame_failed(self, error: BaseException) -> None:
+        """End the span of the oldest unread frame, of which the application makes no message."""
+        if self._message_spans is not None and not isinstance(error, _END_OF_READING):
+            unknown = self._vocabulary.unknown_received
+            sequence = self.traffic.messages.get(unknown, 0) + 1
+            self._message_spans.unreadable(unknown, sequence, error)
 
     def _settle_unread(self) -> None:
         """Count each unread frame as a message of unknown type: none will be decoded from it."""
         while self._unread:
             self._unread -= 1
-            self.traffic.messages[self._vocabulary.unknown_received] += 1
-            self._span.message(self._vocabulary.unknown_received)
+            unknown = self._vocabulary.unknown_received
+            self.traffic.messages[unknown] += 1
+            self._span.message(unknown)
+            if self._message_spans is not None:
+                self._message_spans.unread(unknown, self.traffic.messages[unknown])
 
     # --- What the host does, and in which context ----------------------------------------------
 
@@ -446,6 +490,8 @@ class Connection:
         now = current()
         if self._has_ended or (now.operation is not None and now.operation.first is value):
             return None
+        if self._message_spans is not None and self._message_spans.is_current(value, now.placement):
+            return None
         message = self._message
         if message is None or message.value is not value:
             if self._unread and not self.reads_ahead:
@@ -454,6 +500,7 @@ class Connection:
             message = self._vocabulary.read(value)
         inside = now if now.request is request else Current(request, None, now.placement)
         operation: SocketOperation | None = None
+        span: SpanRecorder | None = None
         if message.type.meaning is Meaning.START:
             operation = self._operations.to_handle(message) or self._begin_without_document(
                 message, knows_documents=knows_documents
@@ -469,7 +516,12 @@ class Connection:
             is_new = self._init.start()
             placement = _placed(self._init.placement, inside.placement, is_new=is_new)
             inside = Current(request, inside.operation, placement)
-        return Handling(Activation(inside, self.fuse), message, operation)
+        if self._message_spans is not None and (
+            started := self._message_spans.handling(message, operation)
+        ):
+            span, placement = started
+            inside = inside._replace(placement=placement or inside.placement)
+        return Handling(Activation(inside, self.fuse), message, operation, span)
 
     def _begin_without_document(
         self, message: Message, *, knows_documents: bool | None
@@ -491,8 +543,10 @@ class Connection:
         """Record that the host has handled a message or raised `error`, and leave its context."""
         if handling is None:
             return
-        activation, message, operation = handling
+        activation, message, operation, span = handling
         activation.end()
+        if self._message_spans is not None and span is not None:
+            self._message_spans.handled(message, error)
         if operation is not None:
             operation.handled_in = None
         if self._has_ended:
@@ -518,7 +572,13 @@ class Connection:
             return None
         self._operations.run(operation, document, name)
         inside = current()
-        if inside.operation is not operation:
+        # The task began as a message was handled: its span is current, and soon ends.
+        is_hidden = (
+            self._message_spans is not None
+            and operation.placement is not None
+            and _is_missing(operation.placement)
+        )
+        if inside.operation is not operation or is_hidden:
             placement = _placed(operation.placement, inside.placement)
             inside = Current(request, operation, placement)
         return Running(Activation(inside, self.fuse), operation)
@@ -570,6 +630,35 @@ class Connection:
 
     # --- What is sent ------------------------------------------------------------------------
 
+    def send_begun(self, message: Mapping[str, Any]) -> Sending | None:
+        """Start the span of a message that is about to be sent, and enter its context.
+
+        The edge hands what is returned to `send_ended`.
+        """
+        if self._message_spans is None or self._has_ended:
+            return None
+        message_type = self._vocabulary.classify_sent(message)
+        owner: Owner | None = None
+        sequence = self.traffic.messages.get(message_type, 0) + 1
+        match message_type.meaning:
+            case Meaning.ACK | Meaning.REFUSAL:
+                owner = self._init
+            case Meaning.RESULT | Meaning.ERROR | Meaning.COMPLETE:
+                owner = operation = self._operations.sender(message)
+                if operation is not None and message_type.meaning is Meaning.RESULT:
+                    sequence = operation.results.all + 1
+        return self._message_spans.sending(message_type, message.get("id", NO_ID), sequence, owner)
+
+    def send_ended(self, sending: Sending | None, error: BaseException | None) -> None:
+        """End the span of a message that was sent, or whose send raised `error`."""
+        if sending is None:
+            return
+        if sending.activation is not None:
+            sending.activation.end()
+        if error is not None and not self._is_written(error):
+            sending.span.fail(_limits.exception_type(error))
+        sending.span.end()
+
     def message_sent(self, message: Mapping[str, Any]) -> None:
         """Record a message that was written."""
         message_type = self._vocabulary.classify_sent(message)
@@ -598,9 +687,7 @@ class Connection:
         aiohttp writes a frame before it waits, so a sender may be cancelled after the write.
         """
         if isinstance(error, asyncio.CancelledError):
-            cancelled = self._cancelled_after_write
-            # An edge that does not see the frames cannot know. Nearly always it was written.
-            if not self._is_observed or (cancelled is not None and cancelled() is error):
+            if self._is_written(error):
                 self.message_sent(message)
             return
         if not self._is_observed and isinstance(error.__cause__ or error, ConnectionError):
@@ -608,6 +695,14 @@ class Connection:
         operation = self._operations.sender(message)
         if operation is not None:
             operation.fail(error)
+
+    def _is_written(self, error: BaseException) -> bool:
+        """Whether a message was written although `error` reached its sender."""
+        if not isinstance(error, asyncio.CancelledError):
+            return False
+        cancelled = self._cancelled_after_write
+        # An edge that does not see the frames cannot know. Nearly always it was written.
+        return not self._is_observed or (cancelled is not None and cancelled() is error)
 
     def write_failed(self) -> None:
         """Record that the transport refused a frame: it is lost, before the end was read."""
@@ -727,6 +822,9 @@ class Connection:
             self._decided(judged)
         with self.fuse:
             interrupted = self._operations.connection_closed(judged)
+        if self._message_spans is not None:
+            with self.fuse:
+                self._message_spans.end()
         with self.fuse:
             self._measure(judged)
         with self.fuse:
@@ -935,6 +1033,7 @@ class Handling(NamedTuple):
     activation: Activation
     message: Message
     operation: SocketOperation | None  # that it begins
+    span: SpanRecorder | None  # of the message, the first time it is handled
 
 
 class Running(NamedTuple):

@@ -190,9 +190,13 @@ class Operations:
         operation.executions += 1
         operation.fire(EXECUTE)
 
+    def owner(self, message: Message) -> SocketOperation | None:
+        """Return the open operation that has the id of a received message."""
+        return self._by_id.get(message.id)
+
     def stop(self, message: Message) -> bool:
         """End the operation that the client stops; return whether it was open."""
-        operation = self._by_id.get(message.id)
+        operation = self.owner(message)
         return operation is not None and operation.fire(Event.STOP, message.type)
 
     def last_message_sent(self, message: Mapping[str, Any], message_type: MessageType) -> bool:

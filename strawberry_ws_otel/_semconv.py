@@ -32,7 +32,7 @@ SPAN_EXECUTION: Final = "GraphQL Operation Execution"
 
 # --- Span events -----------------------------------------------------------------------------
 # own
-EVENT_MESSAGE_PREFIX: Final = "graphql.ws."  # and the message type: `graphql.ws.subscribe`
+EVENT_MESSAGE_PREFIX: Final = "graphql.ws."  # and the message type, also of the message's own span
 EVENT_WEBSOCKET_ERROR: Final = "websocket.error"
 EVENT_WEBSOCKET_CLOSE: Final = "websocket.close"
 EVENT_WEBSOCKET_REDUNDANT_CLOSE: Final = "websocket.redundant_close"

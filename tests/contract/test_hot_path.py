@@ -52,7 +52,9 @@ async def converse(host: Host, protocol: str) -> None:
     await host.served()
 
 
-async def count(protocol: str, *, sampled: bool, extension: bool) -> Counted:
+async def count(
+    protocol: str, *, sampled: bool, extension: bool, message_spans: bool = False
+) -> Counted:
     """Count the calls of a conversation on a server of its own."""
     calls, marks = Calls(), list[Calls]()
 
@@ -70,6 +72,7 @@ async def count(protocol: str, *, sampled: bool, extension: bool) -> Counted:
         otel_config = OTelConfig(
             tracer_provider=counting_tracers(calls, sampled=sampled),
             meter_provider=counting_meters(calls),
+            message_spans=message_spans,
         )
 
     schema = strawberry.Schema(
@@ -104,6 +107,25 @@ async def test_a_message_that_nobody_samples_makes_no_call(
 ) -> None:
     counted = await count(protocol, sampled=False, extension=extension)
     assert counted.per_message == [{}] * MESSAGES
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+async def test_with_message_spans_a_message_that_nobody_samples_makes_the_calls_of_one_span(
+    protocol: str,
+) -> None:
+    counted = await count(protocol, sampled=False, extension=True, message_spans=True)
+    calls = {
+        "Tracer.start_span": 1,
+        # Whether it has an id of its own, and which its parent has.
+        "Span.get_span_context": 2,
+        "Span.is_recording": 1,
+        "Span.end": 1,
+        # Where it starts, what is current before it, and whether that has been changed.
+        "context.get_current": 4,
+        # The span, and what was there before.
+        "context.attach": 2,
+    }
+    assert counted.per_message == [calls] * MESSAGES
 
 
 # --- A whole conversation --------------------------------------------------------------------

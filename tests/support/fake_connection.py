@@ -92,6 +92,7 @@ class FakeConnection:
         self.request.connection = self.connection
         self._activation = self.reader.run(self.connection.serving, self.request)
         self._handling: Handling | None = None
+        self.has_message_spans = self.connection.has_message_spans
 
     def accept(self, protocol: str | None) -> None:
         if not self.connection._facts.upgraded:
@@ -144,7 +145,9 @@ class FakeConnection:
         (within or self.reader).run(self._sent, message)
 
     def _sent(self, message: Mapping[str, Any]) -> None:
+        sending = self.connection.send_begun(message) if self.has_message_spans else None
         self.connection.traffic.bytes_sent += 20
+        self.connection.send_ended(sending, None)
         self.connection.message_sent(message)
 
     def send_close(self, code: int, reason: str = "", within: Place | None = None) -> None:

@@ -91,6 +91,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "console/_show": ("_semconv console/_exporter", OTEL | RICH),
     },
     {
+        "_messages": ("_current _limits _operation _protocol _semconv _spans", OTEL),
         "_operations": (
             (
                 "_attributes _close _counts _current _fuse _limits _operation _propagation "
@@ -106,8 +107,8 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     {
         "_connection": (
             (
-                "_attributes _close _counts _current _fuse _limits _operation _operations "
-                "_propagation _protocol _recording _segments _semconv _spans"
+                "_attributes _close _counts _current _fuse _limits _messages _operation "
+                "_operations _propagation _protocol _recording _segments _semconv _spans"
             ),
             OTEL,
         ),

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any, Final
@@ -1771,8 +1772,8 @@ def test_an_operation_that_is_described_after_its_task_was_cancelled_is_counted_
 # --- An edge that does not see the frames ------------------------------------------------------
 
 
-def unobserved(telemetry: Telemetry) -> FakeConnection:
-    talk = FakeConnection(config(telemetry))
+def unobserved(telemetry: Telemetry, **options: Any) -> FakeConnection:
+    talk = FakeConnection(config(telemetry, **options))
     talk.protocol = GRAPHQL_TRANSPORT_WS
     talk.connection.accepted(GRAPHQL_TRANSPORT_WS, is_observed=False)
     return talk
@@ -1829,12 +1830,112 @@ def test_a_close_that_nobody_saw_is_by_an_unknown(
     assert attributes["error.type"] == error_type
 
 
+# --- A span for each message -------------------------------------------------------------------
+
+
+def message_spans(telemetry: Telemetry) -> list[tuple[str, str, str | None, Any]]:
+    """Of each message: type, kind, parent, error type; in the order of their ends."""
+    finished = telemetry.exporter.get_finished_spans()
+    names = {each.context.span_id: each.name for each in finished if each.context}
+    return [
+        (
+            each.name.removeprefix("graphql.ws."),
+            each.kind.name,
+            names[each.parent.span_id] if each.parent else None,
+            attributes_of(each).get("error.type"),
+        )
+        for each in finished
+        if each.name.startswith("graphql.ws.")
+    ]
+
+
+CONNECTION, INIT = "GraphQL WebSocket Connection", "GraphQL WebSocket Connection Init"
+
+
+async def test_each_message_has_a_span_below_what_it_is_about(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, message_spans=True)
+    talk.initialize()
+    talk.receive_and_handle({"type": "connection_init"})
+    task = talk.start_operation("a")
+    talk.send_result("a", within=task)
+    talk.send_result("unknown", within=task)
+    operation_in(task).describe("subscription", None)
+    talk.receive_and_handle({"type": "complete", "id": "a"})
+    talk.end_serving(task)
+    talk.receive_and_begin_handling({"type": "ping"})
+    talk.send("pong")
+    talk.end_handling(ValueError())
+    talk.connection.data_received(9)
+    talk.connection.message_unreadable(TimeoutError())
+    talk.connection.data_received(9)
+    talk.connection.message_unreadable(ValueError())
+    talk.close_by_server(4429)
+    assert message_spans(telemetry) == [
+        ("connection_ack", "PRODUCER", INIT, None),
+        ("connection_init", "CONSUMER", INIT, None),
+        ("connection_init", "CONSUMER", CONNECTION, None),
+        ("subscribe", "CONSUMER", "subscription", None),
+        ("next", "PRODUCER", "subscription", None),
+        ("next", "PRODUCER", CONNECTION, None),
+        ("complete", "CONSUMER", "subscription", None),
+        ("pong", "PRODUCER", CONNECTION, None),
+        ("ping", "CONSUMER", CONNECTION, "ValueError"),
+        ("_OTHER", "CONSUMER", CONNECTION, "_OTHER"),
+        ("_OTHER", "CONSUMER", CONNECTION, "ValueError"),
+    ]
+
+
+def test_without_an_id_of_its_own_a_span_of_a_message_is_nowhere_current(
+    telemetry: Telemetry,
+) -> None:
+    no_tracers = trace.NoOpTracerProvider()
+    options = OTelConfig(tracer_provider=no_tracers, meter_provider=telemetry.meter_provider)
+    talk = FakeConnection(replace(options, message_spans=True))
+    talk.accept(GRAPHQL_TRANSPORT_WS)
+    before = talk.reader.context
+    assert talk.receive_and_begin_handling({"type": "ping"}).context is before
+    talk.send("pong")
+    talk.end_handling()
+    assert talk.reader.context is before
+
+
+def test_where_no_frame_is_seen_a_message_has_a_span_all_the_same(telemetry: Telemetry) -> None:
+    talk = unobserved(telemetry, message_spans=True)
+    talk.reader.run(talk.connection.message_received, {"type": "ping"})
+    talk.connection.message_unreadable(ValueError())
+    sending = talk.reader.run(talk.connection.send_begun, {"type": "pong"})
+    talk.reader.run(talk.connection.send_ended, sending, asyncio.CancelledError())
+    sending = talk.reader.run(talk.connection.send_begun, {"type": "pong"})
+    talk.reader.run(talk.connection.send_ended, sending, ConnectionError())
+    talk.end()
+    assert message_spans(telemetry) == [
+        ("_OTHER", "CONSUMER", CONNECTION, "ValueError"),
+        ("pong", "PRODUCER", CONNECTION, None),
+        ("pong", "PRODUCER", CONNECTION, "ConnectionError"),
+        ("ping", "CONSUMER", CONNECTION, None),
+    ]
+
+
+def test_after_the_end_and_without_the_option_a_send_has_no_span(telemetry: Telemetry) -> None:
+    for options in ({"message_spans": True}, {}):
+        talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, **options)
+        assert talk.connection.has_message_spans == bool(options)
+        if options:
+            talk.close_by_client()
+        assert talk.reader.run(talk.connection.send_begun, {"type": "pong"}) is None
+        talk.connection.send_ended(None, None)
+    assert message_spans(telemetry) == []
+
+
 # --- Handling and serving that is nested, late or about nothing ----------------------------------
 
 
-def test_a_message_may_be_handled_within_its_own_handling(telemetry: Telemetry) -> None:
+@pytest.mark.parametrize("message_spans", [False, True])
+def test_a_message_may_be_handled_within_its_own_handling(
+    telemetry: Telemetry, *, message_spans: bool
+) -> None:
     """As where a handler's `handle_message` calls its `handle_connection_init`."""
-    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, message_spans=message_spans)
     message = {"type": "connection_init"}
     talk.receive_and_begin_handling(message)
     outside = talk.reader.context
@@ -1989,9 +2090,6 @@ def test_a_broken_pipe_changes_no_verdict_and_no_count(
 
 
 # --- Segments --------------------------------------------------------------------------------
-
-
-CONNECTION: Final = "GraphQL WebSocket Connection"
 
 
 def names_of(telemetry: Telemetry) -> list[tuple[str, int | None]]:

@@ -894,7 +894,11 @@ def test_each_segment_has_errors_of_its_own(telemetry: Telemetry) -> None:
 @pytest.mark.internal_error
 def test_a_type_that_cannot_be_learnt_does_not_keep_a_segment_open(telemetry: Telemetry) -> None:
     operation = begin(telemetry, segment_duration=300)
-    operation.expect("subscription", lambda: 1 / 0)
+
+    def learn() -> None:
+        raise ValueError
+
+    operation.expect("subscription", learn)
     assert operation.next_segment()
     operation.finish()
 

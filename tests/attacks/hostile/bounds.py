@@ -86,6 +86,7 @@ SPAN_NAMES: Final = frozenset(
     {
         *(value for key, value in vars(name).items() if key.startswith("SPAN_")),
         *OPERATION_TYPES,
+        *(f"{name.EVENT_MESSAGE_PREFIX}{message_type}" for message_type in MESSAGE_TYPES),
     }
 )
 EVENT_NAMES: Final = frozenset(

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 )
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+from opentelemetry.trace import SpanKind
 
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection, Handling, Running
@@ -156,6 +157,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.asked: list[tuple[AnyConnection, Any]] = []
         self.handlings: list[Work] = []
         self.runs: list[Work] = []
+        self.sendings: list[tuple[AnyConnection, Place, Any]] = []
         self.telemetry = Telemetry()
         self.options: dict[str, Any] = {}
 
@@ -165,6 +167,7 @@ class AnyOrder(RuleBasedStateMachine):
         shape=st.sampled_from(["linked", "nested"]),
         mode=st.sampled_from(["parent", "link", "ignore"]),
         events=st.sampled_from([0, 1, 8]),
+        spans=st.booleans(),
         ordinary=st.sampled_from([(), ("connection_lost", 4100)]),
     )
     def configure(self, *, sampled: bool, **options: Any) -> None:
@@ -173,6 +176,7 @@ class AnyOrder(RuleBasedStateMachine):
             "trace_shape": options["shape"],
             "remote_context": options["mode"],
             "message_events": options["events"],
+            "message_spans": options["spans"],
             "normal_outcomes": options["ordinary"],
         }
         self.connects(options["protocol"], upgraded=True)
@@ -347,6 +351,21 @@ class AnyOrder(RuleBasedStateMachine):
         connection_.notes("transmit")
         connection_.send_message(message, within=within)
 
+    @rule(connection_=anyone, message=mappings, place=places)
+    def sending(self, connection_: AnyConnection, message: dict[str, Any], place: Place) -> None:
+        if connection_.has_message_spans:
+            sending = place.run(connection_.connection.send_begun, message)
+            self.sendings.append((connection_, place, sending))
+
+    @precondition(lambda self: self.sendings)
+    @rule(sending=one_of("sendings"), error=failures)
+    def send_ended(
+        self, sending: tuple[AnyConnection, Place, Any], error: BaseException | None
+    ) -> None:
+        self.sendings.remove(sending)
+        connection_, place, begun = sending
+        place.run(connection_.connection.send_ended, begun, error)
+
     @rule(connection_=anyone, message=mappings, error=st.sampled_from([ValueError(), TypeError()]))
     def not_sent(
         self, connection_: AnyConnection, message: dict[str, Any], error: Exception
@@ -404,6 +423,8 @@ class AnyOrder(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not self.all:
             return  # Hypothesis gave it up before it was configured.
+        for sending in list(self.sendings):
+            self.send_ended(sending, None)
         for connection_ in self.living:
             self.ended(connection_, None, up=True)
         assert not any(connection_.fuse.blown for connection_ in self.all)
@@ -420,7 +441,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert set(call_log.ended.values()) <= {1}
         for span in self.telemetry.spans():
             attributes = attributes_of(span)
-            if "graphql.ws.operation.id" in attributes:
+            if "graphql.ws.operation.id" in attributes and span.kind is SpanKind.SERVER:
                 assert attributes["graphql.ws.operation.end_reason"] in set(EndReason)
 
     def assert_counts(self) -> None:
