@@ -254,8 +254,13 @@ SHOWN: Final = "console/_show.SHOWN"
 CHANGED: Final = {REQUESTS, SHOWN}
 """What a module changes in place."""
 
-STATE: Final = {"_metrics.metrics_of", "_current._CURRENT", REQUESTS}
-"""What holds state: that of a process, that of a task, and requests as long as they live."""
+STATE: Final = {
+    "_metrics.metrics_of",
+    "_segments.take_turns",
+    "_current._CURRENT",
+    REQUESTS,
+}
+"""What holds state: that of a process, of event loops, of a task, and requests that live."""
 
 
 def makes_objects(value: ast.expr | None) -> bool:

@@ -14,13 +14,7 @@ EVERYTHING = {
     "active": 0,
     "lives": 1,
     "events": 2,
-    "spans": [
-        "GraphQL Document Parsing",
-        "GraphQL Document Validation",
-        "GraphQL WebSocket Connection",
-        "GraphQL WebSocket Connection Init",
-        "subscription",
-    ],
+    "spans": ["GraphQL WebSocket Connection", "GraphQL WebSocket Connection Init", "subscription"],
 }
 
 
