@@ -146,7 +146,7 @@ class FakeConnection:
 
     def _sent(self, message: Mapping[str, Any]) -> None:
         sending = self.connection.send_begun(message) if self.has_message_spans else None
-        self.connection.traffic.bytes_sent += 20
+        self.connection.data_sent(20)
         self.connection.send_ended(sending, None)
         self.connection.message_sent(message)
 

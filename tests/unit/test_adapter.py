@@ -13,7 +13,8 @@ from strawberry_ws_otel._connection import Connection, Request
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from tests.support.broken_api import PipeError
-from tests.support.fake_connection import QUERY, FakeConnection, Place
+from tests.support.clock import Clock
+from tests.support.fake_connection import QUERY, FakeConnection, Place, operation_in
 from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry, attributes_of
 from tests.support.views import config
@@ -232,6 +233,19 @@ async def test_each_message_that_was_sent_counts(
     talk.end_serving(task)
     talk.close_by_client()
     assert messages(telemetry) == {"subscribe": 1, "next": 20, "pong": 1}
+
+
+async def test_a_result_has_the_time_at_which_its_frame_was_sent(
+    talk: FakeConnection, clock: Clock
+) -> None:
+    adapter = adapter_in(talk.reader, Wire())
+    operation = operation_in(talk.start_operation())
+    assert operation.results.sent_at is None
+    for _ in range(20):
+        clock.passes(1)
+        talk.connection.data_sent(20)
+        await adapter.send_json(NEXT)
+        assert operation.results.sent_at == clock.now
 
 
 @pytest.mark.parametrize("message", [{}, {"type": "next"}, {"type": "next", "id": []}], ids=repr)
