@@ -44,7 +44,13 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _limits, _semconv
-from strawberry_ws_otel._attributes import MAX_ATTRIBUTES, Value, checked_attributes, truncated
+from strawberry_ws_otel._attributes import (
+    MAX_ATTRIBUTES,
+    StaticAttributes,
+    Value,
+    checked_attributes,
+    truncated,
+)
 from strawberry_ws_otel._close import (
     CloseFrame,
     Facts,
@@ -66,17 +72,19 @@ from strawberry_ws_otel._current import (
     running_task,
 )
 from strawberry_ws_otel._fuse import Fuses
+from strawberry_ws_otel._open import OpenConnection, OpenOperation, live, settled
 from strawberry_ws_otel._operation import (
     HANDLE,
     RESULT_SENT,
     RUNNING,
     Attributes,
+    OperationLook,
     SocketOperation,
     start_time_of,
 )
 from strawberry_ws_otel._operations import Execution, Operations, unclaimed
 from strawberry_ws_otel._propagation import ConnectionTrace, of_request
-from strawberry_ws_otel._protocol import Meaning, Message, vocabulary
+from strawberry_ws_otel._protocol import Meaning, Message, MessageType, vocabulary
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._spans import (
     NOT_STARTED,
@@ -158,13 +166,34 @@ class ConnectionInit:
         self.placement = None
 
 
+class _Look(NamedTuple):
+    """What a reader of any thread sees of a connection as it looks at it."""
+
+    has_ended: bool
+    handshake_attributes: Callable[[], Attributes]
+    last_received: float | None
+    bytes_received: int
+    bytes_sent: int
+    messages: dict[MessageType, int]
+    attributes: dict[str, Value]
+    results: int  # of the operations that have ended
+    operations: list[OperationLook]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the results of each operation are either its own or among the sum."""
+        return self.has_ended or not any(operation.has_ended for operation in self.operations)
+
+
 class Connection:
     """One connection: what both sides say over it, and how it closes."""
 
     __slots__ = (
+        "__weakref__",
         "_cancelled_after_write",
         "_facts",
         "_fuses",
+        "_handshake_attributes",
         "_has_ended",
         "_init",
         "_input_error",
@@ -204,7 +233,8 @@ class Connection:
             fuses: what keeps failures of the library from the host.
             before: the context of the handshake.
             headers: of the handshake, which may bring a remote context.
-            attributes: makes the attributes of the handshake, if the span is recorded.
+            attributes: makes the attributes of the handshake, if the span is recorded, and for
+                whoever asks what is open, in any thread.
             route: that the handshake matched, if the edge knows it.
         """
         # Unique, not unguessable: the SDK makes its ids in the same way.
@@ -213,6 +243,7 @@ class Connection:
         self._fuses = fuses
         self._telemetry = telemetry
         self._started = time.monotonic()
+        self._handshake_attributes = attributes
         telemetry.connecting()
         parentage = of_request(telemetry.config, before, headers, fuses.library)
         self._span = telemetry.spans.start(
@@ -273,7 +304,7 @@ class Connection:
         """Put attributes of the application on the connection and on what begins from now on."""
         if self._has_ended:
             return
-        kept, taken = self._operations.attributes, {}
+        kept, taken = dict(self._operations.attributes), {}
         for name, value in truncated(attributes).items():
             if name in kept or len(kept) < MAX_ATTRIBUTES:
                 kept[name] = taken[name] = value
@@ -283,6 +314,8 @@ class Connection:
                     f" {MAX_ATTRIBUTES} attributes; further ones are left out without a warning",
                     name,
                 )
+        # Whole: another thread may look at them.
+        self._operations.attributes = kept
         self._span.set(taken)
 
     def serving(self, request: object) -> Activation:
@@ -305,6 +338,7 @@ class Connection:
         self.result_name = self._vocabulary.result.name
         self.traffic.subprotocol = subprotocol
         self._telemetry.metrics.totals.opened(self.traffic)
+        live.add(self)
 
     # --- What is received --------------------------------------------------------------------
 
@@ -791,8 +825,73 @@ class Connection:
         """
         self._facts.forget()
         self._operations.trace.forget()
-        self._operations.attributes.clear()
+        self._operations.attributes = {}
+        self._handshake_attributes = dict
         self._message = self._input_error = self.placement = None
+        live.remove(self)
+
+    # --- What is open now, for any thread ------------------------------------------------------
+
+    @property
+    def started(self) -> float:
+        """When the handshake began, by the monotonic clock."""
+        return self._started
+
+    def snapshot(self, now: float) -> OpenConnection | None:
+        """Return what is known of the connection, its times up to `now`; None if it has ended."""
+        with self.fuse:
+            look = settled(self._look)
+            return None if look.has_ended else self._shown(look, now)
+        return None
+
+    def _look(self) -> _Look:
+        traffic, operations = self.traffic, self._operations
+        return _Look(
+            self._has_ended,
+            self._handshake_attributes,
+            self._last_received,
+            traffic.bytes_received,
+            traffic.bytes_sent,
+            dict(traffic.messages),
+            operations.attributes,
+            operations.results,
+            operations.look(),
+        )
+
+    def _shown(self, look: _Look, now: float) -> OpenConnection:
+        handshake, last = look.handshake_attributes(), look.last_received
+        address, agent = handshake.get(_semconv.CLIENT_ADDRESS), handshake.get(_semconv.USER_AGENT)
+        received, sent = 0, look.results + sum(each.results for each in look.operations)
+        for message_type, count in look.messages.items():
+            if message_type.direction == "receive":
+                received += count
+            else:
+                sent += count
+        return OpenConnection(
+            id=self.id,
+            subprotocol=self.traffic.subprotocol,
+            age=now - self._started,
+            # What came after `now` came at `now`.
+            receive_idle_time=None if last is None else max(0.0, now - last),
+            attributes=StaticAttributes(look.attributes),
+            client_address=address if isinstance(address, str) else None,
+            user_agent=agent if isinstance(agent, str) else None,
+            bytes_received=look.bytes_received,
+            bytes_sent=look.bytes_sent,
+            messages_received=received,
+            messages_sent=sent,
+            operations=tuple(
+                OpenOperation(
+                    id=each.id,
+                    type=each.type,
+                    name=each.name,
+                    age=max(0.0, now - each.started),
+                    results=each.results,
+                )
+                for each in look.operations
+                if not each.has_ended
+            ),
+        )
 
 
 class Request:

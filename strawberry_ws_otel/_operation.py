@@ -349,7 +349,9 @@ class Operation:
         "_describe",
         "_error_count",
         "_error_type",
+        "_expected_type",
         "_is_ended",
+        "_parsed_name",
         "_started",
         "_telemetry",
         "config",
@@ -389,6 +391,8 @@ class Operation:
         self.span = NOT_STARTED
         self.type: str | None = None
         self._describe: Callable[[], None] | None = None  # learns the type, while it is expected
+        self._expected_type: str | None = None
+        self._parsed_name: str | None = None
         self.results = Results(message_type)
         self._error_type: str | None = None
         self._error_count = 0
@@ -434,7 +438,7 @@ class Operation:
         self._learn_type()
         if self._is_ended or self.type is not None:
             return
-        self._describe = describe
+        self._describe, self._expected_type = describe, operation_type
         if operation_type == SUBSCRIPTION:
             self._telemetry.metrics.totals.subscribed(self.results)
 
@@ -443,17 +447,17 @@ class Operation:
         if self._is_ended or self.type is not None:
             return
         self.type, self._describe = operation_type, None
+        self._parsed_name = name = None if name is None else _limits.bounded(name, _limits.NAME)
         is_subscription = operation_type == SUBSCRIPTION
         if is_subscription != self.results.subscribed:
             self._telemetry.metrics.totals.subscribed(self.results, really=is_subscription)
         if self.span.recording:
             named = name is not None and self.config.name_spans_after_operation
-            bounded_name = None if name is None else _limits.bounded(name, _limits.NAME)
-            self.span.rename(f"{operation_type} {bounded_name}" if named else operation_type)
+            self.span.rename(f"{operation_type} {name}" if named else operation_type)
             self.span.set(
                 {
                     _semconv.OPERATION_TYPE: operation_type,
-                    _semconv.OPERATION_NAME: bounded_name,
+                    _semconv.OPERATION_NAME: name,
                     _semconv.SUBSCRIPTION_ID: self._subscription_id(),
                 }
             )
@@ -539,6 +543,17 @@ class Operation:
 
 
 # --- Operations over a WebSocket ---------------------------------------------------------------
+
+
+class OperationLook(NamedTuple):
+    """What a reader of any thread sees of an operation as it looks at it."""
+
+    id: str
+    type: str | None
+    name: str | None
+    started: float
+    results: int
+    has_ended: bool
 
 
 class Registry(Protocol):
@@ -667,6 +682,17 @@ class SocketOperation(Operation):
             _semconv.OPERATION_ID: self.client_id,
             **super()._start_attributes(),
         }
+
+    def look(self) -> OperationLook:
+        """Return what a reader of any thread sees of it now."""
+        return OperationLook(
+            self.client_id,
+            self.type or self._expected_type,
+            self._parsed_name or self._client_name(),
+            self._started,
+            self.results.all,
+            self.has_ended,
+        )
 
     def _subscription_id(self) -> str | None:
         is_subscription = self.type == SUBSCRIPTION

@@ -45,6 +45,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     {
         "_config": ("_attributes _close", OTEL),
         "_counts": ("_close _protocol _semconv", NOTHING),
+        "_open": ("_attributes", NOTHING),
         "_log": ("_close _fuse _limits _semconv", OTEL),
         "_spans": ("_fuse _limits _protocol _semconv", OTEL),
         "_strawberry/layers": ("_fuse", NOTHING),
@@ -103,7 +104,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         ),
         "_connection": (
             (
-                "_attributes _close _counts _current _fuse _limits _operation _operations "
+                "_attributes _close _counts _current _fuse _limits _open _operation _operations "
                 "_propagation _protocol _recording _semconv _spans"
             ),
             OTEL,
@@ -139,7 +140,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     },
     {
         "__init__": (
-            ("_aiohttp/view _config _connection _semconv _strawberry/extension"),
+            ("_aiohttp/view _config _connection _open _semconv _strawberry/extension"),
             NOTHING,
         ),
         "instrumentor": (
