@@ -1379,7 +1379,7 @@ def test_what_a_snapshot_cannot_know_is_none(telemetry: Telemetry, clock: Clock)
         "client_address",
         "user_agent",
     }
-    assert (snapshot.age, snapshot.attributes, snapshot.operations) == (0.0, {}, ())
+    assert (snapshot.age, dict(snapshot.attributes), snapshot.operations) == (0.0, {}, ())
 
 
 def test_what_comes_while_connections_are_read_has_come_just_now(

@@ -194,11 +194,12 @@ def test_what_changes_for_ever_is_shown_as_it_was_last() -> None:
 
 
 def test_a_snapshot_cannot_be_changed() -> None:
-    for snapshot in (CONNECTION, OPERATION):
+    snapshots: tuple[Any, ...] = (CONNECTION, OPERATION)
+    for snapshot in snapshots:
         with pytest.raises(FrozenInstanceError):
-            snapshot.age = 0.0  # type: ignore[misc]  # that is what is tried
+            snapshot.age = 0.0
         with pytest.raises((AttributeError, TypeError)):
-            snapshot.other = 0  # type: ignore[attr-defined]  # likewise
+            snapshot.other = 0
     with pytest.raises(TypeError):
         CONNECTION.attributes["tenant"] = "other"  # type: ignore[index]  # likewise
 
