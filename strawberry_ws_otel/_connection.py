@@ -9,6 +9,7 @@ An edge reports what happens, in the order in which it happens:
 * `message_handling`, `message_handled`: the host begins to handle a message, in any task, and has
   handled it.
 * `operation_running`, `operation_ran`: the host begins to serve an operation, and has served it.
+* `data_sent`: a data frame was written.
 * `message_sent`, `message_failed`: a message was written, or could not be.
 * `close_sent`, `close_dropped`: the server's close frame was written, or could not be made.
 * `close_received`: the client's close frame was read.
@@ -16,15 +17,17 @@ An edge reports what happens, in the order in which it happens:
 * `close_unobserved`: the socket is closed, and it is not known by which side.
 * `error_received`: an ERROR message was read.
 * `disconnected`: the end of the stream was read.
+* `send_blocked`, `send_unblocked`: a send begins to wait for a full transport buffer, and goes on,
+  fails or is cancelled.
 * `write_failed`, `write_cancelled`: the transport refused a frame, or a sender was cancelled after
   its frame was written.
 * `ended`: the handler is done.
 
-For what happens with every message an edge may count by itself, without a call:
-`traffic.bytes_sent`, and in `results_by_unique_id` the results of the operation whose id a message
-of type `result_name` has. It sets `reads_ahead` if the application may read a frame before it
-decodes the frames before it. The extension of the schema asks by `claim_own` and `claim` which
-operation it executes.
+For what happens with every message an edge may count by itself, without a call: what `data_sent`
+counts in `traffic`, and in `results_by_unique_id` the results of the
+operation whose id a message of type `result_name` has. It sets `reads_ahead` if the application may
+read a frame before it decodes the frames before it. The extension of the schema asks by `claim_own`
+and `claim` which operation it executes.
 
 Facts are kept first and recorded second, so that broken telemetry changes no verdict.
 """
@@ -59,7 +62,7 @@ from strawberry_ws_otel._close import (
     server_failure,
     verdict,
 )
-from strawberry_ws_otel._counts import Traffic
+from strawberry_ws_otel._counts import SendWaits, Traffic
 from strawberry_ws_otel._current import (
     Activation,
     Current,
@@ -335,7 +338,8 @@ class Connection:
         self._facts.upgraded = True
         self._is_observed = is_observed
         self._vocabulary = vocabulary(subprotocol)
-        self.result_name = self._vocabulary.result.name
+        # Where the edge sees no frames, `message_sent` takes the time of every message.
+        self.result_name = self._vocabulary.result.name if is_observed else ""
         self.traffic.subprotocol = subprotocol
         self._telemetry.metrics.totals.opened(self.traffic)
         live.add(self)
@@ -546,8 +550,15 @@ class Connection:
 
     # --- What is sent ------------------------------------------------------------------------
 
+    def data_sent(self, size: int) -> None:
+        """Record a data frame of `size` bytes that was written."""
+        self.traffic.bytes_sent += size
+        self.traffic.sent_at = time.monotonic()
+
     def message_sent(self, message: Mapping[str, Any]) -> None:
         """Record a message that was written."""
+        if not self._is_observed:
+            self.traffic.sent_at = time.monotonic()
         message_type = self._vocabulary.classify_sent(message)
         if message_type.meaning is Meaning.RESULT and (
             operation := self._operations.sender(message)
@@ -555,6 +566,7 @@ class Connection:
             payload = message.get("payload")
             failed = isinstance(payload, Mapping) and bool(payload.get("errors"))
             if operation.fire(RESULT_SENT, failed):
+                operation.results.sent_at = self.traffic.sent_at
                 return
         self.traffic.messages[message_type] += 1
         match message_type.meaning:
@@ -584,6 +596,26 @@ class Connection:
         operation = self._operations.sender(message)
         if operation is not None:
             operation.fail(error)
+
+    def send_blocked(self) -> tuple[SendWaits, ...]:
+        """Record that a send of the running task begins to wait for a full transport buffer.
+
+        Returns:
+            What the edge hands to `send_unblocked`: the waits of the connection and, if the task
+            serves one, of the operation.
+        """
+        operation = self._operations.of_task()
+        owners = (self.traffic,) if operation is None else (self.traffic, operation)
+        waits = tuple(each.send_waits for each in owners)
+        for each in waits:
+            each.begin()
+        return waits
+
+    @staticmethod
+    def send_unblocked(waits: tuple[SendWaits, ...]) -> None:
+        """Record that a send waits no more: it goes on, fails or is cancelled."""
+        for each in waits:
+            each.end()
 
     def write_failed(self) -> None:
         """Record that the transport refused a frame: it is lost, before the end was read."""
@@ -780,7 +812,6 @@ class Connection:
         for message_type, count in self.traffic.messages.items():
             counts[message_type.direction] += count
             acknowledged |= message_type.meaning is Meaning.ACK
-        last = self._last_received
         return {
             _semconv.SUBPROTOCOL: self.traffic.subprotocol,
             _semconv.MESSAGES_RECEIVED: counts["receive"],
@@ -788,7 +819,16 @@ class Connection:
             _semconv.OPERATION_COUNT: self._operations.begun,
             _semconv.OPERATION_INTERRUPTED_COUNT: interrupted,
             _semconv.ACKNOWLEDGED: acknowledged,
-            _semconv.RECEIVE_IDLE_TIME: None if last is None else time.monotonic() - last,
+            _semconv.SEND_BLOCKED_TIME: self.traffic.send_waits.seconds or None,
+            **self._idle_times(),
+        }
+
+    def _idle_times(self) -> Attributes:
+        """Return the seconds since the last data message of each direction, if there was one."""
+        now, received_at, sent_at = time.monotonic(), self._last_received, self.traffic.sent_at
+        return {
+            _semconv.RECEIVE_IDLE_TIME: None if received_at is None else now - received_at,
+            _semconv.SEND_IDLE_TIME: None if sent_at is None else now - sent_at,
         }
 
     def _log(self, judged: Verdict) -> None:
@@ -804,6 +844,7 @@ class Connection:
                 **self._telemetry.config.attributes,
                 **self._operations.attributes,
                 **self._verdict_attributes(judged),
+                **self._idle_times(),
             }
             error = server_failure(self._facts)
             raised = "" if error is None else _limits.headline(error, self._has_message)

@@ -43,7 +43,7 @@ from opentelemetry.util.types import AttributeValue
 from strawberry_ws_otel import _limits, _semconv
 from strawberry_ws_otel._attributes import Value
 from strawberry_ws_otel._close import Verdict
-from strawberry_ws_otel._counts import Results
+from strawberry_ws_otel._counts import Results, SendWaits
 from strawberry_ws_otel._current import Placement, application_context, placement_of
 from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
@@ -519,6 +519,7 @@ class Operation:
             if self.type != SUBSCRIPTION and (self.type is not None or self._is_request):
                 self._measure(
                     _semconv.METRIC_REQUEST_DURATION,
+                    self.duration,
                     {_semconv.OPERATION_TYPE: self.type, _semconv.ERROR_TYPE: error_type},
                 )
             if self.span.recording:
@@ -530,11 +531,11 @@ class Operation:
         finally:
             self.span.end()
 
-    def _measure(self, name: str, attributes: Attributes) -> None:
-        """Record the duration, with an exemplar that leads to the span."""
+    def _measure(self, name: str, seconds: float, attributes: Attributes) -> None:
+        """Record a duration, with an exemplar that leads to the span."""
         placement = self.placement
         context = self.span.exemplar_context if placement is None else placement.context
-        self._telemetry.metrics.record(name, self.duration, attributes, self.fuses.metrics, context)
+        self._telemetry.metrics.record(name, seconds, attributes, self.fuses.metrics, context)
 
     @property
     def duration(self) -> float:
@@ -593,6 +594,7 @@ class SocketOperation(Operation):
         "payload",
         "placement",
         "registry",
+        "send_waits",
         "state",
         "unclaimed_key",
     )
@@ -628,6 +630,7 @@ class SocketOperation(Operation):
         self._result_type = result_type
         # The arguments of `errors`, for results that are not sent yet.
         self._unsent: deque[tuple[str, int, list[Attributes]]] | None = None
+        self.send_waits = SendWaits()
         self._next_recorded = 1  # ordinal of the next result that gets an event, or is the first
         registry.telemetry.metrics.totals.begun(self.results)
 
@@ -729,10 +732,19 @@ class SocketOperation(Operation):
             results.ok += 1
         if results.all == self._next_recorded:
             if self._first_result is None:
-                self._first_result = self.duration
+                self._record_first_result()
             self._next_recorded = self.span.numbered_message(self._result_type, self._next_recorded)
         results.fast_path_limit = (
             results.ok if self._unsent else self._next_recorded - 1 - results.failed
+        )
+
+    def _record_first_result(self) -> None:
+        self._first_result = self.duration
+        self._learn_type()
+        self._measure(
+            _semconv.METRIC_TIME_TO_FIRST_RESULT,
+            self._first_result,
+            {_semconv.OPERATION_TYPE: self.type},
         )
 
     def record_error(self, message_type: MessageType) -> None:
@@ -797,6 +809,7 @@ class SocketOperation(Operation):
                 description = f"interrupted by an abnormal close: {outcome}"
         self._measure(
             _semconv.METRIC_OPERATION_DURATION,
+            self.duration,
             {_semconv.OPERATION_TYPE: self.type, _semconv.END_REASON: name},
         )
         self.finish(
@@ -806,6 +819,7 @@ class SocketOperation(Operation):
                 _semconv.END_REASON: name,
                 _semconv.RESULTS: self.results.all,
                 _semconv.TIME_TO_FIRST_RESULT: self._first_result,
+                _semconv.SEND_BLOCKED_TIME: self.send_waits.seconds or None,
                 _semconv.CLOSE_OUTCOME: outcome,
                 _semconv.CLOSE_CODE: code,
             },

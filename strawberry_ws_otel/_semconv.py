@@ -58,6 +58,8 @@ OPERATION_COUNT: Final = "graphql.ws.operation.count"
 OPERATION_INTERRUPTED_COUNT: Final = "graphql.ws.operation.interrupted_count"
 ACKNOWLEDGED: Final = "graphql.ws.acknowledged"
 RECEIVE_IDLE_TIME: Final = "graphql.ws.receive_idle_time"
+SEND_IDLE_TIME: Final = "graphql.ws.send_idle_time"
+SEND_BLOCKED_TIME: Final = "graphql.ws.send_blocked_time"  # also of an operation
 
 # OTel, of the handshake
 PROTOCOL_NAME: Final = "network.protocol.name"
@@ -119,8 +121,11 @@ METRIC_CLOSES: Final = "websocket.server.closes"
 METRIC_MESSAGES: Final = "websocket.server.messages"
 METRIC_IO: Final = "websocket.server.io"
 METRIC_ERRORS: Final = "websocket.server.errors"
+METRIC_SEND_BLOCKED: Final = "websocket.server.send.blocked"
+METRIC_SEND_BLOCKED_TIME: Final = "websocket.server.send.blocked_time"
 METRIC_INIT_DURATION: Final = "graphql.ws.connection_init.duration"
 METRIC_OPERATION_DURATION: Final = "graphql.ws.operation.duration"
+METRIC_TIME_TO_FIRST_RESULT: Final = TIME_TO_FIRST_RESULT  # the attribute, over all operations
 
 # draft
 METRIC_REQUEST_DURATION: Final = "graphql.server.request.duration"

@@ -12,6 +12,7 @@ from inspect import getattr_static
 from types import MethodType
 from typing import Any, ClassVar, Final, Self, cast
 
+from aiohttp import __version__ as aiohttp_version
 from aiohttp import hdrs, web
 from opentelemetry.context import get_current
 from opentelemetry.util.types import AttributeValue
@@ -201,6 +202,14 @@ class Handshake(Request):
                     type(ws).__qualname__,
                     error,
                 )
+        if self._observer is not None and not self._observer.sees_waits:
+            self.telemetry.warn_once(
+                "%s does not show when a send waits for a full buffer (aiohttp %s):"
+                " %s is not recorded",
+                type(ws).__qualname__,
+                aiohttp_version,
+                _semconv.SEND_BLOCKED_TIME,
+            )
         with self.connection.fuse:
             self.connection.accepted(ws.ws_protocol, is_observed=self._observer is not None)
 

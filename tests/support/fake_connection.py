@@ -145,7 +145,7 @@ class FakeConnection:
         (within or self.reader).run(self._sent, message)
 
     def _sent(self, message: Mapping[str, Any]) -> None:
-        self.connection.traffic.bytes_sent += 20
+        self.connection.data_sent(20)
         self.connection.message_sent(message)
 
     def send_close(self, code: int, reason: str = "", within: Place | None = None) -> None:

@@ -187,6 +187,7 @@ def test_a_conversation_of_graphql_transport_ws_is_recorded_completely(
                 "graphql.ws.operation.interrupted_count": 0,
                 "graphql.ws.acknowledged": True,
                 "graphql.ws.receive_idle_time": 3.0,
+                "graphql.ws.send_idle_time": 3.0,
             },
             events=[
                 hears("connection_init"),
@@ -271,6 +272,7 @@ def test_a_conversation_of_graphql_ws_is_recorded_completely(
                 "graphql.ws.operation.interrupted_count": 1,
                 "graphql.ws.acknowledged": True,
                 "graphql.ws.receive_idle_time": 2.0,
+                "graphql.ws.send_idle_time": 0.0,
                 "error.type": "server_error",
             },
             events=[
@@ -370,6 +372,11 @@ def test_a_conversation_is_counted_whole(telemetry: Telemetry, clock: Clock) -> 
         "graphql.server.subscription.active": {labels({}): 0},
         "graphql.server.subscription.event_count": {labels({}): 2},
         "graphql.ws.operation.duration": {lived("completed"): 1, lived("client_completed"): 1},
+        "graphql.ws.time_to_first_result": {
+            labels({"graphql.operation.type": "subscription"}): 1,
+        },
+        "websocket.server.send.blocked": {labels({}): 0},
+        "websocket.server.send.blocked_time": {labels({}): 0},
     }
 
 
@@ -882,7 +889,13 @@ def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
     assert attributes["http.response.status_code"] == 403
     assert attributes["websocket.close.outcome"] == "handshake_rejected"
     assert attributes.keys().isdisjoint(
-        {"websocket.close.code", "websocket.subprotocol", "graphql.ws.receive_idle_time"}
+        {
+            "websocket.close.code",
+            "websocket.subprotocol",
+            "graphql.ws.receive_idle_time",
+            "graphql.ws.send_idle_time",
+            "graphql.ws.send_blocked_time",
+        }
     )
     assert "websocket.server.active_connections" not in telemetry.metrics()
     assert telemetry.total("websocket.server.closes") == 1
@@ -2121,6 +2134,65 @@ def test_documents_may_be_looked_up_in_another_order_than_that_of_the_messages(
     assert ids == ["second"]
     [connection] = telemetry.spans("GraphQL WebSocket Connection")
     assert len(events_of(connection, "graphql.ws.subscribe")) == 1
+
+
+# --- Sends that wait, and silence --------------------------------------------------------------
+
+
+def test_a_send_that_waits_is_the_connection_s_and_that_of_the_operation_of_its_task(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    first, second = talk.start_operation("a"), talk.start_operation("b")
+    own = first.run(talk.connection.send_blocked)
+    clock.passes(1)
+    others = [second.run(talk.connection.send_blocked), talk.connection.send_blocked()]
+    clock.passes(2)
+    talk.connection.send_unblocked(own)
+    clock.passes(4)
+    assert telemetry.total("websocket.server.send.blocked") == 1
+    assert telemetry.total("websocket.server.send.blocked_time") == 7
+    talk.lose()
+    clock.passes(8)
+    for each in others:
+        talk.connection.send_unblocked(each)
+    assert {
+        attributes.get("graphql.ws.operation.id"): attributes["graphql.ws.send_blocked_time"]
+        for attributes in map(attributes_of, telemetry.spans())
+    } == {None: 7, "a": 3, "b": 6}
+    assert telemetry.total("websocket.server.send.blocked") == 0
+    assert telemetry.total("websocket.server.send.blocked_time") == 7
+
+
+def test_both_silences_are_on_the_span_and_on_the_log_record(
+    telemetry: Telemetry, clock: Clock, library_log: LogKeeper
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.start_operation()
+    clock.passes(1)
+    talk.send_result()
+    clock.passes(2)
+    talk.lose()
+    [record] = library_log.records
+    [span] = telemetry.spans("GraphQL WebSocket Connection")
+    for recorded in (vars(record), attributes_of(span)):
+        assert recorded["graphql.ws.receive_idle_time"] == 3
+        assert recorded["graphql.ws.send_idle_time"] == 2
+
+
+def test_where_no_frames_are_seen_the_last_message_to_the_client_ends_the_silence(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = unobserved(telemetry)
+    operation = operation_in(talk.start_operation())
+    talk.connection.message_sent({"type": "next", "id": "a", "payload": {"data": {}}})
+    clock.passes(5)
+    assert operation.results.sent_at == clock.now - 5
+    # The fast path of an edge, which takes no time, is not for it.
+    assert talk.connection.result_name not in RESULT.values()
+    talk.lose()
+    [span] = telemetry.spans("GraphQL WebSocket Connection")
+    assert attributes_of(span)["graphql.ws.send_idle_time"] == 5
 
 
 # --- A broken pipe ---------------------------------------------------------------------------

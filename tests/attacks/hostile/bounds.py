@@ -74,6 +74,8 @@ NUMBERS: Final = frozenset(
         name.OPERATION_COUNT,
         name.OPERATION_INTERRUPTED_COUNT,
         name.RECEIVE_IDLE_TIME,
+        name.SEND_IDLE_TIME,
+        name.SEND_BLOCKED_TIME,
         name.ERROR_COUNT,
         name.RESULTS,
         name.TIME_TO_FIRST_RESULT,
