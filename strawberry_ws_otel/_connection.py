@@ -175,6 +175,8 @@ class _Look(NamedTuple):
     has_ended: bool
     handshake_attributes: Callable[[], Attributes]
     last_received: float | None
+    last_sent: float | None
+    send_waits: tuple[float | None, float]
     bytes_received: int
     bytes_sent: int
     messages: dict[MessageType, int]
@@ -891,6 +893,8 @@ class Connection:
             self._has_ended,
             self._handshake_attributes,
             self._last_received,
+            traffic.sent_at,
+            traffic.send_waits.look(),
             traffic.bytes_received,
             traffic.bytes_sent,
             dict(traffic.messages),
@@ -900,7 +904,7 @@ class Connection:
         )
 
     def _shown(self, look: _Look, now: float) -> OpenConnection:
-        handshake, last = look.handshake_attributes(), look.last_received
+        handshake = look.handshake_attributes()
         address, agent = handshake.get(_semconv.CLIENT_ADDRESS), handshake.get(_semconv.USER_AGENT)
         received, sent = 0, look.results + sum(each.results for each in look.operations)
         for message_type, count in look.messages.items():
@@ -908,12 +912,17 @@ class Connection:
                 received += count
             else:
                 sent += count
+        blocked_since, blocked_before = look.send_waits
+        blocked_for = _seconds(blocked_since, now) or 0.0
         return OpenConnection(
             id=self.id,
             subprotocol=self.traffic.subprotocol,
             age=now - self._started,
-            # What came after `now` came at `now`.
-            receive_idle_time=None if last is None else max(0.0, now - last),
+            receive_idle_time=_seconds(look.last_received, now),
+            send_idle_time=_seconds(look.last_sent, now),
+            is_send_blocked=blocked_since is not None,
+            send_blocked_for=blocked_for,
+            send_blocked_time=blocked_before + blocked_for,
             attributes=StaticAttributes(look.attributes),
             client_address=address if isinstance(address, str) else None,
             user_agent=agent if isinstance(agent, str) else None,
@@ -928,11 +937,17 @@ class Connection:
                     name=each.name,
                     age=max(0.0, now - each.started),
                     results=each.results,
+                    result_idle_time=_seconds(each.last_result, now),
                 )
                 for each in look.operations
                 if not each.has_ended
             ),
         )
+
+
+def _seconds(since: float | None, now: float) -> float | None:
+    """Return the seconds from a time to `now`: what came after that has come just now."""
+    return None if since is None else max(0.0, now - since)
 
 
 class Request:

@@ -47,6 +47,9 @@ class OpenOperation:
     results: int
     """The results that were sent, with an error or without."""
 
+    result_idle_time: float | None
+    """Seconds since its last result was sent; None if there was none."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, as values that `json.dumps` takes."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -70,6 +73,18 @@ class OpenConnection:
 
     PING and PONG do not count.
     """
+
+    send_idle_time: float | None
+    """Seconds since the last data message to the client; None if there was none. As above."""
+
+    is_send_blocked: bool
+    """Whether a send waits for a full transport buffer: the client does not read fast enough."""
+
+    send_blocked_for: float
+    """Seconds for which sends have been waiting without a break; 0 if none waits now."""
+
+    send_blocked_time: float
+    """Seconds for which sends have waited in all: `graphql.ws.send_blocked_time` by now."""
 
     attributes: StaticAttributes
     """What the application has set with `connection_attributes()`: a mapping."""

@@ -554,6 +554,7 @@ class OperationLook(NamedTuple):
     name: str | None
     started: float
     results: int
+    last_result: float | None
     has_ended: bool
 
 
@@ -694,6 +695,7 @@ class SocketOperation(Operation):
             self._parsed_name or self._client_name(),
             self._started,
             self.results.all,
+            self.results.sent_at,
             self.has_ended,
         )
 

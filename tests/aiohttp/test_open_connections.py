@@ -16,8 +16,10 @@ from strawberry_ws_otel import (
     connection_attributes,
     open_connections,
 )
+from tests.support.clock import Clock
 from tests.support.expected import CONNECTION
 from tests.support.fake_connection import BOTH
+from tests.support.flood import flooded, flooding
 from tests.support.hosting import Host, hosting, part
 from tests.support.scenarios.steps import COMPLETE, TRANSPORT, subscribe
 from tests.support.schema import BROKEN, FOREVER, HELLO, make_schema
@@ -176,6 +178,30 @@ async def test_what_a_client_says_of_itself_is_bounded(telemetry: Telemetry) -> 
         client = await host.acknowledged(headers={"User-Agent": "x" * 5000})
         assert [each.user_agent for each in open_connections()] == ["x" * 256]
         await part(client)
+
+
+async def test_a_client_that_does_not_read_blocks_its_connection(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    served = flooding(telemetry)
+    async with hosting(served) as host:
+        client = await flooded(host, telemetry)
+        clock.passes(30)
+        [during] = await of_a_thread()
+        served.has_enough = True
+        await client.message("complete")
+        clock.passes(5)
+        [after] = await of_a_thread()
+        await part(client)
+    waits = [
+        (each.is_send_blocked, each.send_blocked_for, each.send_blocked_time)
+        for each in (during, after)
+    ]
+    assert waits == [(True, 30.0, 30.0), (False, 0.0, 30.0)]
+    assert (during.receive_idle_time, after.receive_idle_time, after.send_idle_time) == (30, 35, 5)
+    [operation] = during.operations
+    assert operation.results == during.messages_sent - 1
+    assert operation.result_idle_time == (30.0 if operation.results else None)
 
 
 # --- Several views, loops and threads ----------------------------------------------------------

@@ -1365,6 +1365,10 @@ def test_a_snapshot_says_all_that_is_known_of_a_connection(
             subprotocol=GRAPHQL_TRANSPORT_WS,
             age=4.0,
             receive_idle_time=2.0,
+            send_idle_time=2.0,
+            is_send_blocked=False,
+            send_blocked_for=0.0,
+            send_blocked_time=0.0,
             attributes=StaticAttributes({"tenant": "acme", "seats": 5}),
             client_address="192.0.2.1",
             user_agent="test",
@@ -1373,8 +1377,17 @@ def test_a_snapshot_says_all_that_is_known_of_a_connection(
             messages_received=3,
             messages_sent=3,
             operations=(
-                OpenOperation(id="a", type="subscription", name="Prices", age=3.0, results=2),
-                OpenOperation(id="b", type=None, name="M", age=2.0, results=0),
+                OpenOperation(
+                    id="a",
+                    type="subscription",
+                    name="Prices",
+                    age=3.0,
+                    results=2,
+                    result_idle_time=2.0,
+                ),
+                OpenOperation(
+                    id="b", type=None, name="M", age=2.0, results=0, result_idle_time=None
+                ),
             ),
         )
     ]
@@ -1389,10 +1402,31 @@ def test_what_a_snapshot_cannot_know_is_none(telemetry: Telemetry, clock: Clock)
     assert {name for name, value in values.items() if value is None} == {
         "subprotocol",
         "receive_idle_time",
+        "send_idle_time",
         "client_address",
         "user_agent",
     }
     assert (snapshot.age, dict(snapshot.attributes), snapshot.operations) == (0.0, {}, ())
+
+
+def test_a_send_that_waits_is_blocked_until_it_goes_on(telemetry: Telemetry, clock: Clock) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    seen = list[tuple[bool, float, float]]()
+
+    def look(seconds: float) -> None:
+        clock.passes(seconds)
+        [each] = shown(talk)
+        seen.append((each.is_send_blocked, each.send_blocked_for, each.send_blocked_time))
+
+    waits = talk.connection.send_blocked()
+    look(1)
+    look(1)
+    talk.connection.send_unblocked(waits)
+    look(1)
+    waits = talk.connection.send_blocked()
+    look(4)
+    talk.connection.send_unblocked(waits)
+    assert seen == [(True, 1.0, 1.0), (True, 2.0, 2.0), (False, 0.0, 2.0), (True, 4.0, 6.0)]
 
 
 def test_what_comes_while_connections_are_read_has_come_just_now(

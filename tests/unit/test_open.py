@@ -17,12 +17,18 @@ from strawberry_ws_otel import OpenConnection, OpenOperation, _open, open_connec
 from strawberry_ws_otel._attributes import StaticAttributes
 from strawberry_ws_otel._open import live, settled
 
-OPERATION = OpenOperation(id="a", type="subscription", name="Prices", age=2.5, results=3)
+OPERATION = OpenOperation(
+    id="a", type="subscription", name="Prices", age=2.5, results=3, result_idle_time=0.5
+)
 CONNECTION = OpenConnection(
     id="0123456789abcdef",
     subprotocol="graphql-transport-ws",
     age=3.0,
     receive_idle_time=None,
+    send_idle_time=0.5,
+    is_send_blocked=True,
+    send_blocked_for=0.25,
+    send_blocked_time=1.5,
     attributes=StaticAttributes({"tenant": "acme", "seats": 5, "share": 0.5, "paying": True}),
     client_address="192.0.2.1",
     user_agent="test",
@@ -215,6 +221,10 @@ def test_a_snapshot_as_a_dict_has_all_fields_in_their_order() -> None:
         "subprotocol": "graphql-transport-ws",
         "age": 3.0,
         "receive_idle_time": None,
+        "send_idle_time": 0.5,
+        "is_send_blocked": True,
+        "send_blocked_for": 0.25,
+        "send_blocked_time": 1.5,
         "attributes": {"tenant": "acme", "seats": 5, "share": 0.5, "paying": True},
         "client_address": "192.0.2.1",
         "user_agent": "test",
@@ -223,7 +233,14 @@ def test_a_snapshot_as_a_dict_has_all_fields_in_their_order() -> None:
         "messages_received": 1,
         "messages_sent": 2,
         "operations": [
-            {"id": "a", "type": "subscription", "name": "Prices", "age": 2.5, "results": 3}
+            {
+                "id": "a",
+                "type": "subscription",
+                "name": "Prices",
+                "age": 2.5,
+                "results": 3,
+                "result_idle_time": 0.5,
+            }
         ],
     }
     assert list(CONNECTION.as_dict()) == list(OpenConnection.__dataclass_fields__)

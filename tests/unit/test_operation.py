@@ -27,6 +27,7 @@ from strawberry_ws_otel._operation import (
     TRANSITIONS,
     Event,
     Operation,
+    OperationLook,
     SocketOperation,
     State,
     leading_operation_type,
@@ -687,7 +688,7 @@ def test_a_look_shows_the_type_that_is_expected_until_another_one_is_parsed(
 ) -> None:
     operation = run(telemetry)
     look = operation.look()
-    assert look == ("a", None, None, clock.now, 0, False)
+    assert look == OperationLook("a", None, None, clock.now, 0, None, has_ended=False)
     operation.expect("subscription", nothing)
     assert operation.look() == look._replace(type="subscription")
     operation.describe("query", "N" * 300)
