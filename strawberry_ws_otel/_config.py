@@ -57,7 +57,8 @@ class OTelConfig:
     those whose ordinal is a power of two. 0 turns message events off."""
 
     phase_spans: bool = True
-    """Whether parsing, validation and execution get spans."""
+    """Whether parsing, validation and execution of queries and mutations get spans. Those of a
+    subscription would end long before it does, and have none."""
 
     trace_shape: TraceShape = "linked"
     """`linked`: init and each operation are traces of their own, linked with the connection;
@@ -66,6 +67,11 @@ class OTelConfig:
     remote_context: RemoteContext = "parent"
     """What the library makes of a client's trace context: the `parent`, a `link`, or nothing
     (`ignore`). The last two are for servers that face untrusted clients."""
+
+    segment_duration: float | None = 300
+    """Seconds after which the span of a live connection, subscription or other operation is ended,
+    and continued by a new one: a segment. Each segment is twice as long as the one before, up to an
+    hour, or up to this time if it is longer. None: a span lasts as long as what it covers."""
 
     normal_outcomes: Collection[str | int] = field(default=frozenset())
     """Outcomes (`"connection_lost"`) and close codes (4100) that are normal for this application.
@@ -96,6 +102,7 @@ class OTelConfig:
         _check_provider("tracer_provider", self.tracer_provider, "TracerProvider", "get_tracer")
         _check_provider("meter_provider", self.meter_provider, "MeterProvider", "get_meter")
         _check_count("message_events", self.message_events)
+        _check_duration("segment_duration", self.segment_duration)
         for name in (
             "phase_spans",
             "capture_document",
@@ -153,6 +160,15 @@ def _check_count(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     if value < 0:
         raise ValueError(f"{name} must be 0 or more, not {value}; 0 turns message events off")
+
+
+def _check_duration(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+    if not value > 0:  # Also of NaN.
+        raise ValueError(f"{name} must be more than 0 seconds, not {value}; None turns it off")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

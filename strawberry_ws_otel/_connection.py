@@ -33,6 +33,7 @@ Facts are kept first and recorded second, so that broken telemetry changes no ve
 """
 
 import asyncio
+import math
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -89,6 +90,7 @@ from strawberry_ws_otel._operations import Execution, Operations, unclaimed
 from strawberry_ws_otel._propagation import ConnectionTrace, of_request
 from strawberry_ws_otel._protocol import Meaning, Message, MessageType, vocabulary
 from strawberry_ws_otel._recording import Telemetry
+from strawberry_ws_otel._segments import Segments, first_length, take_turns
 from strawberry_ws_otel._spans import (
     NOT_STARTED,
     LinkTo,
@@ -210,6 +212,7 @@ class Connection:
         "_span",
         "_started",
         "_telemetry",
+        "_turn",
         "_unread",
         "_vocabulary",
         "_without_document",
@@ -219,6 +222,7 @@ class Connection:
         "reads_ahead",
         "result_name",
         "results_by_unique_id",
+        "segments",
         "traffic",
     )
 
@@ -251,16 +255,16 @@ class Connection:
         self._handshake_attributes = attributes
         telemetry.connecting()
         parentage = of_request(telemetry.config, before, headers, fuses.library)
+        duration = telemetry.config.segment_duration
+        self.segments: Segments | None = None
+        if duration is not None:
+            length = first_length(duration, self.id)
+            self.segments = Segments(duration, parentage, self._started, length)
         self._span = telemetry.spans.start(
             _semconv.SPAN_CONNECTION,
             fuses.spans,
             context=parentage.context,
-            attributes=lambda: {
-                _semconv.CONNECTION_ID: self.id,
-                _semconv.PROTOCOL_NAME: "websocket",
-                _semconv.HTTP_ROUTE: route,
-                **attributes(),
-            },
+            attributes=lambda: self._start_attributes(route),
             links=parentage.links,
         )
         # What puts the span into the context in which the host serves the connection.
@@ -290,11 +294,21 @@ class Connection:
         self._cancelled_after_write: weakref.ref[asyncio.CancelledError] | None = None
         self._is_closing = False  # the close has begun, and its event is recorded
         self._has_ended = False
+        self._turn = None if self.segments is None else take_turns(self, self.segments.due)
 
     @property
     def span(self) -> Span:
         """The span of the connection, as the application may use it."""
         return self._span.span
+
+    def _start_attributes(self, route: str | None) -> Attributes:
+        return {
+            _semconv.CONNECTION_ID: self.id,
+            _semconv.PROTOCOL_NAME: "websocket",
+            _semconv.HTTP_ROUTE: route,
+            _semconv.SEGMENT_NUMBER: None if self.segments is None else 0,
+            **self._handshake_attributes(),
+        }
 
     @property
     def operation_attributes(self) -> Attributes:
@@ -345,6 +359,47 @@ class Connection:
         self.traffic.subprotocol = subprotocol
         self._telemetry.metrics.totals.opened(self.traffic)
         live.add(self)
+
+    # --- Segments ------------------------------------------------------------------------------
+
+    def rotate(self) -> float:
+        """End one segment if it is due: the connection's, or that of an operation.
+
+        Returns:
+            When to ask again, on the monotonic clock. That is in `segment_duration` at the latest:
+            no operation that begins meanwhile is due before.
+        """
+        now = time.monotonic()
+        latest = now + (self._telemetry.config.segment_duration or 0)
+        with self.fuse:
+            owners: list[Connection | SocketOperation] = [self, *self._operations.open]
+            first = min(owners, key=_due)
+            if _due(first) <= now:
+                first.next_segment()
+            return min(latest, *map(_due, owners))
+        return latest
+
+    def next_segment(self) -> None:
+        """End the segment of the connection's span, and start the next one."""
+        if self.segments is not None:
+            self.segments.rotate(
+                self._span,
+                self._telemetry.spans,
+                self._fuses.spans,
+                attributes=lambda: {
+                    **self._start_attributes(self._operations.route),
+                    **self._operations.attributes,
+                },
+                totals=self._summary,
+            )
+
+    def leave_open(self) -> None:
+        """End all open segments as continued: the process exits, and the connection does not."""
+        for operation in list(self._operations.open):
+            with self.fuse:
+                operation.leave_open()
+        with self.fuse:
+            self._span.leave_open(self._summary)
 
     # --- What is received --------------------------------------------------------------------
 
@@ -750,6 +805,8 @@ class Connection:
     def _stop(self, exception: BaseException | None) -> bool:
         """Stop the conversation; return whether its last message is the cause of `exception`."""
         self._has_ended = True
+        if self._turn is not None:
+            self._turn.end()
         cause, last = self._input_error, self._message
         is_malformed = exception is not None and (
             (cause is not None and _is_caused_by(exception, cause))
@@ -782,7 +839,14 @@ class Connection:
 
     def _describe(self, judged: Verdict, interrupted: int) -> None:
         if self._span.recording:
-            self._span.set({**self._verdict_attributes(judged), **self._summary(interrupted)})
+            self._span.set(
+                {
+                    **self._verdict_attributes(judged),
+                    **self._summary(),
+                    _semconv.OPERATION_INTERRUPTED_COUNT: interrupted,
+                    _semconv.DURATION: time.monotonic() - self._started,
+                }
+            )
         if judged.error_type is not None:
             self._span.fail(judged.error_type, f"closed abnormally: {judged.outcome.value}")
 
@@ -808,9 +872,9 @@ class Connection:
             reason = _SYNTAX_ERROR
         return reason or None
 
-    def _summary(self, interrupted: int) -> Attributes:
-        """Return the totals of the conversation; its end interrupted that many operations."""
-        counts, acknowledged = {"receive": 0, "transmit": self._operations.results}, False
+    def _summary(self) -> Attributes:
+        """Return the totals of the conversation so far."""
+        counts, acknowledged = {"receive": 0, "transmit": self._operations.all_results}, False
         for message_type, count in self.traffic.messages.items():
             counts[message_type.direction] += count
             acknowledged |= message_type.meaning is Meaning.ACK
@@ -819,7 +883,6 @@ class Connection:
             _semconv.MESSAGES_RECEIVED: counts["receive"],
             _semconv.MESSAGES_SENT: counts["transmit"],
             _semconv.OPERATION_COUNT: self._operations.begun,
-            _semconv.OPERATION_INTERRUPTED_COUNT: interrupted,
             _semconv.ACKNOWLEDGED: acknowledged,
             _semconv.SEND_BLOCKED_TIME: self.traffic.send_waits.seconds or None,
             **self._idle_times(),
@@ -869,8 +932,8 @@ class Connection:
         self._facts.forget()
         self._operations.trace.forget()
         self._operations.attributes = {}
-        self._handshake_attributes = dict
         self._message = self._input_error = self.placement = None
+        self._handshake_attributes, self.segments = dict, None
         live.remove(self)
 
     # --- What is open now, for any thread ------------------------------------------------------
@@ -1032,11 +1095,16 @@ class Running(NamedTuple):
     operation: SocketOperation
 
 
+def _due(owner: Connection | SocketOperation) -> float:
+    """Return when the open segment of a span ends, on the monotonic clock."""
+    return math.inf if owner.segments is None else owner.segments.due
+
+
 def _placed(
     own: Placement | None, outer: Placement | None, *, is_new: bool = False
 ) -> Placement | None:
     """Return what puts our span on top of the running context, in which a new one has started."""
-    if own is None or (outer is not None and own.span_id == outer.span_id):
+    if own is None or (outer is not None and own.span is outer.span):
         return outer
     application = own.below if is_new else application_context()
     return own if application is own.below else own.moved(application)

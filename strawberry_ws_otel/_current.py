@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, attach, get_current
-from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_ID, Span
+from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_ID
 
 from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._spans import SpanProxy, SpanRecorder, span_id
@@ -42,33 +42,30 @@ class Placement:
     placement put there, piece by piece, out of the context that it is given.
     """
 
-    __slots__ = ("_carried", "_span", "below", "context", "span_id")
+    __slots__ = ("_carried", "below", "context", "span")
 
-    def __init__(
-        self, span: Span, own_id: int, below: Context, carried: Context | None = None
-    ) -> None:
-        """Put `span`, whose id is `own_id`, and what a carrier brought on top of `below`."""
-        self._span = span
+    def __init__(self, span: SpanRecorder, below: Context, carried: Context | None = None) -> None:
+        """Put `span` and what a carrier brought on top of `below`."""
+        self.span = span
         self._carried = carried
-        self.span_id = own_id
         self.below = below
         self.context = trace.set_span_in_context(
-            span, below if carried is None else joined(below, carried)
+            span.span, below if carried is None else joined(below, carried)
         )
 
     def moved(self, below: Context) -> "Placement":
         """Return a placement of the same span on top of another context."""
-        return Placement(self._span, self.span_id, below, self._carried)
+        return Placement(self.span, below, self._carried)
 
     def is_on_top(self, context: Context) -> bool:
         """Whether the span is the current one of `context`."""
-        return context is self.context or span_id(context) == self.span_id
+        return context is self.context or self.span.has_id(span_id(context))
 
     def removed_from(self, context: Context) -> Context:
         """Return `context` without the span, and without what the carrier brought."""
         if context is self.context:
             return self.below
-        if span_id(context) == self.span_id:
+        if self.span.has_id(span_id(context)):
             context = trace.set_span_in_context(trace.get_current_span(self.below), context)
         return context if self._carried is None else self._uncarried(context, self._carried)
 
@@ -90,9 +87,7 @@ def placement_of(
     span: SpanRecorder, below: Context, carried: Context | None = None
 ) -> Placement | None:
     """Put `span` on top of `below`; None for a span without an id of its own."""
-    if not span.has_own_id:
-        return None
-    return Placement(span.span, span.context.span_id, below, carried)
+    return Placement(span, below, carried) if span.has_own_id else None
 
 
 class Current(NamedTuple):
@@ -136,9 +131,13 @@ def _is_untouched(context: Context, placement: Placement, before: Context) -> bo
     nothing. The baggage has to be the same. The span may also be that of `before` or below: when a
     span has ended, ddtrace makes its parent the current one.
     """
-    expected = {INVALID_SPAN_ID, placement.span_id, span_id(placement.below), span_id(before)}
-    entries = baggage.get_all(placement.context)
-    return span_id(context) in expected and baggage.get_all(context) == entries
+    current_id, entries = span_id(context), baggage.get_all(placement.context)
+    is_expected = placement.span.has_id(current_id) or current_id in {
+        INVALID_SPAN_ID,
+        span_id(placement.below),
+        span_id(before),
+    }
+    return is_expected and baggage.get_all(context) == entries
 
 
 class Activation:

@@ -25,6 +25,7 @@ connection closes. These sources are cited:
 """
 
 import asyncio
+import math
 import re
 import time
 from collections import deque
@@ -49,6 +50,7 @@ from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
 from strawberry_ws_otel._protocol import NO_PAYLOAD, Message, MessageType
 from strawberry_ws_otel._recording import Telemetry
+from strawberry_ws_otel._segments import Segments, Turn, take_turns
 from strawberry_ws_otel._spans import NOT_STARTED, LinkTo, SpanRecorder, span_id
 
 # --- States, events and transitions ------------------------------------------------------------
@@ -345,20 +347,24 @@ class Operation:
     """What one operation is, its events and errors, its span and its metrics."""
 
     __slots__ = (
+        "__weakref__",
         "_attributes",
         "_describe",
+        "_earlier_errors",
         "_error_count",
         "_error_type",
         "_expected_type",
         "_is_ended",
-        "_parsed_name",
+        "_recorded_name",
         "_started",
         "_telemetry",
+        "_turn",
         "config",
         "document",
         "fuses",
         "name",
         "results",
+        "segments",
         "span",
         "type",
     )
@@ -392,14 +398,20 @@ class Operation:
         self.type: str | None = None
         self._describe: Callable[[], None] | None = None  # learns the type, while it is expected
         self._expected_type: str | None = None
-        self._parsed_name: str | None = None
         self.results = Results(message_type)
         self._error_type: str | None = None
         self._error_count = 0
+        self._earlier_errors = 0  # in earlier segments
         self._is_ended = False
+        self._recorded_name: str | None = None  # as the parsed document shows it
+        self.segments: Segments | None = None
+        self._turn: Turn | None = None  # of a stream over HTTP, which no connection rotates
 
     def start(self, parentage: Parentage, start_time: int | None = None) -> None:
         """Start the span: now, or at `start_time` in nanoseconds since the epoch."""
+        duration = self.config.segment_duration
+        if duration is not None:
+            self.segments = Segments(duration, parentage, self._started)
         self.span = self._telemetry.spans.start(
             _semconv.SPAN_OPERATION,
             self.fuses.spans,
@@ -410,16 +422,20 @@ class Operation:
         )
 
     def _start_attributes(self) -> Attributes:
+        """Return what is known as a segment starts."""
+        name = self._recorded_name
         return {
             **(self._attributes or {}),
-            _semconv.OPERATION_NAME: self._client_name(),
+            _semconv.OPERATION_TYPE: self.type,
+            _semconv.OPERATION_NAME: self._client_name() if name is None else _bounded_name(name),
+            _semconv.SUBSCRIPTION_ID: self._subscription_id(),
             **document_attributes(self.document, captured=self.config.capture_document),
         }
 
     def _client_name(self) -> str | None:
         """Return the name that the client asks for, if it is one."""
         name = self.name
-        return _limits.bounded(name, _limits.NAME) if isinstance(name, str) else None
+        return _bounded_name(name) if isinstance(name, str) else None
 
     def document_found(self, document: object) -> None:
         """Record the document that is executed, where the application has looked it up."""
@@ -447,20 +463,60 @@ class Operation:
         if self._is_ended or self.type is not None:
             return
         self.type, self._describe = operation_type, None
-        self._parsed_name = name = None if name is None else _limits.bounded(name, _limits.NAME)
         is_subscription = operation_type == SUBSCRIPTION
         if is_subscription != self.results.subscribed:
             self._telemetry.metrics.totals.subscribed(self.results, really=is_subscription)
+        self._recorded_name = name
+        bounded_name = None if name is None else _bounded_name(name)
+        named = name is not None and self.config.name_spans_after_operation
+        # Also of a segment that is not sampled: the next one may be.
+        self.span.rename(f"{operation_type} {bounded_name}" if named else operation_type)
         if self.span.recording:
-            named = name is not None and self.config.name_spans_after_operation
-            self.span.rename(f"{operation_type} {name}" if named else operation_type)
             self.span.set(
                 {
                     _semconv.OPERATION_TYPE: operation_type,
-                    _semconv.OPERATION_NAME: name,
+                    _semconv.OPERATION_NAME: bounded_name,
                     _semconv.SUBSCRIPTION_ID: self._subscription_id(),
                 }
             )
+        if is_subscription and self._is_request:
+            self._stream()
+
+    def _stream(self) -> None:
+        """Let the event loop end the segments of a stream over HTTP, which no connection does."""
+        if self.segments is not None:
+            self.span.set({_semconv.SEGMENT_NUMBER: 0})
+            self._turn = take_turns(self, self.segments.due)
+
+    def rotate(self) -> float:
+        """End the open segment; return when the next one is due, on the monotonic clock."""
+        with self.fuses.library:
+            self.next_segment()
+        return math.inf if self.segments is None else self.segments.due
+
+    def next_segment(self) -> bool:
+        """End the open segment and start the next one; return whether it could start."""
+        with self.fuses.library:
+            self._learn_type()
+        has_started = self.segments is not None and self.segments.rotate(
+            self.span,
+            self._telemetry.spans,
+            self.fuses.spans,
+            attributes=self._start_attributes,
+            totals=self._totals,
+        )
+        if has_started:
+            self._earlier_errors = self._error_count
+        return has_started
+
+    def leave_open(self) -> None:
+        """End the open segment as continued: the process exits, and the operation does not."""
+        with self.fuses.library:
+            self.span.leave_open(self._totals)
+
+    def _totals(self) -> Attributes:
+        """Return the counts so far."""
+        return {_semconv.ERROR_COUNT: self._error_count or None}
 
     def _learn_type(self) -> None:
         describe, self._describe = self._describe, None
@@ -470,15 +526,22 @@ class Operation:
     def _subscription_id(self) -> str | None:
         return None
 
-    def phase(self, name: str) -> SpanRecorder | None:
-        """Start the span of a phase, if phases get spans and this operation is recorded."""
-        if not (self.span.recording and self.config.phase_spans):
+    def phase(self, name: str, start_time: int | None = None) -> SpanRecorder | None:
+        """Start the span of a phase, unless phases get no spans, or this is a subscription.
+
+        `start_time` is in nanoseconds since the epoch; None for now.
+        """
+        if self.type == SUBSCRIPTION or not (self.span.recording and self.config.phase_spans):
             return None
         context = get_current()
         if span_id(context) != self.span.context.span_id:
             context = trace.set_span_in_context(self.span.span, context)
         return self._telemetry.spans.start(
-            name, self.fuses.spans, context=context, kind=SpanKind.INTERNAL
+            name,
+            self.fuses.spans,
+            context=context,
+            kind=SpanKind.INTERNAL,
+            start_time=start_time,
         )
 
     def errors(self, error_type: str, count: int, events: Iterable[Attributes]) -> None:
@@ -487,7 +550,8 @@ class Operation:
             return
         self._error_type = self._error_type or error_type
         if self.span.recording:
-            for attributes in islice(events, max(0, MAX_ERROR_EVENTS - self._error_count)):
+            recorded = self._error_count - self._earlier_errors
+            for attributes in islice(events, max(0, MAX_ERROR_EVENTS - recorded)):
                 self.span.event(_semconv.EVENT_GRAPHQL_ERROR, attributes)
         self._error_count += count
 
@@ -513,6 +577,8 @@ class Operation:
         if self._is_ended:
             return
         self._is_ended = True
+        if self._turn is not None:
+            self._turn.end()
         error_type = self._error_type or error_type
         self._telemetry.metrics.totals.ended(self.results)
         try:
@@ -523,13 +589,14 @@ class Operation:
                     {_semconv.OPERATION_TYPE: self.type, _semconv.ERROR_TYPE: error_type},
                 )
             if self.span.recording:
-                self.span.set(
-                    {_semconv.ERROR_COUNT: self._error_count or None, **(attributes or {})}
-                )
+                is_segmented = self.type == SUBSCRIPTION or not self._is_request
+                duration = self.duration if is_segmented else None
+                self.span.set({**self._totals(), _semconv.DURATION: duration, **(attributes or {})})
             if error_type is not None:
                 self.span.fail(error_type, description)
         finally:
             self.span.end()
+            self.segments = None
 
     def _measure(self, name: str, seconds: float, attributes: Attributes) -> None:
         """Record a duration, with an exemplar that leads to the span."""
@@ -580,6 +647,7 @@ class SocketOperation(Operation):
 
     __slots__ = (
         "_completed_after",
+        "_earlier_results",
         "_first_message",
         "_first_result",
         "_next_recorded",
@@ -633,6 +701,7 @@ class SocketOperation(Operation):
         self._unsent: deque[tuple[str, int, list[Attributes]]] | None = None
         self.send_waits = SendWaits()
         self._next_recorded = 1  # ordinal of the next result that gets an event, or is the first
+        self._earlier_results = 0  # in earlier segments
         registry.telemetry.metrics.totals.begun(self.results)
 
     def fire(self, event: Event, detail: Any = None) -> bool:  # noqa: ANN401  # what the event brings
@@ -680,7 +749,7 @@ class SocketOperation(Operation):
 
     def _start_attributes(self) -> Attributes:
         return {
-            **self.registry.attributes,
+            _semconv.SEGMENT_NUMBER: None if self.segments is None else 0,
             _semconv.CONNECTION_ID: self.registry.connection_id,
             _semconv.HTTP_ROUTE: self.registry.route,
             _semconv.OPERATION_ID: self.client_id,
@@ -689,15 +758,32 @@ class SocketOperation(Operation):
 
     def look(self) -> OperationLook:
         """Return what a reader of any thread sees of it now."""
+        name = self._recorded_name
         return OperationLook(
             self.client_id,
             self.type or self._expected_type,
-            self._parsed_name or self._client_name(),
+            self._client_name() if name is None else _bounded_name(name),
             self._started,
             self.results.all,
             self.results.sent_at,
             self.has_ended,
         )
+
+    def _totals(self) -> Attributes:
+        return {
+            **super()._totals(),
+            _semconv.RESULTS: self.results.all,
+            _semconv.TIME_TO_FIRST_RESULT: self._first_result,
+            _semconv.SEND_BLOCKED_TIME: self.send_waits.seconds or None,
+        }
+
+    def next_segment(self) -> bool:
+        has_started, results = super().next_segment(), self.results
+        if has_started:
+            self._earlier_results = results.all
+            self._next_recorded = results.all + 1
+            results.fast_path_limit = results.ok
+        return has_started
 
     def _subscription_id(self) -> str | None:
         is_subscription = self.type == SUBSCRIPTION
@@ -712,8 +798,10 @@ class SocketOperation(Operation):
             application = application_context()
             parentage = connection_trace.operation(self.payload.get("extensions"), application)
             received_at = start_time_of(self._started)
+            # Those of now: what the application sets later is for operations that begin later.
+            self._attributes = dict(self.registry.attributes) or None
             self.start(parentage, received_at)
-            self.span.message(self._first_message, received_at)
+            self.span.numbered_message(self._first_message, 1, received_at)
             self.placement = placement_of(self.span, application, parentage.carried)
             target = LinkTo(self.span.context, "operation", self._client_name())
             connection_trace.link(parentage, target)
@@ -735,7 +823,9 @@ class SocketOperation(Operation):
         if results.all == self._next_recorded:
             if self._first_result is None:
                 self._record_first_result()
-            self._next_recorded = self.span.numbered_message(self._result_type, self._next_recorded)
+            self._next_recorded = self.span.numbered_message(
+                self._result_type, self._next_recorded, before=self._earlier_results
+            )
         results.fast_path_limit = (
             results.ok if self._unsent else self._next_recorded - 1 - results.failed
         )
@@ -752,10 +842,11 @@ class SocketOperation(Operation):
     def record_error(self, message_type: MessageType) -> None:
         """Record an `error` message, after the GraphQL errors that it carries."""
         self._record_unsent_errors()
-        self.span.message(message_type)
+        self.record_message(message_type)
 
     def record_message(self, message_type: MessageType) -> None:
-        self.span.message(message_type)
+        """Record a message of which an operation has no other of the same type."""
+        self.span.numbered_message(message_type, 1)
 
     def complete(self, _detail: object) -> None:
         """Take the time: it sends no more results, whatever its end reason will be."""
@@ -790,7 +881,8 @@ class SocketOperation(Operation):
     def forget(self, detail: object) -> None:
         """Let go of what the client sent: a timer of the host may keep the operation."""
         self.accept(detail)
-        self.id = self.document = self.name = self.placement = None
+        self.id = self.document = self.name = self.placement = self._recorded_name = None
+        self._attributes = None
 
     def end(self, detail: Verdict, reason: EndReason) -> None:
         """Record why the operation ended; for `CONNECTION_CLOSED`, `detail` is the verdict."""
@@ -819,9 +911,6 @@ class SocketOperation(Operation):
             description,
             {
                 _semconv.END_REASON: name,
-                _semconv.RESULTS: self.results.all,
-                _semconv.TIME_TO_FIRST_RESULT: self._first_result,
-                _semconv.SEND_BLOCKED_TIME: self.send_waits.seconds or None,
                 _semconv.CLOSE_OUTCOME: outcome,
                 _semconv.CLOSE_CODE: code,
             },
@@ -889,11 +978,15 @@ _STEPS: Final = {state: _steps(state) for state in State}
 def start_time_of(received: float) -> int | None:
     """Return when a message was received, in nanoseconds since the epoch, if it has waited.
 
-    Its span starts then. Every other span starts now, at None: the bridges of Elastic and ddtrace
-    misread a start time. `received` is a time of the monotonic clock.
+    Its span starts then. Nearly every other span starts now, at None: the bridges of Elastic and
+    ddtrace misread a start time. `received` is a time of the monotonic clock.
     """
     waited = time.monotonic() - received
     return time.time_ns() - round(waited * 1e9) if waited > _WAITED else None
+
+
+def _bounded_name(name: str) -> str:
+    return _limits.bounded(name, _limits.NAME)
 
 
 def document_attributes(query: object, *, captured: bool) -> Attributes:

@@ -114,7 +114,8 @@ class Operations:
     is_closing: bool = False  # the connection closes: an exception is not an operation's failure
     has_cancelled: bool = False  # an operation was, since the connection's handler went on
     # Dicts, not sets: they keep the order, and are smaller while empty, as they mostly are.
-    _open: dict[SocketOperation, None] = field(default_factory=dict)
+    open: dict[SocketOperation, None] = field(default_factory=dict)
+    """Those that have not ended."""
     waiting: dict[SocketOperation, None] = field(default_factory=dict)
     """Those whose first message the host may still handle, oldest first."""
     _by_id: dict[Hashable, SocketOperation] = field(default_factory=dict)
@@ -124,13 +125,18 @@ class Operations:
     winding_down: dict[Hashable, int] = field(default_factory=dict)
     """By id, how many operations have ended while the host's method may still send with it."""
 
+    @property
+    def all_results(self) -> int:
+        """The results of all operations, those that go on, too."""
+        return self.results + sum(operation.results.all for operation in self.open)
+
     # --- What happens ---------------------------------------------------------------------------
 
     def begin(self, message: Message, words: Vocabulary) -> SocketOperation:
         """Begin the operation of a first message, as it is received."""
         self.begun += 1
         operation = SocketOperation(self, message, words.result)
-        self._open[operation] = None
+        self.open[operation] = None
         id_ = operation.id
         owner = self._by_id.get(id_)
         if owner is None or owner.fire(Event.RESTART if words.restarts else Event.REUSE):
@@ -202,7 +208,7 @@ class Operations:
         """Fail what was cancelled: the connection's handler goes on, so the application did it."""
         self.has_cancelled = False
         error = asyncio.CancelledError()
-        for operation in list(self._open):
+        for operation in list(self.open):
             operation.fire(Event.GO_ON, error)
 
     def close_sent(self, code: int) -> None:
@@ -216,7 +222,7 @@ class Operations:
     def connection_closed(self, verdict: Verdict) -> int:
         """End all that are open; return how many the close interrupts."""
         interrupted = 0
-        for operation in list(self._open):
+        for operation in list(self.open):
             with self.fuses.library:
                 if self._by_id.get(operation.id) is not operation:
                     # The host failed while it refused a duplicate id.
@@ -230,7 +236,7 @@ class Operations:
         """Forget an operation that has ended: the client may use its id again."""
         # In this order: between the two, another thread sees that the operation has ended.
         self.results += operation.results.all
-        self._open.pop(operation, None)
+        self.open.pop(operation, None)
         if self._by_id.get(operation.id) is operation:
             del self._by_id[operation.id]
             self.results_by_unique_id.pop(operation.id, None)
@@ -239,7 +245,7 @@ class Operations:
     def look(self) -> list[OperationLook]:
         """Return what a reader of any thread sees of those that are open, oldest first."""
         # A copy: the thread of the event loop goes on.
-        return [operation.look() for operation in list(self._open)]
+        return [operation.look() for operation in list(self.open)]
 
     # --- To which operation a message, a task or an execution belongs ---------------------------
 
@@ -264,7 +270,7 @@ class Operations:
         if own is not None and own.id == id_:
             return own
         # The newest with that id: the host has refused the others, or has served them.
-        idle = [one for one in self._open if one.id == id_ and one.state not in METHOD_RUNS]
+        idle = [one for one in self.open if one.id == id_ and one.state not in METHOD_RUNS]
         return idle[-1] if idle else None
 
     def sender(self, message: Mapping[str, Any]) -> SocketOperation | None:
@@ -296,7 +302,7 @@ class Operations:
                 return own
             own = None  # A task that its operation has left behind serves another one.
         # A copy: a thread of the application may execute meanwhile.
-        free = [operation for operation in list(self._open) if not operation.executions]
+        free = [operation for operation in list(self.open) if not operation.executions]
         free.sort(key=lambda one: one.document is not execution.document)
         found = next(filter(execution.serves, free), None)
         if found is not None or not execution.is_stream:

@@ -37,6 +37,21 @@ class Parentage(NamedTuple):
     """Whether the connection's span is not its parent: then both link to each other."""
     carried: Context | None = None
     """What a carrier brought, if one did: the parent, baggage, and values of other propagators."""
+    is_nested: bool = False
+    """Whether the connection's span is its parent, as `trace_shape` says."""
+
+    def of_segments(self, fuse: Fuse) -> "Parentage":
+        """Return where the later segments start of a span that has started here.
+
+        They are roots, so that a trace ends some time, and is sampled anew. What is nested stays
+        below the connection's span, whose segments change, too.
+        """
+        if self.is_nested:
+            return Parentage(self.context)
+        links = tuple(link for link in self.links if link.kind == "remote")
+        if self.carried is not None:
+            links = (LinkTo(span_context(self.carried, fuse), "remote"),)
+        return Parentage(trace.set_span_in_context(INVALID_SPAN, self.context), links)
 
 
 class _AnyCase(Getter[Mapping[str, list[str]]]):
@@ -176,7 +191,7 @@ class ConnectionTrace:
         if self._config.trace_shape == "nested":
             placement = placement_of(self._span, application, self._carried)
             nested = application if placement is None else placement.context
-            return Parentage(nested, links[1:], carried=self._carried)
+            return Parentage(nested, links[1:], carried=self._carried, is_nested=True)
         return Parentage(trace.set_span_in_context(INVALID_SPAN, application), links, is_apart=True)
 
     def forget(self) -> None:

@@ -61,6 +61,11 @@ RECEIVE_IDLE_TIME: Final = "graphql.ws.receive_idle_time"
 SEND_IDLE_TIME: Final = "graphql.ws.send_idle_time"
 SEND_BLOCKED_TIME: Final = "graphql.ws.send_blocked_time"  # also of an operation
 
+# own, also of an operation
+SEGMENT_NUMBER: Final = "graphql.ws.segment.number"
+SEGMENT_CONTINUED: Final = "graphql.ws.segment.continued"
+DURATION: Final = "graphql.ws.duration"
+
 # OTel, of the handshake
 PROTOCOL_NAME: Final = "network.protocol.name"
 URL_PATH: Final = "url.path"

@@ -6,6 +6,7 @@ events, and ends the span once. A `SpanProxy` is the side that the application s
 
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -54,7 +55,7 @@ class LinkTo(NamedTuple):
     """A link to another span, and what that is."""
 
     context: SpanContext
-    kind: Literal["connection", "init", "operation", "remote"]
+    kind: Literal["connection", "init", "operation", "segment", "remote"]
     operation_name: str | None = None
 
     @property
@@ -75,6 +76,10 @@ def next_kept(ordinal: int, first: int) -> int:
     """Return the ordinal of the event that is kept next after this one."""
     return ordinal + 1 if ordinal < first else 1 << ordinal.bit_length()
 
+
+MAX_ATTRIBUTES: Final = 128
+"""Attributes of the application's that a span keeps for its next segment: the limit of a span in
+the SDK, by default."""
 
 _READABLE: Final = (
     "name",
@@ -116,22 +121,46 @@ class SpanProxy(Span):
 
     `__class__` is that of the real span. So `isinstance(span, ReadableSpan)` holds with the SDK,
     and ddtrace's context accepts it as a span of its own.
+
+    The real span changes where the span is continued by a new segment. Name, status and attributes
+    that the application has set are kept for that.
     """
+
+    # What the application has set. Most applications set nothing, and a server has many spans.
+    _otel_name: str | None = None
+    _otel_attributes: dict[str, AttributeValue] | None = None
+    _otel_status: Status | None = None
 
     def __init__(self, span: Span) -> None:
         self.__span = span
         self.__stands_for = type(span)
-        self._otel_is_renamed = False
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         """The class of the real span, which `isinstance` asks for."""
         return self.__stands_for
 
+    def _otel_continue(self, span: Span) -> None:
+        """Stand for the span of the next segment from now on."""
+        self.__span = span
+        self.__stands_for = type(span)
+
     def _otel_forget(self, context: SpanContext) -> None:
         """Let go of the real span, which has ended and is large: contexts outlive it."""
+        self._otel_attributes = None
         self.__span = ended = _EndedSpan(context, self.__span)
         self.__stands_for = ended.stands_for
+
+    def _otel_keep(self, attributes: Mapping[str, AttributeValue]) -> None:
+        """Keep attributes of the application's for the next segments."""
+        if self._otel_attributes is None:
+            self._otel_attributes = {}
+        kept = self._otel_attributes
+        # The API's own span takes whatever it is given.
+        with suppress(Exception):
+            for key, value in attributes.items():
+                if key in kept or len(kept) < MAX_ATTRIBUTES:
+                    kept[key] = value
 
     def end(self, end_time: int | None = None) -> None:
         """Do nothing: the library ends the span when what it covers is over."""
@@ -141,12 +170,14 @@ class SpanProxy(Span):
         return self.__span.get_span_context()
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Set attributes on the real span."""
+        """Set attributes on the real span, and on its next segments."""
         self.__span.set_attributes(attributes)
+        self._otel_keep(attributes)
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        """Set an attribute on the real span."""
+        """Set an attribute on the real span, and on its next segments."""
         self.__span.set_attribute(key, value)
+        self._otel_keep({key: value})
 
     def add_event(
         self, name: str, attributes: Attributes = None, timestamp: int | None = None
@@ -160,7 +191,7 @@ class SpanProxy(Span):
 
     def update_name(self, name: str) -> None:
         """Rename the real span, for good: the library does not rename it any more."""
-        self._otel_is_renamed = True
+        self._otel_name = name
         self.__span.update_name(name)
 
     def is_recording(self) -> bool:
@@ -168,8 +199,14 @@ class SpanProxy(Span):
         return self.__span.is_recording()
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        """Set the status of the real span."""
+        """Set the status of the real span, and of its next segments."""
         self.__span.set_status(status, description)
+        kept = self._otel_status
+        if not isinstance(status, Status):
+            status = Status(status, description if status is StatusCode.ERROR else None)
+        # As in the SDK: OK is final, and UNSET changes nothing.
+        if not status.is_unset and (kept is None or not kept.is_ok):
+            self._otel_status = status
 
     def record_exception(
         self,
@@ -188,16 +225,23 @@ class SpanProxy(Span):
         return getattr(self.__span, name)
 
 
+_NONE: Final = MappingProxyType[str, AttributeValue]({})
+
+_NO_ORDINALS: Final = MappingProxyType[MessageType, int]({})
+
+
 class SpanRecorder:
     """The library's side of one span: guarded, thinned, ended once."""
 
     __slots__ = (
         "_first",
+        "_first_ordinals",
         "_fuse",
         "_is_request",
         "_links",
         "_name",
         "_ordinals",
+        "_past_ids",
         "_real",
         "context",
         "has_own_id",
@@ -231,9 +275,20 @@ class SpanRecorder:
         self._fuse = fuse
         self._first = first
         self._name = name
-        self._ordinals: dict[MessageType, int] | None = {} if recording and first else None
-        """How many messages of each type came; None where their events are not recorded."""
+        self._ordinals: dict[MessageType, int] | None = None
+        """How many messages of each type came, in all segments."""
+        self._first_ordinals: Mapping[MessageType, int] = _NO_ORDINALS
+        """How many of them came before this segment."""
         self._links = 0
+        self._past_ids: tuple[int, ...] = ()
+        """The ids of the segments before this one."""
+
+    def has_id(self, id_: int) -> bool:
+        """Whether `id_` is the id of the span, or of one of its segments that have ended.
+
+        A runtime context may keep an ended one, as ddtrace's does.
+        """
+        return id_ == self.context.span_id or id_ in self._past_ids
 
     def _call(self, name: str, *arguments: object) -> None:
         """Call a method of the real span; the log says once if a vendor's bridge refuses it."""
@@ -244,29 +299,38 @@ class SpanRecorder:
 
     def message(self, message_type: MessageType, timestamp: int | None = None) -> None:
         """Count a message of the span, and add its event unless it is thinned out."""
-        ordinals = self._ordinals
-        if ordinals is None:
+        if not self._first:
             return
+        if self._ordinals is None:
+            self._ordinals = {}
+        ordinals = self._ordinals
+        # Also of a segment that is not sampled: the next one may be.
         ordinal = ordinals[message_type] = ordinals.get(message_type, 0) + 1
-        if is_kept(ordinal, self._first):
+        before = self._first_ordinals.get(message_type, 0)
+        if self.recording and is_kept(ordinal - before, self._first):
             self.numbered_message(message_type, ordinal, timestamp)
 
     def numbered_message(
-        self, message_type: MessageType, ordinal: int, timestamp: int | None = None
+        self,
+        message_type: MessageType,
+        ordinal: int,
+        timestamp: int | None = None,
+        *,
+        before: int = 0,
     ) -> int:
-        """Add the event of a message that the caller counts.
+        """Add the event of a message that the caller counts, `before` of them in other segments.
 
         Returns:
             The ordinal of the next message of this type that gets an event; 0 if none does.
         """
-        if self._ordinals is None:
+        if not (self.recording and self._first):
             return 0
         attributes = {
             _semconv.IO_DIRECTION: message_type.direction,
             _semconv.MESSAGE_SEQUENCE: ordinal,
         }
         self._call("add_event", message_type.event, attributes, timestamp)
-        return next_kept(ordinal, self._first)
+        return before + next_kept(ordinal - before, self._first)
 
     def event(self, name: str, attributes: Mapping[str, AttributeValue | None]) -> None:
         """Add an event; attributes without a value are left out."""
@@ -280,13 +344,15 @@ class SpanRecorder:
 
     def rename(self, name: str) -> None:
         """Give the span its final name, unless the application or a processor has renamed it."""
-        if not self.recording or self.span._otel_is_renamed:  # noqa: SLF001  # ours
+        if not self.has_own_id:
+            return
+        before, self._name = self._name, name
+        if not self.recording or self.span._otel_name is not None:  # noqa: SLF001  # ours
             return
         try:
             # A processor may have renamed it. Not every bridge lets the name be read.
-            if getattr(self._real, "name", self._name) == self._name:
+            if getattr(self._real, "name", before) == before:
                 self._real.update_name(name)
-                self._name = name
         except Exception as error:  # noqa: BLE001  # whatever a bridge raises
             self._fuse.refuse("update_name", error)
 
@@ -318,10 +384,41 @@ class SpanRecorder:
         except Exception:  # noqa: BLE001  # a vendor's runtime context
             return Context()
 
+    @property
+    def name(self) -> str:
+        """The name of the next segment, unless a processor gives it another one."""
+        return self.span._otel_name or self._name  # noqa: SLF001  # ours
+
+    @property
+    def application_attributes(self) -> Mapping[str, AttributeValue]:
+        """What the application has set on the span."""
+        return self.span._otel_attributes or _NONE  # noqa: SLF001  # ours
+
+    def continue_in(self, segment: "SpanRecorder") -> None:
+        """Go on in the span that `segment` has started, and end the one of before.
+
+        The thinning of events and links begins again.
+        """
+        next_span = segment._real  # noqa: SLF001  # ours
+        # First, so that what the application does meanwhile goes to a span that is open.
+        self.span._otel_continue(next_span)  # noqa: SLF001  # ours
+        self._call("end")
+        self._past_ids += (self.context.span_id,)
+        self._real, self.context, self.recording = next_span, segment.context, segment.recording
+        self._first_ordinals, self._links = dict(self._ordinals or {}), 0
+        if (status := self.span._otel_status) is not None:  # noqa: SLF001  # ours
+            self._call("set_status", status)
+
+    def leave_open(self, totals: Callable[[], Mapping[str, AttributeValue | None]]) -> None:
+        """End the span, and let go of it, though what it covers goes on."""
+        if self.recording:
+            self.set({**totals(), _semconv.SEGMENT_CONTINUED: True})
+        self.end()
+
     def end(self) -> None:
         """End the span, and let go of it; only the first call counts."""
         is_recorded_request = self.recording and self._is_request
-        self.recording, self._ordinals = False, None
+        self.recording, self._first, self._ordinals = False, 0, None
         is_another_current = False
         with self._fuse:
             is_another_current = is_recorded_request and self._is_another_current()
@@ -350,8 +447,6 @@ class SpanRecorder:
             context_api.attach(trace.set_span_in_context(INVALID_SPAN))
         self._call("end")
 
-
-_NONE: Final = MappingProxyType[str, AttributeValue]({})
 
 NOT_STARTED: Final = SpanRecorder(INVALID_SPAN, Fuse())
 """The span of what has no span (yet)."""

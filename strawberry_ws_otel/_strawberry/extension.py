@@ -4,16 +4,20 @@ Each hook costs an operation 15 to 60 us, even if it records nothing: Strawberry
 manager of it every time (0.319, 0.341.2). So each operation gets an instance of the variant that
 has only the hooks it needs:
 
-* `OTelExtension`, without hooks: not sampled, over a WebSocket. The document's first words show the
-  type, and errors come with the results;
-* `_WithType`: sampled without phases, or the first words do not show the type;
-* `_WithPreparation`: a sampled subscription, whose phases are parsing and validation;
-* `_WithPhases`: a sampled query or mutation;
+* `OTelExtension`, without hooks: over a WebSocket, a subscription, or whatever gets no spans of
+  phases. The document's first words show the type, and errors come with the results;
+* `_WithType`: the same, but the first words do not show the type;
+* `_WithPhases`: over a WebSocket, a sampled query or mutation, or what may be one;
 * `_Standalone`: an operation that no view has recorded: plain HTTP, streams, other integrations.
+
+The phases of a subscription get no spans. These would end hours before it does, and a tail sampler
+would judge its trace by them. Nothing undoes a wrong guess: a document that begins like a
+subscription and is something else has no phases, and all the rest.
 """
 
 import asyncio
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from operator import is_
@@ -64,8 +68,19 @@ _SERVING_NAMES: Final = frozenset(code.co_name for code in _SERVING)
 _VIEWS: Final = "strawberry.aiohttp.views"
 """The module of the views that the mixin is for."""
 
-_RAISED_BY_HOST: Final = (CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
+_RAISED_BY_HOST: Final = CannotGetOperationTypeError | InvalidOperationTypeError | MissingQueryError
 """What `Schema.execute` raises. It makes a result of any other exception (0.319, 0.341.2)."""
+
+
+def _is_of_execution(error: GraphQLError) -> bool:
+    """Whether an error of a parsed document was raised by its execution, as far as it matters.
+
+    Errors of a validation have locations and no path. Without either, the host wraps what was
+    raised around resolvers, and its own refusals.
+    """
+    if error.locations is None and error.path is None:
+        return not isinstance(error.original_error, GraphQLError | _RAISED_BY_HOST | None)
+    return error.path is not None
 
 
 def _innermost(codes: tuple[CodeType, ...]) -> CodeType | None:
@@ -124,7 +139,7 @@ class _WithoutHooks(SchemaExtension):
                 cls._failures.warn_once(MISSPELT, cls.__qualname__, attribute)
         names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
         cls._variants = {_WithoutHooks: cls}
-        for hooks in (_WithType, _WithPreparation, _WithPhases, _Standalone):
+        for hooks in (_WithType, _WithPhases, _Standalone):
             cls._variants[hooks] = type(cls.__name__, (cls, hooks), names)
 
     # Not in `__init__`: the host's does nothing, so that subclasses need not call it.
@@ -177,12 +192,10 @@ class _WithoutHooks(SchemaExtension):
         if operation is None:
             return _Standalone
         self._operation, self._fuse = operation, operation.fuses.library
-        is_sampled = operation.span.recording
-        if is_sampled and not operation.config.phase_spans:
-            return _WithType
         expected = leading_operation_type(document, name)
-        if is_sampled:
-            return _WithPreparation if expected == SUBSCRIPTION else _WithPhases
+        has_phases = operation.span.recording and operation.config.phase_spans
+        if has_phases and expected != SUBSCRIPTION:
+            return _WithPhases
         if expected is None:
             return _WithType
         operation.expect(expected, self._describe)
@@ -233,10 +246,14 @@ class _WithoutHooks(SchemaExtension):
     def _was_executed(self) -> bool:
         """Whether the errors of a result were raised by its execution, and not before.
 
-        Without a hook after validation, `result` shows it. The host sets that late: it shows errors
-        from before the execution twice until then.
+        Without a hook after validation, `result` shows it, which the host sets after the first
+        result. The errors of that one show it themselves, once the document is parsed.
         """
-        return self._host_context.result is not None
+        execution = self._host_context
+        if execution.graphql_document is None:
+            return False
+        errors = execution.pre_execution_errors or ()
+        return execution.result is not None or any(map(_is_of_execution, errors))
 
     def _record_errors(self) -> str | None:
         """Record the errors of a result; return the class of the first one."""
@@ -281,37 +298,50 @@ class _WithType(_WithoutHooks):
         self._was_executed = not self._host_context.pre_execution_errors
 
 
-class _WithPreparation(_WithType):
-    """Records what precedes the source of a subscription; no hook says when the source begins."""
+class _WithPhases(_WithType):
+    """Records the phases of a query or mutation."""
 
     def on_parse(self) -> Iterator[None]:
-        yield from self._phase(_semconv.SPAN_PARSING)
+        execution = self._host_context
+        expected = leading_operation_type(execution.query, execution.operation_name)
+        if expected is None:
+            yield from self._parsing_of_unknown()
+        elif expected == SUBSCRIPTION:
+            yield
+        else:
+            yield from self._phase(_semconv.SPAN_PARSING)
 
     def on_validate(self) -> Iterator[None]:
         self._describe()
         yield from self._phase(_semconv.SPAN_VALIDATION)
         self._was_executed = not self._host_context.pre_execution_errors
 
+    def on_execute(self) -> Iterator[None]:
+        yield from self._phase(_semconv.SPAN_EXECUTION)
+
+    def _parsing_of_unknown(self) -> Iterator[None]:
+        """Make the span afterwards: only the parsed document shows that it is no subscription."""
+        started = time.time_ns()
+        try:
+            yield
+        finally:
+            self._describe()
+            if (span := self._start_phase(_semconv.SPAN_PARSING, started)) is not None:
+                span.end()
+
     def _phase(self, name: str) -> Iterator[None]:
-        span: SpanRecorder | None = None
-        with self._fuse:
-            if self._operation is not None:
-                span = self._operation.phase(name)
+        span = self._start_phase(name)
         try:
             yield
         finally:
             if span is not None:
                 span.end()
 
-
-class _WithPhases(_WithPreparation):
-    """Records the execution of a query or mutation, too."""
-
-    def on_execute(self) -> Iterator[None]:
-        if self._operation is not None and self._operation.type == SUBSCRIPTION:
-            yield
-        else:
-            yield from self._phase(_semconv.SPAN_EXECUTION)
+    def _start_phase(self, name: str, start_time: int | None = None) -> SpanRecorder | None:
+        with self._fuse:
+            if self._operation is not None:
+                return self._operation.phase(name, start_time)
+        return None
 
 
 class _Standalone(_WithPhases):

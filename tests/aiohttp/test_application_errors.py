@@ -21,12 +21,9 @@ from tests.support.clock import stop_clock
 from tests.support.expected import (
     GREETING,
     NORMAL,
-    PARSING,
-    VALIDATION,
     connection,
     init,
     operation,
-    phases,
     received,
     recorded,
     results_of,
@@ -266,7 +263,6 @@ async def test_a_message_is_what_can_be_read_as_one(
         connection(protocol, messages=(2, 4), operations=["subscription"]),
         init(),
         ticks(protocol),
-        *phases("subscription", PARSING, VALIDATION),
     ]
     assert_ended(telemetry, library_log, NORMAL)
 

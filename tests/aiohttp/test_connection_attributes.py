@@ -13,14 +13,11 @@ from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
     GREETING,
-    PARSING,
     RESULT,
-    VALIDATION,
     connection,
     executed,
     init,
     operation,
-    phases,
     recorded,
     results_of,
     sent,
@@ -115,9 +112,7 @@ async def test_a_subscription_has_the_attributes_from_before_it_and_its_connecti
         ),
         init(),
         operation(COUNT, "connection_closed", **ends, **first),
-        *phases("subscription", PARSING, VALIDATION),
         operation(COUNT, "connection_closed", id_="b", **ends, **first, counted=0.5),
-        *phases("subscription 2", PARSING, VALIDATION),
     ]
 
 

@@ -89,7 +89,7 @@ def expected_both(
 ) -> list[SpanDict]:
     """The spans of two requests, below these parents."""
     name = document.partition(" ")[0]
-    names = [PARSING, VALIDATION, *([EXECUTION] if name == "query" else [])]
+    names = (PARSING, VALIDATION, EXECUTION) if name == "query" else ()
     return [
         each
         for label, parent in ((name, first), (f"{name} 2", second))

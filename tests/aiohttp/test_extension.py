@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NewType
 import aiohttp
 import pytest
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, parse
 from opentelemetry import baggage, trace
 from opentelemetry.context import attach, get_value, set_value
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
@@ -379,7 +379,6 @@ async def test_a_stream_is_recorded_like_any_subscription(kind: str, telemetry: 
 
     assert recorded(telemetry) == [
         standalone(TICKS, name="Ticks"),
-        *phases("subscription", PARSING, VALIDATION),
     ]
     metrics = telemetry.metrics()
     assert metrics["graphql.server.subscription.active"] == {frozenset(): 0}
@@ -414,8 +413,7 @@ async def test_a_stream_with_a_syntax_error_counts_it_once(kind: str, telemetry:
     assert telemetry.metrics()["graphql.server.subscription.event_count"] == {frozenset(): 0}
 
     assert recorded(telemetry) == [
-        standalone(document, known=False, errors=1, error=SYNTAX_ERROR, events=at("1:15")),
-        *phases(OPERATION, PARSING),
+        standalone(document, known=False, errors=1, error=SYNTAX_ERROR, events=at("1:15"))
     ]
 
 
@@ -450,7 +448,6 @@ async def test_a_stream_that_its_reader_leaves_ends_once_and_has_not_failed(
 
     assert recorded(telemetry) == [
         standalone("subscription { endless }"),
-        *phases("subscription", PARSING, VALIDATION),
     ]
     assert telemetry.span_counter.started == telemetry.span_counter.ended
     assert telemetry.metrics()["graphql.server.subscription.active"] == {frozenset(): 0}
@@ -1073,8 +1070,9 @@ FRAGMENT_FIRST = "fragment Greeting on Query { hello } query Hello { ...Greeting
         (HELLO, ALWAYS_OFF, True, set()),
         (ONE_TICK, ALWAYS_OFF, True, set()),
         (FRAGMENT_FIRST, ALWAYS_OFF, True, {"on_validate"}),
-        (HELLO, ALWAYS_ON, False, {"on_validate"}),
-        (ONE_TICK, ALWAYS_ON, True, {"on_parse", "on_validate"}),
+        (HELLO, ALWAYS_ON, False, set()),
+        (FRAGMENT_FIRST, ALWAYS_ON, False, {"on_validate"}),
+        (ONE_TICK, ALWAYS_ON, True, set()),
         (HELLO, ALWAYS_ON, True, {"on_parse", "on_validate", "on_execute"}),
         (FRAGMENT_FIRST, ALWAYS_ON, True, {"on_parse", "on_validate", "on_execute"}),
     ],
@@ -1082,7 +1080,8 @@ FRAGMENT_FIRST = "fragment Greeting on Query { hello } query Hello { ...Greeting
         "a query, not sampled",
         "a subscription, not sampled",
         "not sampled, and its type is not to be seen",
-        "sampled, without phases",
+        "a query, sampled, without phases",
+        "sampled, without phases, and its type is not to be seen",
         "a subscription, sampled",
         "a query, sampled",
         "sampled, and its type is not to be seen",
@@ -1114,6 +1113,53 @@ async def test_an_operation_over_a_websocket_has_the_hooks_that_it_needs(
     own = {name: getattr(type(instance), name) for name in HOOKS}
     assert {n for n, hook in own.items() if hook is not getattr(SchemaExtension, n)} == hooks
     telemetry.shutdown()
+
+
+class Rewriting(SchemaExtension):
+    """Executes another document than that of the client."""
+
+    def on_parse(self) -> Iterator[None]:
+        self.execution_context.graphql_document = parse(HELLO)
+        yield
+
+
+async def played(telemetry: Telemetry, document: str, *extensions: Any, **payload: Any) -> Any:
+    """The spans of an operation over a WebSocket, and of its phases."""
+    view = instrumented(telemetry)(schema=make_schema(OTelExtension, *extensions))
+    async with hosting(view) as host:
+        client = await host.acknowledged()
+        client.json(subscribe(client, "a", document, **payload))
+        await client.message("complete")
+        await part(client)
+    return recorded(telemetry)[2:]
+
+
+@SINCE_STREAMS
+async def test_a_query_that_begins_like_a_subscription_has_no_phases_and_all_the_rest(
+    telemetry: Telemetry,
+) -> None:
+    attributes: dict[str, Any] = {
+        "graphql.operation.type": "query",
+        "graphql.operation.name": "Hello",
+    }
+    events = [*results_of(TRANSPORT, 1), sent("complete")]
+    whole = operation(ONE_TICK, "completed", known=False, results=1, events=events, **attributes)
+    assert await played(telemetry, ONE_TICK, Rewriting) == [{**whole, "name": "query"}]
+    assert requests(telemetry) == {request("query"): 1}
+    assert telemetry.metrics()["graphql.server.subscription.active"] == {frozenset(): 0}
+
+
+@pytest.mark.parametrize("name", ["Tick", "Hello"])
+async def test_of_several_operations_a_subscription_has_no_phases_and_a_query_has(
+    name: str, telemetry: Telemetry
+) -> None:
+    tick = ONE_TICK.replace("{", "Tick {", 1)
+    spans = await played(telemetry, f"{HELLO} {tick}", operationName=name)
+    assert [(each["name"], each["parent"]) for each in spans] == (
+        [("subscription", None)]
+        if name == "Tick"
+        else [("query", None), *((phase, "query") for phase in THREE_PHASES)]
+    )
 
 
 # --- Under the mixin, over HTTP --------------------------------------------------------------
@@ -1202,7 +1248,6 @@ async def test_under_the_mixin_a_stream_has_the_context_of_its_request(
 
     assert recorded(telemetry) == [
         executed(TICKS, name="Ticks", parent=REMOTE),
-        *phases("subscription", PARSING, VALIDATION),
     ]
 
 

@@ -20,11 +20,8 @@ from tests.support.applications.conversations import (
 from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
-    PARSING,
-    VALIDATION,
     connection,
     init,
-    phases,
     recorded,
 )
 from tests.support.hosting import SINCE_STREAMS
@@ -238,7 +235,6 @@ async def test_a_handler_need_not_keep_its_adapter(telemetry: Telemetry, protoco
         connection(protocol, messages=(2, 4), operations=["subscription"]),
         init(),
         ticks(protocol),
-        *phases("subscription", PARSING, VALIDATION),
     ]
 
 

@@ -13,12 +13,9 @@ from tests.support.clock import stop_clock
 from tests.support.expected import (
     GREETING,
     NORMAL,
-    PARSING,
-    VALIDATION,
     connection,
     init,
     operation,
-    phases,
     received,
     recorded,
 )
@@ -86,7 +83,6 @@ async def test_a_legacy_task_that_dies_is_logged_in_the_very_words_of_the_bare_h
             name="Ticks",
             error="tests.support.broken_api.PipeError",
         ),
-        *phases("subscription", PARSING, VALIDATION),
     ]
     assert_ended(telemetry, library_log, NORMAL)
 

@@ -110,7 +110,6 @@ def conversation(protocol: str) -> list[SpanDict]:
             connection(protocol, messages=(2, 4), operations=["subscription"]),
             init(),
             ticks(protocol),
-            *phases("subscription", PARSING, VALIDATION),
         ]
     )
 
@@ -357,7 +356,6 @@ async def test_the_extension_alone_records_such_an_operation(
     await play(view, make_schema(extension(telemetry)), by(in_extensions), protocol)
     assert recorded(telemetry) == [
         standalone(TICKS, name="Ticks"),
-        *phases("subscription", PARSING, VALIDATION),
     ]
 
 

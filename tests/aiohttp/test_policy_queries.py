@@ -101,7 +101,6 @@ def conversation(protocol: str) -> list[SpanDict]:
         connection(protocol, messages=(2, 4), operations=["subscription"]),
         init(),
         ticks(protocol),
-        *phases("subscription", PARSING, VALIDATION),
     ]
 
 
@@ -236,7 +235,6 @@ async def test_a_query_of_a_source_is_below_its_subscription(
         operation(
             document, "completed", protocol=protocol, name="Guarded", results=1, events=events
         ),
-        *phases("subscription", PARSING, VALIDATION),
         *policy("subscription"),
     ]
     assert telemetry.total(EVENTS) == 1

@@ -20,12 +20,9 @@ from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
     OPERATION,
-    PARSING,
-    VALIDATION,
     connection,
     init,
     operation,
-    phases,
     recorded,
 )
 from tests.support.hosting import part
@@ -202,5 +199,4 @@ async def test_an_operation_whose_message_is_handled_again_is_one_operation(
         connection(protocol, messages=(2, 4), operations=["subscription"]),
         init(),
         ticks(protocol),
-        *phases("subscription", PARSING, VALIDATION),
     ]

@@ -109,7 +109,6 @@ def conversation(protocol: str, **attributes: Any) -> list[SpanDict]:
         connection(protocol, messages=(2, 4), operations=["subscription"], **attributes),
         init(route=route),
         ticks(protocol, route=route),
-        *phases("subscription", PARSING, VALIDATION),
         foreign,
         executed(HELLO, name="Hello", route=route),
         *phases("query", PARSING, VALIDATION, EXECUTION),

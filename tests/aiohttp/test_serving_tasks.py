@@ -189,7 +189,6 @@ async def test_a_stream_over_http_is_recorded_whoever_makes_it(
         assert (await response.text()).count('"ticks":') == 2
     assert recorded(telemetry) == [
         standalone(TICKS, name="Ticks"),
-        *phases("subscription", PARSING, VALIDATION),
     ]
     assert telemetry.total(ACTIVE) == 0
     assert telemetry.total(EVENTS) == 2

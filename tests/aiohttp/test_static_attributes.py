@@ -72,7 +72,6 @@ async def test_all_spans_of_a_conversation_have_them(protocol: str, telemetry: T
         connection(protocol, messages=(2, 4), operations=["subscription"]),
         init(),
         ticks,
-        *phases("subscription", PARSING, VALIDATION),
     ]
     assert recorded(telemetry) == with_attributes(spans, ADMIN)
 

@@ -23,14 +23,11 @@ from tests.support.expected import (
     CONNECTION,
     GREETING,
     INIT,
-    PARSING,
-    VALIDATION,
     SpanDict,
     close_event,
     connection,
     init,
     operation,
-    phases,
     received,
     recorded,
     results_of,
@@ -87,7 +84,6 @@ def conversation(protocol: str = TRANSPORT, **attributes: Any) -> list[SpanDict]
             results=2,
             events=[*results_of(protocol, 1, 2), sent("complete")],
         ),
-        *phases("subscription", PARSING, VALIDATION),
     ]
 
 

@@ -30,12 +30,9 @@ from tests.support.clock import stop_clock
 from tests.support.expected import (
     GREETING,
     NORMAL,
-    PARSING,
-    VALIDATION,
     connection,
     init,
     operation,
-    phases,
     received,
     recorded,
     sent,
@@ -147,7 +144,6 @@ async def test_an_operation_that_fails_after_a_close_that_raised_has_failed(
         connection(messages=(2, 2), operations=["subscription"]),
         init(),
         operation(STRANGE, "failed", name="Strange", events=[sent("complete")], error="TypeError"),
-        *phases("subscription", PARSING, VALIDATION),
     ]
     assert_ended(telemetry, library_log, NORMAL)
 

@@ -260,8 +260,14 @@ LIVE: Final = "_open.live"
 CHANGED: Final = {REQUESTS, SHOWN}
 """What a module changes in place."""
 
-STATE: Final = {"_metrics.metrics_of", "_current._CURRENT", REQUESTS, LIVE}
-"""What holds state: that of a process, that of a task, and what lives as long as it lives."""
+STATE: Final = {
+    "_metrics.metrics_of",
+    "_segments.take_turns",
+    "_current._CURRENT",
+    REQUESTS,
+    LIVE,
+}
+"""What holds state: that of a process, of event loops, of a task, and what lives as it lives."""
 
 
 def makes_objects(value: ast.expr | None) -> bool:

@@ -25,12 +25,9 @@ from tests.support.clock import stop_clock
 from tests.support.expected import (
     CONNECTION,
     INIT,
-    PARSING,
-    VALIDATION,
     connection,
     init,
     operation,
-    phases,
     recorded,
     results_of,
 )
@@ -552,7 +549,7 @@ def test_there_is_one_global_provider_whenever_it_is_set(
         "active": 0,
         "lives": views,
         "events": 2 * views,
-        "spans": sorted([CONNECTION, INIT, "subscription", PARSING, VALIDATION] * views),
+        "spans": sorted([CONNECTION, INIT, "subscription"] * views),
         "log": [],
     }
 
@@ -835,7 +832,6 @@ async def test_what_an_operator_declares_ordinary_is_nobody_s_fault(
             events=results_of(TRANSPORT, 1),
             verdict=verdict,
         ),
-        *phases("subscription", PARSING, VALIDATION),
     ]
     ours = {"websocket.close.outcome": verdict.outcome, "websocket.close.fault": "none"}
     [life] = telemetry.metrics()[LIFE]

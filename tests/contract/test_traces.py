@@ -647,4 +647,4 @@ async def test_a_nested_connection_links_to_nothing(telemetry: Telemetry) -> Non
             await client.message("complete")
         await part(client)
 
-    assert [each["links"] for each in recorded(telemetry)] == [[]] * 62
+    assert [each["links"] for each in recorded(telemetry)] == [[]] * 22

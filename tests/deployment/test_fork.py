@@ -15,13 +15,7 @@ EVERYTHING = {
     "open": 0,
     "lives": 1,
     "events": 2,
-    "spans": [
-        "GraphQL Document Parsing",
-        "GraphQL Document Validation",
-        "GraphQL WebSocket Connection",
-        "GraphQL WebSocket Connection Init",
-        "subscription",
-    ],
+    "spans": ["GraphQL WebSocket Connection", "GraphQL WebSocket Connection Init", "subscription"],
 }
 
 

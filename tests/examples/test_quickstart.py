@@ -64,8 +64,6 @@ async def test_a_subscription_is_answered_and_traced(
     assert set(by_name) == {
         "GraphQL WebSocket Connection",
         "GraphQL WebSocket Connection Init",
-        "GraphQL Document Parsing",
-        "GraphQL Document Validation",
         "subscription",
     }
     connection = by_name["GraphQL WebSocket Connection"].attributes or {}

@@ -7,7 +7,7 @@ A span is called by its name, also in links and as a parent. The second of a nam
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind
@@ -55,6 +55,10 @@ def span(  # noqa: PLR0913  # all that a span has
 
 def present(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in attributes.items() if value is not None}
+
+
+ONE_SEGMENT: Final = {"graphql.ws.segment.number": 0, "graphql.ws.duration": 0.0}
+"""Of a connection or an operation that ends before its first segment is due."""
 
 
 def phases(parent: str, *names: str) -> list[SpanDict]:
@@ -164,6 +168,7 @@ def connection(  # noqa: PLR0913  # all that a connection has
             "graphql.ws.acknowledged": acknowledged,
             "graphql.ws.receive_idle_time": idle,
             "graphql.ws.send_idle_time": 0.0 if messages[1] else None,
+            **ONE_SEGMENT,
             **attributes,
         },
         events=[*events, close_event(verdict)],
@@ -254,6 +259,7 @@ def operation(  # noqa: PLR0913  # all that an operation has
             "graphql.ws.results": results,
             "graphql.ws.time_to_first_result": 0.0 if results else None,
             "graphql.error.count": errors,
+            **ONE_SEGMENT,
             **attributes,
         },
         events=[received(SUBSCRIBE[protocol]), *events],
@@ -390,6 +396,7 @@ def executed(  # noqa: PLR0913  # all that an operation has
             "graphql.document.hash": hashed(document),
             "http.route": route,
             "graphql.error.count": errors,
+            **(ONE_SEGMENT if type_ == "subscription" else {}),
             **attributes,
         },
         events=events,

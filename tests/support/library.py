@@ -72,13 +72,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         ),
     },
     {
-        "_operation": (
-            (
-                "_attributes _close _counts _current _fuse _limits _propagation _protocol "
-                "_recording _semconv _spans"
-            ),
-            OTEL,
-        ),
+        "_segments": ("_fuse _propagation _semconv _spans", OTEL),
         "console/_exporter": (
             (
                 "_semconv console/_conversation console/_grouping console/_picture "
@@ -88,7 +82,16 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         ),
     },
     {
+        "_operation": (
+            (
+                "_attributes _close _counts _current _fuse _limits _propagation _protocol "
+                "_recording _segments _semconv _spans"
+            ),
+            OTEL,
+        ),
         "console/_show": ("_semconv console/_exporter", OTEL | RICH),
+    },
+    {
         "_operations": (
             (
                 "_attributes _close _counts _current _fuse _limits _operation _propagation "
@@ -96,16 +99,16 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
             ),
             NOTHING,
         ),
-    },
-    {
         "console/__init__": (
             "console/_conversation console/_exporter console/_picture console/_show",
             NOTHING,
         ),
+    },
+    {
         "_connection": (
             (
                 "_attributes _close _counts _current _fuse _limits _open _operation _operations "
-                "_propagation _protocol _recording _semconv _spans"
+                "_propagation _protocol _recording _segments _semconv _spans"
             ),
             OTEL,
         ),

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import inspect
 import pickle
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ DEFAULTS: dict[str, object] = {
     "phase_spans": True,
     "trace_shape": "linked",
     "remote_context": "parent",
+    "segment_duration": 300,
     "normal_outcomes": frozenset(),
     "capture_document": False,
     "error_messages": "execution",
@@ -169,6 +171,27 @@ def test_a_negative_count_is_refused_and_0_is_explained() -> None:
     assert (
         message_of(ValueError, message_events=-1)
         == "message_events must be 0 or more, not -1; 0 turns message events off"
+    )
+
+
+@pytest.mark.parametrize("seconds", [1, 300, 0.05, 1e-9, 1e9, float("inf"), None])
+def test_a_duration_is_any_positive_number_or_none(seconds: float | None) -> None:
+    assert config(segment_duration=seconds).segment_duration == seconds
+
+
+@pytest.mark.parametrize("value", ["300", True, False, [300], timedelta(seconds=300)])
+def test_a_duration_that_is_no_number_is_refused(value: object) -> None:
+    assert (
+        message_of(TypeError, segment_duration=value)
+        == f"segment_duration must be a number of seconds or None, not {value!r}"
+    )
+
+
+@pytest.mark.parametrize("value", [0, -1, -0.0, float("-inf"), float("nan")])
+def test_a_duration_that_is_not_positive_is_refused_and_none_is_explained(value: float) -> None:
+    assert (
+        message_of(ValueError, segment_duration=value)
+        == f"segment_duration must be more than 0 seconds, not {value}; None turns it off"
     )
 
 

@@ -131,6 +131,8 @@ def described(id_: str, reason: str, **attributes: Any) -> dict[str, Any]:
         "graphql.operation.name": "N",
         "graphql.subscription.id": f"{ID}-{id_}",
         "graphql.ws.operation.end_reason": reason,
+        "graphql.ws.segment.number": 0,
+        "graphql.ws.duration": 0.0,
         **attributes,
     }
 
@@ -188,6 +190,8 @@ def test_a_conversation_of_graphql_transport_ws_is_recorded_completely(
                 "graphql.ws.acknowledged": True,
                 "graphql.ws.receive_idle_time": 3.0,
                 "graphql.ws.send_idle_time": 3.0,
+                "graphql.ws.segment.number": 0,
+                "graphql.ws.duration": 5.0,
             },
             events=[
                 hears("connection_init"),
@@ -210,7 +214,11 @@ def test_a_conversation_of_graphql_transport_ws_is_recorded_completely(
             attributes=described(
                 "a",
                 "completed",
-                **{"graphql.ws.results": 2, "graphql.ws.time_to_first_result": 0.5},
+                **{
+                    "graphql.ws.results": 2,
+                    "graphql.ws.time_to_first_result": 0.5,
+                    "graphql.ws.duration": 1.0,
+                },
             ),
             events=[hears("subscribe"), says("next"), says("next", 2), says("complete")],
         ),
@@ -273,6 +281,8 @@ def test_a_conversation_of_graphql_ws_is_recorded_completely(
                 "graphql.ws.acknowledged": True,
                 "graphql.ws.receive_idle_time": 2.0,
                 "graphql.ws.send_idle_time": 0.0,
+                "graphql.ws.segment.number": 0,
+                "graphql.ws.duration": 2.0,
                 "error.type": "server_error",
             },
             events=[
@@ -312,6 +322,7 @@ def test_a_conversation_of_graphql_ws_is_recorded_completely(
                 **{
                     "graphql.ws.results": 1,
                     "graphql.ws.time_to_first_result": 2.0,
+                    "graphql.ws.duration": 2.0,
                     "websocket.close.outcome": "server_error",
                     "websocket.close.code": 1011,
                     "error.type": "server_error",

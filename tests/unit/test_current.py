@@ -119,7 +119,7 @@ def test_a_span_that_moves_brings_along_what_the_carrier_brought() -> None:
     moved = placement.moved(holding(user="ann"))
     assert recorded(moved.below) == (0, {"user": "ann"})
     assert recorded(moved.context) == (OURS, {"user": "ann", "tenant": "acme"})
-    assert moved.span_id == OURS
+    assert moved.span is placement.span
 
 
 BELOW: Final = set_value("shared", "below", holding(THEIRS, user="ann"))

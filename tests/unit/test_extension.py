@@ -29,6 +29,7 @@ from tests.support.schema import (
     FOREVER,
     HELLO,
     INVALID,
+    PARTIAL,
     RENAME,
     TICKS,
     UNPARSABLE,
@@ -40,6 +41,8 @@ from tests.support.views import config, extension
 PHASES = ["GraphQL Document Parsing", "GraphQL Document Validation", "GraphQL Operation Execution"]
 OPERATION = "GraphQL Operation"
 TWO = {"to": 2}
+FRAGMENT_FIRST = "fragment Greeting on Query { hello } query Hello { ...Greeting }"
+SUBSCRIPTION_LAST = "fragment Ticking on Subscription { ticks(to: 2) } subscription { ...Ticking }"
 
 
 def names(telemetry: Telemetry) -> list[str]:
@@ -61,16 +64,22 @@ def error_type_of(telemetry: Telemetry, name: str) -> Any:
         (RENAME, ["mutation", *PHASES], None),
         (BROKEN, ["query", *PHASES], "tests.support.schema.AppError"),
         (INVALID.replace("subscription", "query"), ["query", *PHASES[:2]], "GraphQLError"),
-        (UNPARSABLE, [OPERATION, *PHASES[:1]], "GraphQLSyntaxError"),
+        ("{ hello", [OPERATION, *PHASES[:1]], "GraphQLSyntaxError"),
+        (UNPARSABLE, [OPERATION], "GraphQLSyntaxError"),
+        (FRAGMENT_FIRST, ["query", *PHASES], None),
+        (f"fragment {UNPARSABLE}", [OPERATION, *PHASES[:1]], "GraphQLSyntaxError"),
     ],
-    ids=["query", "mutation", "broken", "invalid", "unparsable"],
+    ids=[
+        *("query", "mutation", "broken", "invalid", "unparsable", "unparsable subscription"),
+        *("fragment first", "unparsable fragment"),
+    ],
 )
 @pytest.mark.parametrize("is_sync", [True, False])
 async def test_an_operation_is_recorded_with_its_phases_and_errors(
     document: str, spans: list[str], error_type: str | None, telemetry: Telemetry, *, is_sync: bool
 ) -> None:
     schema = make_schema(extension(telemetry))
-    if is_sync and document != HELLO:
+    if is_sync and document not in {HELLO, FRAGMENT_FIRST}:
         schema.execute_sync(document)
     else:
         await schema.execute(document)
@@ -104,6 +113,19 @@ async def test_an_operation_without_phases_has_one_span(telemetry: Telemetry) ->
     assert names(telemetry) == ["query"]
 
 
+@pytest.mark.parametrize("document", [HELLO, FRAGMENT_FIRST])
+async def test_the_phases_follow_each_other_whenever_the_type_is_known(
+    document: str, telemetry: Telemetry
+) -> None:
+    await make_schema(extension(telemetry)).execute(document)
+    times = [(span.start_time or 0, span.end_time or 0) for span in telemetry.spans()]
+    (started, ended), *phases = times
+    assert all(start < end for start, end in times)
+    moments = [moment for phase in phases for moment in phase]
+    assert moments == sorted(moments)
+    assert started <= moments[0] <= moments[-1] <= ended
+
+
 async def test_the_operation_is_current_while_it_is_executed(telemetry: Telemetry) -> None:
     seen: list[Any] = []
 
@@ -124,10 +146,13 @@ async def stream(telemetry: Telemetry, document: str, **variables: Any) -> Async
     return results  # type: ignore[no-any-return]  # an iterator of results
 
 
-async def test_a_subscription_is_recorded_to_its_end(telemetry: Telemetry) -> None:
-    results = [result.data async for result in await stream(telemetry, TICKS, to=2)]
+@pytest.mark.parametrize("document", [TICKS, SUBSCRIPTION_LAST])
+async def test_a_subscription_is_recorded_to_its_end_and_its_phases_are_not(
+    document: str, telemetry: Telemetry
+) -> None:
+    results = [result.data async for result in await stream(telemetry, document, to=2)]
     assert results == [{"ticks": 0}, {"ticks": 1}]
-    assert names(telemetry)[0] == "subscription"
+    assert names(telemetry) == ["subscription"]
     assert error_type_of(telemetry, "subscription") is None
     assert telemetry.total("graphql.server.subscription.event_count") == 2
 
@@ -211,7 +236,6 @@ async def test_what_another_extension_raises_is_an_error_of_the_operation(
 # --- Operations of a connection ------------------------------------------------------------------
 
 HOOKS = ("on_operation", "on_parse", "on_validate", "on_execute")
-FRAGMENT_FIRST = "fragment Greeting on Query { hello } query Hello { ...Greeting }"
 ONE_TICK = "subscription Tick { ticks(to: 1) }"
 
 
@@ -237,9 +261,11 @@ async def execute(place: Place, *extensions: Any, document: str) -> list[Any]:
         (HELLO, False, True, set()),
         (ONE_TICK, False, True, set()),
         (FRAGMENT_FIRST, False, True, {"on_validate"}),
-        (HELLO, True, False, {"on_validate"}),
-        (ONE_TICK, True, True, {"on_parse", "on_validate"}),
+        (HELLO, True, False, set()),
+        (FRAGMENT_FIRST, True, False, {"on_validate"}),
+        (ONE_TICK, True, True, set()),
         (HELLO, True, True, {"on_parse", "on_validate", "on_execute"}),
+        (FRAGMENT_FIRST, True, True, {"on_parse", "on_validate", "on_execute"}),
     ],
 )
 async def test_an_operation_of_a_connection_has_the_hooks_that_it_needs(
@@ -329,6 +355,43 @@ async def test_the_errors_of_a_connections_operation_come_with_its_result(
     assert telemetry.total(name) == 2
     assert telemetry.total(name, error__type="tests.support.schema.AppError") == 1
     telemetry.shutdown()
+
+
+class FailingExecution(SchemaExtension):
+    def on_execute(self) -> Iterator[None]:
+        raise PipeError("before its source")
+        yield
+
+
+@pytest.mark.parametrize(
+    ("document", "extensions", "exception"),
+    [
+        (PARTIAL, (), "tests.support.schema.AppError"),
+        (ONE_TICK, (FailingExecution,), "tests.support.broken_api.PipeError"),
+        (INVALID, (), None),
+        (UNPARSABLE, (), None),
+        (HELLO, (), None),
+    ],
+    ids=["of a resolver", "around resolvers", "invalid", "unparsable", "refused by the host"],
+)
+async def test_without_hooks_the_first_errors_show_whether_they_are_of_the_execution(
+    document: str, extensions: tuple[Any, ...], exception: str | None, telemetry: Telemetry
+) -> None:
+    talk = connected(telemetry, phase_spans=False)
+    task = talk.start_operation(query=document)
+    schema = make_schema(OTelExtension, *extensions)
+
+    async def subscribe() -> list[Any]:
+        results: Any = await schema.subscribe(document)
+        return [result async for result in results]
+
+    [result] = await task.run(asyncio.ensure_future, subscribe())
+    assert len(result.errors) == 1
+    talk.close_by_client()
+    [span] = telemetry.spans("subscription", "query", OPERATION)
+    [event] = events_of(span, "graphql.error")
+    assert event.get("exception.type") == exception
+    assert event.get("graphql.error.message") == (result.errors[0].message if exception else None)
 
 
 async def test_a_document_without_the_operation_has_no_type(telemetry: Telemetry) -> None:

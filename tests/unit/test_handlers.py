@@ -105,7 +105,7 @@ async def test_an_operation_is_begun_for_itself_however_it_is_reached(
     talk.receive(message)
     await getattr(handler, BEGINS[talk.protocol])(message)
     await handler.handle_message(message)
-    [operation] = talk.connection._operations._open
+    [operation] = talk.connection._operations.open
     assert [inside.operation for inside in handler.seen] == [operation, operation]
     assert current() == Current()
     talk.close_by_client()

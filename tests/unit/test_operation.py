@@ -236,7 +236,7 @@ class Compared:
         """The connection has closed, and whatever runs has ended."""
         self.happens(Event.CLOSE)
         self.happens(Event.RETURN)
-        assert self._operations._open == self._operations._by_id == {}
+        assert self._operations.open == self._operations._by_id == {}
 
 
 def operations_of(telemetry: Telemetry) -> Operations:
@@ -437,21 +437,28 @@ def test_the_span_of_a_phase_is_below_that_of_the_operation(
 ) -> None:
     operation = begin(numbered_telemetry)
     with trace.use_span(operation.span.span if is_current else trace.INVALID_SPAN):
-        phase = operation.phase("Parsing")
+        phase = operation.phase("Parsing", 42)
     assert phase is not None
     phase.end()
+    [parsing] = numbered_telemetry.spans("Parsing")
+    assert parsing.start_time == 42
     operation.finish()
     spans = {span["name"]: span for span in numbered_telemetry.snapshots()}
     assert spans["Parsing"]["parent"] == spans["GraphQL Operation"]["id"]
     assert spans["Parsing"]["kind"] == "INTERNAL"
 
 
-@pytest.mark.parametrize(("is_sampled", "option"), [(False, True), (True, False)])
+@pytest.mark.parametrize(
+    ("is_sampled", "option", "type_"),
+    [(False, True, "query"), (True, False, "query"), (True, True, "subscription")],
+)
 def test_a_phase_has_no_span_where_nobody_sees_or_wants_it(
-    *, is_sampled: bool, option: bool
+    type_: str, *, is_sampled: bool, option: bool
 ) -> None:
     telemetry = Telemetry() if is_sampled else Telemetry(sampler=ALWAYS_OFF)
-    assert begin(telemetry, phase_spans=option).phase("Parsing") is None
+    operation = begin(telemetry, phase_spans=option)
+    operation.describe(type_, None)
+    assert operation.phase("Parsing") is None
     telemetry.shutdown()
 
 

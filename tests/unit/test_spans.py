@@ -530,7 +530,7 @@ class NamedSpan(FakeSpan):
 
 def named(real: Span) -> SpanRecorder:
     """The recorder of a span that we have called so."""
-    return SpanRecorder(real, Fuse(), recording=True, first=8, name="ours")
+    return SpanRecorder(real, Fuse(), recording=True, first=8, name="ours", context=CONTEXT)
 
 
 def test_a_span_is_renamed_as_often_as_its_name_is_ours() -> None:

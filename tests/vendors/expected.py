@@ -180,7 +180,7 @@ def _ticks(conversation: str, messages: str) -> Iterator[Recorded]:
         RESULTS: 3,
     }
     yield _operation(conversation, attributes, _events(messages))
-    yield from _below(conversation, "subscription", PARSING, VALIDATION, *["poll"] * 3)
+    yield from _below(conversation, "subscription", *["poll"] * 3)
 
 
 def _live(conversation: str, messages: str, outcome: str, code: int) -> Iterator[Recorded]:
@@ -196,7 +196,7 @@ def _live(conversation: str, messages: str, outcome: str, code: int) -> Iterator
         CODE: code,
     }
     yield _operation(conversation, attributes, _events(messages))
-    yield from _below(conversation, "subscription", PARSING, VALIDATION, "poll")
+    yield from _below(conversation, "subscription", "poll")
 
 
 def _over_http() -> Iterator[Recorded]:

@@ -10,13 +10,10 @@ from aiohttp import web
 from tests.support.applications.side_by_side import alike, assert_ended, subscribing
 from tests.support.expected import (
     GREETING,
-    PARSING,
-    VALIDATION,
     SpanDict,
     connection,
     init,
     operation,
-    phases,
     recorded,
     results_of,
 )
@@ -129,7 +126,6 @@ def kicked(protocol: str, verdict: Verdict, results: int = 0) -> list[SpanDict]:
             if verdict.abnormal
             else None,
         ),
-        *phases("subscription", PARSING, VALIDATION),
     ]
 
 

@@ -304,7 +304,7 @@ def expected_operations(
                 parent=first if number == 0 and first else parent,
                 links=[] if nested else [CONNECTION],
             ),
-            *phases(label, PARSING, VALIDATION, *([EXECUTION] if is_query else [])),
+            *phases(label, *((PARSING, VALIDATION, EXECUTION) if is_query else ())),
         ]
     return recorded_
 

@@ -15,14 +15,11 @@ from strawberry_ws_otel import OTelExtension
 from tests.support.expected import (
     CONNECTION,
     INIT,
-    PARSING,
-    VALIDATION,
     Event,
     SpanDict,
     connection,
     init,
     operation,
-    phases,
     received,
     recorded,
     results_of,
@@ -255,9 +252,7 @@ def expected_spans(protocol: str) -> list[SpanDict]:
         ),
         init(),
         ticks(protocol),
-        *phases(names[0], PARSING, VALIDATION),
         failing(protocol, id_="b"),
-        *phases(names[1], PARSING, VALIDATION),
         operation(
             INVALID,
             "error",
@@ -267,11 +262,8 @@ def expected_spans(protocol: str) -> list[SpanDict]:
             error=GRAPHQL_ERROR,
             events=[*at, sent("error")],
         ),
-        *phases(names[2], PARSING, VALIDATION),
         forever(protocol, "d", "client_completed", events=[*first, stopped(protocol)]),
-        *phases(names[3], PARSING, VALIDATION),
         forever(protocol, "e", "connection_closed", verdict=by_client("normal", 1000)),
-        *phases(names[4], PARSING, VALIDATION),
     ]
 
 
