@@ -50,7 +50,13 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _limits, _semconv
-from strawberry_ws_otel._attributes import MAX_ATTRIBUTES, Value, checked_attributes, truncated
+from strawberry_ws_otel._attributes import (
+    MAX_ATTRIBUTES,
+    StaticAttributes,
+    Value,
+    checked_attributes,
+    truncated,
+)
 from strawberry_ws_otel._close import (
     CloseFrame,
     Facts,
@@ -73,17 +79,19 @@ from strawberry_ws_otel._current import (
 )
 from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._messages import MessageSpans, Owner, Sending
+from strawberry_ws_otel._open import OpenConnection, OpenOperation, live, settled
 from strawberry_ws_otel._operation import (
     HANDLE,
     RESULT_SENT,
     RUNNING,
     Attributes,
+    OperationLook,
     SocketOperation,
     start_time_of,
 )
 from strawberry_ws_otel._operations import Execution, Operations, unclaimed
 from strawberry_ws_otel._propagation import ConnectionTrace, of_request
-from strawberry_ws_otel._protocol import NO_ID, Meaning, Message, vocabulary
+from strawberry_ws_otel._protocol import NO_ID, Meaning, Message, MessageType, vocabulary
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._segments import Segments, first_length, take_turns
 from strawberry_ws_otel._spans import (
@@ -166,6 +174,27 @@ class ConnectionInit:
         self.placement = None
 
 
+class _Look(NamedTuple):
+    """What a reader of any thread sees of a connection as it looks at it."""
+
+    has_ended: bool
+    handshake_attributes: Callable[[], Attributes]
+    last_received: float | None
+    last_sent: float | None
+    send_waits: tuple[float | None, float]
+    bytes_received: int
+    bytes_sent: int
+    messages: dict[MessageType, int]
+    attributes: dict[str, Value]
+    results: int  # of the operations that have ended
+    operations: list[OperationLook]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the results of each operation are either its own or among the sum."""
+        return self.has_ended or not any(operation.has_ended for operation in self.operations)
+
+
 class Connection:
     """One connection: what both sides say over it, and how it closes."""
 
@@ -217,7 +246,8 @@ class Connection:
             fuses: what keeps failures of the library from the host.
             before: the context of the handshake.
             headers: of the handshake, which may bring a remote context.
-            attributes: makes the attributes of the handshake, if the span is recorded.
+            attributes: makes the attributes of the handshake, if the span is recorded, and for
+                whoever asks what is open, in any thread.
             route: that the handshake matched, if the edge knows it.
         """
         # Unique, not unguessable: the SDK makes its ids in the same way.
@@ -305,7 +335,7 @@ class Connection:
         """Put attributes of the application on the connection and on what begins from now on."""
         if self._has_ended:
             return
-        kept, taken = self._operations.attributes, {}
+        kept, taken = dict(self._operations.attributes), {}
         for name, value in truncated(attributes).items():
             if name in kept or len(kept) < MAX_ATTRIBUTES:
                 kept[name] = taken[name] = value
@@ -315,6 +345,8 @@ class Connection:
                     f" {MAX_ATTRIBUTES} attributes; further ones are left out without a warning",
                     name,
                 )
+        # Whole: another thread may look at them.
+        self._operations.attributes = kept
         self._span.set(taken)
 
     def serving(self, request: object) -> Activation:
@@ -338,6 +370,7 @@ class Connection:
         self.result_name = self._vocabulary.result.name if is_observed else ""
         self.traffic.subprotocol = subprotocol
         self._telemetry.metrics.totals.opened(self.traffic)
+        live.add(self)
 
     # --- Segments ------------------------------------------------------------------------------
 
@@ -996,9 +1029,86 @@ class Connection:
         """
         self._facts.forget()
         self._operations.trace.forget()
-        self._operations.attributes.clear()
+        self._operations.attributes = {}
         self._message = self._input_error = self.placement = None
         self._handshake_attributes, self.segments = dict, None
+        live.remove(self)
+
+    # --- What is open now, for any thread ------------------------------------------------------
+
+    @property
+    def started(self) -> float:
+        """When the handshake began, by the monotonic clock."""
+        return self._started
+
+    def snapshot(self, now: float) -> OpenConnection | None:
+        """Return what is known of the connection, its times up to `now`; None if it has ended."""
+        with self.fuse:
+            look = settled(self._look)
+            return None if look.has_ended else self._shown(look, now)
+        return None
+
+    def _look(self) -> _Look:
+        traffic, operations = self.traffic, self._operations
+        return _Look(
+            self._has_ended,
+            self._handshake_attributes,
+            self._last_received,
+            traffic.sent_at,
+            traffic.send_waits.look(),
+            traffic.bytes_received,
+            traffic.bytes_sent,
+            dict(traffic.messages),
+            operations.attributes,
+            operations.results,
+            operations.look(),
+        )
+
+    def _shown(self, look: _Look, now: float) -> OpenConnection:
+        handshake = look.handshake_attributes()
+        address, agent = handshake.get(_semconv.CLIENT_ADDRESS), handshake.get(_semconv.USER_AGENT)
+        received, sent = 0, look.results + sum(each.results for each in look.operations)
+        for message_type, count in look.messages.items():
+            if message_type.direction == "receive":
+                received += count
+            else:
+                sent += count
+        blocked_since, blocked_before = look.send_waits
+        blocked_for = _seconds(blocked_since, now) or 0.0
+        return OpenConnection(
+            id=self.id,
+            subprotocol=self.traffic.subprotocol,
+            age=now - self._started,
+            receive_idle_time=_seconds(look.last_received, now),
+            send_idle_time=_seconds(look.last_sent, now),
+            is_send_blocked=blocked_since is not None,
+            send_blocked_for=blocked_for,
+            send_blocked_time=blocked_before + blocked_for,
+            attributes=StaticAttributes(look.attributes),
+            client_address=address if isinstance(address, str) else None,
+            user_agent=agent if isinstance(agent, str) else None,
+            bytes_received=look.bytes_received,
+            bytes_sent=look.bytes_sent,
+            messages_received=received,
+            messages_sent=sent,
+            operations=tuple(
+                OpenOperation(
+                    id=each.id,
+                    type=each.type,
+                    name=each.name,
+                    age=max(0.0, now - each.started),
+                    results=each.results,
+                    result_idle_time=_seconds(each.last_result, now),
+                )
+                for each in look.operations
+                if not each.has_ended
+            ),
+        )
+
+
+def _seconds(since: float | None, now: float) -> float | None:
+    """Return the seconds from a time to `now`: what came after that has come just now."""
+    return None if since is None else max(0.0, now - since)
 
 
 class Request:

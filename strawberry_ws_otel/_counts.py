@@ -56,6 +56,11 @@ class SendWaits:
         """Whether a send waits now."""
         return self._state[0] > 0
 
+    def look(self) -> tuple[float | None, float]:
+        """Return since when a send waits, by the monotonic clock, and the seconds before that."""
+        sends, since, before = self._state
+        return since if sends else None, before
+
     @property
     def seconds(self) -> float:
         """The time so far, that of waits under way included."""

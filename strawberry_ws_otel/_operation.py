@@ -353,6 +353,7 @@ class Operation:
         "_earlier_errors",
         "_error_count",
         "_error_type",
+        "_expected_type",
         "_is_ended",
         "_recorded_name",
         "_started",
@@ -396,6 +397,7 @@ class Operation:
         self.span = NOT_STARTED
         self.type: str | None = None
         self._describe: Callable[[], None] | None = None  # learns the type, while it is expected
+        self._expected_type: str | None = None
         self.results = Results(message_type)
         self._error_type: str | None = None
         self._error_count = 0
@@ -452,7 +454,7 @@ class Operation:
         self._learn_type()
         if self._is_ended or self.type is not None:
             return
-        self._describe = describe
+        self._describe, self._expected_type = describe, operation_type
         if operation_type == SUBSCRIPTION:
             self._telemetry.metrics.totals.subscribed(self.results)
 
@@ -611,6 +613,18 @@ class Operation:
 # --- Operations over a WebSocket ---------------------------------------------------------------
 
 
+class OperationLook(NamedTuple):
+    """What a reader of any thread sees of an operation as it looks at it."""
+
+    id: str
+    type: str | None
+    name: str | None
+    started: float
+    results: int
+    last_result: float | None
+    has_ended: bool
+
+
 class Registry(Protocol):
     """What an operation needs of the `Operations` of its connection."""
 
@@ -742,6 +756,19 @@ class SocketOperation(Operation):
             **super()._start_attributes(),
         }
 
+    def look(self) -> OperationLook:
+        """Return what a reader of any thread sees of it now."""
+        name = self._recorded_name
+        return OperationLook(
+            self.client_id,
+            self.type or self._expected_type,
+            self._client_name() if name is None else _bounded_name(name),
+            self._started,
+            self.results.all,
+            self.results.sent_at,
+            self.has_ended,
+        )
+
     def _totals(self) -> Attributes:
         return {
             **super()._totals(),
@@ -772,7 +799,7 @@ class SocketOperation(Operation):
             parentage = connection_trace.operation(self.payload.get("extensions"), application)
             received_at = start_time_of(self._started)
             # Those of now: what the application sets later is for operations that begin later.
-            self._attributes = dict(self.registry.attributes) or None
+            self._attributes = self.registry.attributes
             self.start(parentage, received_at)
             self.span.numbered_message(self._first_message, 1, received_at)
             self.placement = placement_of(self.span, application, parentage.carried)

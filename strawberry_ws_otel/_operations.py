@@ -28,6 +28,7 @@ from strawberry_ws_otel._operation import (
     RUNNING,
     EndReason,
     Event,
+    OperationLook,
     SocketOperation,
     State,
 )
@@ -237,12 +238,18 @@ class Operations:
 
     def ended(self, operation: SocketOperation) -> None:
         """Forget an operation that has ended: the client may use its id again."""
-        self.open.pop(operation, None)
+        # In this order: between the two, another thread sees that the operation has ended.
         self.results += operation.results.all
+        self.open.pop(operation, None)
         if self._by_id.get(operation.id) is operation:
             del self._by_id[operation.id]
             self.results_by_unique_id.pop(operation.id, None)
         unclaimed.remove(operation)
+
+    def look(self) -> list[OperationLook]:
+        """Return what a reader of any thread sees of those that are open, oldest first."""
+        # A copy: the thread of the event loop goes on.
+        return [operation.look() for operation in list(self.open)]
 
     # --- To which operation a message, a task or an execution belongs ---------------------------
 

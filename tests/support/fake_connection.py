@@ -73,6 +73,7 @@ class FakeConnection:
         context: Context | None = None,
         recording: Recording | None = None,
         headers: Mapping[str, str] | None = None,
+        handshake: Mapping[str, str] | None = None,
     ) -> None:
         recording = recording or Recording(config)
         fuses = recording.fuses()
@@ -86,7 +87,7 @@ class FakeConnection:
             fuses,
             self.reader.context,
             headers or {},
-            lambda: {"url.path": "/graphql", "http.route": None},
+            lambda: {"url.path": "/graphql", "http.route": None, **(handshake or {})},
         )
         self.request = Served(recording)
         self.request.connection = self.connection

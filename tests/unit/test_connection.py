@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import weakref
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,9 +16,19 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
-from strawberry_ws_otel import OTelConfig, _connection, connection_attributes, connection_span
+from strawberry_ws_otel import (
+    OpenConnection,
+    OpenOperation,
+    OTelConfig,
+    _connection,
+    connection_attributes,
+    connection_span,
+    open_connections,
+)
+from strawberry_ws_otel._attributes import StaticAttributes
 from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._connection import current_connection, current_request
 from strawberry_ws_otel._current import Activation, Current
@@ -46,6 +58,10 @@ ID = "0123456789abcdef"
 TRACEPARENT = f"00-{0xABC:032x}-{0xDEF:016x}-01"
 
 Tell = Callable[["FakeConnection"], object]
+
+
+class Handshake(dict[str, str]):
+    """Attributes that can be seen to go."""
 
 
 @pytest.fixture
@@ -1317,6 +1333,198 @@ def test_wrong_attributes_are_an_error_of_the_caller_s(
             place.run(connection_attributes, wrong)
     with pytest.raises(ValueError, match=r"'error\.type', which is a name of the library"):
         place.run(connection_attributes, {"error.type": "x"})
+
+
+# --- What is open now --------------------------------------------------------------------------
+
+
+def shown(talk: FakeConnection) -> list[OpenConnection]:
+    """The snapshot of a connection, if it is listed; others of the process may be, too."""
+    return [each for each in open_connections(None) if each.id == talk.connection.id]
+
+
+def test_a_connection_is_open_from_its_upgrade_to_the_end_of_its_handler(
+    telemetry: Telemetry,
+) -> None:
+    talk = FakeConnection(config(telemetry))
+    assert shown(talk) == []
+    talk.accept(GRAPHQL_WS)
+    assert len(shown(talk)) == 1
+    talk.connection.close_received(CloseFrame(1000))
+    talk.send_close(1000)
+    assert len(shown(talk)) == 1
+    talk.end()
+    assert shown(talk) == []
+
+
+def test_a_snapshot_says_all_that_is_known_of_a_connection(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    handshake = {"client.address": "192.0.2.1", "user_agent.original": "test"}
+    talk = FakeConnection(config(telemetry), handshake=handshake)
+    clock.passes(1)
+    talk.accept(GRAPHQL_TRANSPORT_WS)
+    talk.initialize()
+    talk.reader.run(connection_attributes, {"tenant": "acme", "seats": 5})
+    operation_in(talk.start_operation("a")).describe("subscription", "Prices")
+    clock.passes(1)
+    talk.send_result("a")
+    talk.send_result("a")
+    talk.start_operation("b", operationName="M")
+    clock.passes(2)
+    assert shown(talk) == [
+        OpenConnection(
+            id=talk.connection.id,
+            subprotocol=GRAPHQL_TRANSPORT_WS,
+            age=4.0,
+            receive_idle_time=2.0,
+            send_idle_time=2.0,
+            is_send_blocked=False,
+            send_blocked_for=0.0,
+            send_blocked_time=0.0,
+            attributes=StaticAttributes({"tenant": "acme", "seats": 5}),
+            client_address="192.0.2.1",
+            user_agent="test",
+            bytes_received=30,
+            bytes_sent=60,
+            messages_received=3,
+            messages_sent=3,
+            operations=(
+                OpenOperation(
+                    id="a",
+                    type="subscription",
+                    name="Prices",
+                    age=3.0,
+                    results=2,
+                    result_idle_time=2.0,
+                ),
+                OpenOperation(
+                    id="b", type=None, name="M", age=2.0, results=0, result_idle_time=None
+                ),
+            ),
+        )
+    ]
+
+
+def test_what_a_snapshot_cannot_know_is_none(telemetry: Telemetry, clock: Clock) -> None:
+    handshake: Any = {"client.address": None, "user_agent.original": ["odd"]}
+    talk = FakeConnection(config(telemetry), handshake=handshake)
+    talk.accept(None)
+    [snapshot] = shown(talk)
+    values = snapshot.as_dict()
+    assert {name for name, value in values.items() if value is None} == {
+        "subprotocol",
+        "receive_idle_time",
+        "send_idle_time",
+        "client_address",
+        "user_agent",
+    }
+    assert (snapshot.age, dict(snapshot.attributes), snapshot.operations) == (0.0, {}, ())
+
+
+def test_a_send_that_waits_is_blocked_until_it_goes_on(telemetry: Telemetry, clock: Clock) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    seen = list[tuple[bool, float, float]]()
+
+    def look(seconds: float) -> None:
+        clock.passes(seconds)
+        [each] = shown(talk)
+        seen.append((each.is_send_blocked, each.send_blocked_for, each.send_blocked_time))
+
+    waits = talk.connection.send_blocked()
+    look(1)
+    look(1)
+    talk.connection.send_unblocked(waits)
+    look(1)
+    waits = talk.connection.send_blocked()
+    look(4)
+    talk.connection.send_unblocked(waits)
+    assert seen == [(True, 1.0, 1.0), (True, 2.0, 2.0), (False, 0.0, 2.0), (True, 4.0, 6.0)]
+
+
+def test_what_comes_while_connections_are_read_has_come_just_now(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    before = clock.now
+    clock.passes(1)
+    talk.start_operation("a")
+    snapshot = talk.connection.snapshot(before)
+    assert snapshot is not None
+    assert (snapshot.receive_idle_time, snapshot.operations[0].age) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_the_results_of_operations_stay_in_the_sum_when_these_end(
+    protocol: str, telemetry: Telemetry
+) -> None:
+    talk = connect(telemetry, protocol)
+    talk.start_operation("a")
+    talk.start_operation("b")
+    talk.send_result("a")
+    talk.send_result("b")
+    talk.receive_and_handle({"type": STOP[protocol], "id": "a"})
+    [snapshot] = shown(talk)
+    assert [(each.id, each.results) for each in snapshot.operations] == [("b", 1)]
+    assert (snapshot.messages_sent, snapshot.messages_received) == (2, 3)
+
+
+def test_a_snapshot_that_a_processor_takes_as_an_operation_ends_counts_its_results(
+    telemetry: Telemetry,
+) -> None:
+    talk, taken = connect(telemetry, GRAPHQL_TRANSPORT_WS), list[OpenConnection]()
+
+    class Takes(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            taken.extend(shown(talk))
+
+    telemetry.tracer_provider.add_span_processor(Takes())
+    for id_ in ("a", "b"):
+        talk.start_operation(id_)
+        talk.send_result(id_)
+        talk.receive_and_handle({"type": "complete", "id": id_})
+    assert [(each.messages_sent, each.operations) for each in taken] == [(1, ()), (2, ())]
+
+
+def test_a_snapshot_shows_all_attributes_of_a_call_or_none(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk, seen = connect(telemetry, GRAPHQL_WS), list[dict[str, Any]]()
+
+    class Watched(dict[str, Any]):
+        def items(self) -> Any:
+            for item in super().items():
+                seen.extend(dict(each.attributes) for each in shown(talk))
+                yield item
+
+    monkeypatch.setattr(_connection, "truncated", Watched)
+    talk.reader.run(connection_attributes, {"tenant": "acme", "user": "ada"})
+    assert seen == [{}, {}]
+    [snapshot] = shown(talk)
+    assert snapshot.attributes == {"tenant": "acme", "user": "ada"}
+
+
+@pytest.mark.internal_error
+def test_a_connection_that_cannot_be_read_is_left_out_and_the_log_says_why(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    talk, other = connect(telemetry, GRAPHQL_WS), connect(telemetry, GRAPHQL_WS)
+    talk.connection.traffic.messages = None  # type: ignore[assignment]  # that is what is tried
+    assert (shown(talk), len(shown(other))) == ([], 1)
+    [record] = library_log.records
+    assert record.getMessage().startswith("Telemetry failed in the library: TypeError")
+    talk.connection.traffic.messages = defaultdict(int)
+
+
+def test_a_closed_connection_keeps_nothing_of_its_handshake(telemetry: Telemetry) -> None:
+    handshake = Handshake({"client.address": "192.0.2.1"})
+    talk = FakeConnection(config(telemetry), handshake=handshake)
+    talk.accept(GRAPHQL_WS)
+    kept = weakref.ref(handshake)
+    del handshake
+    assert kept() is not None
+    talk.close_by_client()
+    assert kept() is None
 
 
 def suppressed() -> Context:

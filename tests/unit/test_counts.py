@@ -300,9 +300,12 @@ def test_several_sends_that_wait_at_once_wait_as_long_as_one_does(clock: Clock) 
     waits.end()
     clock.passes(8)
     assert (waits.seconds, waits.under_way) == (7, False)
+    assert waits.look() == (None, 7)
     waits.begin()
+    began = clock.now
     clock.passes(16)
     assert (waits.seconds, waits.under_way) == (23, True)
+    assert waits.look() == (began, 7)
 
 
 def test_waits_that_were_stopped_may_still_end(clock: Clock) -> None:

@@ -28,6 +28,7 @@ from strawberry_ws_otel._operation import (
     TRANSITIONS,
     Event,
     Operation,
+    OperationLook,
     SocketOperation,
     State,
     leading_operation_type,
@@ -688,6 +689,22 @@ def test_what_was_expected_is_learnt_once_at_the_latest_at_the_end(
     assert asked == ([] if is_described else ["asked"])
     assert telemetry.metrics()[REQUESTS] == {labels({"graphql.operation.type": "mutation"}): 1}
     assert [span.name for span in telemetry.spans()] == ["mutation"]
+
+
+def test_a_look_shows_the_type_that_is_expected_until_another_one_is_parsed(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    operation = run(telemetry)
+    look = operation.look()
+    assert look == OperationLook("a", None, None, clock.now, 0, None, has_ended=False)
+    operation.expect("subscription", nothing)
+    assert operation.look() == look._replace(type="subscription")
+    operation.describe("query", "N" * 300)
+    operation.fire(Event.RESULT_SENT, False)  # noqa: FBT003  # the detail
+    known = look._replace(type="query", name="N" * 256, results=1)
+    assert operation.look() == known
+    operation.fire(Event.STOP, WORDS.received["complete"])
+    assert operation.look() == known._replace(has_ended=True)
 
 
 def test_the_span_of_a_message_that_has_waited_starts_when_it_was_received(

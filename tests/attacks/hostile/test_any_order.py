@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
+    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -21,6 +22,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import SpanKind
 
+from strawberry_ws_otel import open_connections
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection, Handling, Running
 from strawberry_ws_otel._operation import EndReason
@@ -417,6 +419,20 @@ class AnyOrder(RuleBasedStateMachine):
             operation.describe(type_, name)
             if count:
                 operation.errors("ValueError", count, [{"graphql.error.message": "bad"}] * count)
+
+    # --- What holds at any time --------------------------------------------------------------
+
+    @invariant()
+    def what_is_open_is_listed_with_what_was_counted(self) -> None:
+        own = {each.connection.id: each for each in self.all}
+        snapshots = [each for each in open_connections(None) if each.id in own]
+        is_open = [id_ for id_, each in own.items() if each.upgraded and not each.over]
+        assert [snapshot.id for snapshot in snapshots] == is_open
+        for snapshot in snapshots:
+            counted = own[snapshot.id].messages
+            assert snapshot.messages_received == counted["receive"]
+            assert snapshot.messages_sent == counted["transmit"]
+            assert json.loads(json.dumps(snapshot.as_dict(), allow_nan=False))["id"] == snapshot.id
 
     # --- What holds in the end ---------------------------------------------------------------
 
