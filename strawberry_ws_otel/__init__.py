@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from strawberry_ws_otel._config import OTelConfig
 from strawberry_ws_otel._connection import connection_attributes, connection_span
+from strawberry_ws_otel._open import OpenConnection, OpenOperation, open_connections
 from strawberry_ws_otel._semconv import __version__
 from strawberry_ws_otel._strawberry.extension import OTelExtension
 
@@ -14,9 +15,12 @@ __all__ = [
     "OTelConfig",
     "OTelExtension",
     "OTelViewMixin",
+    "OpenConnection",
+    "OpenOperation",
     "__version__",
     "connection_attributes",
     "connection_span",
+    "open_connections",
 ]
 
 

@@ -60,6 +60,10 @@ class OTelConfig:
     """Whether parsing, validation and execution of queries and mutations get spans. Those of a
     subscription would end long before it does, and have none."""
 
+    message_spans: bool = False
+    """Whether each message gets a span, in both directions. It is for development: in production,
+    the message events show as much, and cost much less."""
+
     trace_shape: TraceShape = "linked"
     """`linked`: init and each operation are traces of their own, linked with the connection;
     `nested`: they are children of the connection span."""
@@ -105,6 +109,7 @@ class OTelConfig:
         _check_duration("segment_duration", self.segment_duration)
         for name in (
             "phase_spans",
+            "message_spans",
             "capture_document",
             "name_spans_after_operation",
             "setup_warnings",

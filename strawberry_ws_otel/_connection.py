@@ -9,6 +9,9 @@ An edge reports what happens, in the order in which it happens:
 * `message_handling`, `message_handled`: the host begins to handle a message, in any task, and has
   handled it.
 * `operation_running`, `operation_ran`: the host begins to serve an operation, and has served it.
+* `send_begun`, `send_ended`: a message is about to be sent, and it was, or could not be. An edge
+  calls them only if the connection `has_message_spans`.
+* `data_sent`: a data frame was written.
 * `message_sent`, `message_failed`: a message was written, or could not be.
 * `close_sent`, `close_dropped`: the server's close frame was written, or could not be made.
 * `close_received`: the client's close frame was read.
@@ -16,15 +19,17 @@ An edge reports what happens, in the order in which it happens:
 * `close_unobserved`: the socket is closed, and it is not known by which side.
 * `error_received`: an ERROR message was read.
 * `disconnected`: the end of the stream was read.
+* `send_blocked`, `send_unblocked`: a send begins to wait for a full transport buffer, and goes on,
+  fails or is cancelled.
 * `write_failed`, `write_cancelled`: the transport refused a frame, or a sender was cancelled after
   its frame was written.
 * `ended`: the handler is done.
 
-For what happens with every message an edge may count by itself, without a call:
-`traffic.bytes_sent`, and in `results_by_unique_id` the results of the operation whose id a message
-of type `result_name` has. It sets `reads_ahead` if the application may read a frame before it
-decodes the frames before it. The extension of the schema asks by `claim_own` and `claim` which
-operation it executes.
+For what happens with every message an edge may count by itself, without a call: what `data_sent`
+counts in `traffic`, and in `results_by_unique_id` the results of the
+operation whose id a message of type `result_name` has. It sets `reads_ahead` if the application may
+read a frame before it decodes the frames before it. The extension of the schema asks by `claim_own`
+and `claim` which operation it executes.
 
 Facts are kept first and recorded second, so that broken telemetry changes no verdict.
 """
@@ -45,7 +50,13 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
 from strawberry_ws_otel import _limits, _semconv
-from strawberry_ws_otel._attributes import MAX_ATTRIBUTES, Value, checked_attributes, truncated
+from strawberry_ws_otel._attributes import (
+    MAX_ATTRIBUTES,
+    StaticAttributes,
+    Value,
+    checked_attributes,
+    truncated,
+)
 from strawberry_ws_otel._close import (
     CloseFrame,
     Facts,
@@ -54,7 +65,7 @@ from strawberry_ws_otel._close import (
     server_failure,
     verdict,
 )
-from strawberry_ws_otel._counts import Traffic
+from strawberry_ws_otel._counts import SendWaits, Traffic
 from strawberry_ws_otel._current import (
     Activation,
     Current,
@@ -67,17 +78,20 @@ from strawberry_ws_otel._current import (
     running_task,
 )
 from strawberry_ws_otel._fuse import Fuses
+from strawberry_ws_otel._messages import MessageSpans, Owner, Sending
+from strawberry_ws_otel._open import OpenConnection, OpenOperation, live, settled
 from strawberry_ws_otel._operation import (
     HANDLE,
     RESULT_SENT,
     RUNNING,
     Attributes,
+    OperationLook,
     SocketOperation,
     start_time_of,
 )
 from strawberry_ws_otel._operations import Execution, Operations, unclaimed
 from strawberry_ws_otel._propagation import ConnectionTrace, of_request
-from strawberry_ws_otel._protocol import Meaning, Message, vocabulary
+from strawberry_ws_otel._protocol import NO_ID, Meaning, Message, MessageType, vocabulary
 from strawberry_ws_otel._recording import Telemetry
 from strawberry_ws_otel._segments import Segments, first_length, take_turns
 from strawberry_ws_otel._spans import (
@@ -160,6 +174,27 @@ class ConnectionInit:
         self.placement = None
 
 
+class _Look(NamedTuple):
+    """What a reader of any thread sees of a connection as it looks at it."""
+
+    has_ended: bool
+    handshake_attributes: Callable[[], Attributes]
+    last_received: float | None
+    last_sent: float | None
+    send_waits: tuple[float | None, float]
+    bytes_received: int
+    bytes_sent: int
+    messages: dict[MessageType, int]
+    attributes: dict[str, Value]
+    results: int  # of the operations that have ended
+    operations: list[OperationLook]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the results of each operation are either its own or among the sum."""
+        return self.has_ended or not any(operation.has_ended for operation in self.operations)
+
+
 class Connection:
     """One connection: what both sides say over it, and how it closes."""
 
@@ -176,6 +211,7 @@ class Connection:
         "_is_observed",
         "_last_received",
         "_message",
+        "_message_spans",
         "_operations",
         "_span",
         "_started",
@@ -210,7 +246,8 @@ class Connection:
             fuses: what keeps failures of the library from the host.
             before: the context of the handshake.
             headers: of the handshake, which may bring a remote context.
-            attributes: makes the attributes of the handshake, if the span is recorded.
+            attributes: makes the attributes of the handshake, if the span is recorded, and for
+                whoever asks what is open, in any thread.
             route: that the handshake matched, if the edge knows it.
         """
         # Unique, not unguessable: the SDK makes its ids in the same way.
@@ -240,6 +277,9 @@ class Connection:
             telemetry.config, fuses.library, self._span, parentage, span_id(before)
         )
         self._operations = Operations(telemetry, fuses, self.id, connection_trace, route)
+        self._message_spans = (
+            MessageSpans(self._operations) if telemetry.config.message_spans else None
+        )
         self._vocabulary = vocabulary(None)
         self._facts = Facts()
 
@@ -278,6 +318,11 @@ class Connection:
         }
 
     @property
+    def has_message_spans(self) -> bool:
+        """Whether each message has a span; always the same."""
+        return self._message_spans is not None
+
+    @property
     def operation_attributes(self) -> Attributes:
         """The attributes with which every operation starts, the application's own ones too."""
         return {
@@ -290,7 +335,7 @@ class Connection:
         """Put attributes of the application on the connection and on what begins from now on."""
         if self._has_ended:
             return
-        kept, taken = self._operations.attributes, {}
+        kept, taken = dict(self._operations.attributes), {}
         for name, value in truncated(attributes).items():
             if name in kept or len(kept) < MAX_ATTRIBUTES:
                 kept[name] = taken[name] = value
@@ -300,6 +345,8 @@ class Connection:
                     f" {MAX_ATTRIBUTES} attributes; further ones are left out without a warning",
                     name,
                 )
+        # Whole: another thread may look at them.
+        self._operations.attributes = kept
         self._span.set(taken)
 
     def serving(self, request: object) -> Activation:
@@ -319,9 +366,11 @@ class Connection:
         self._facts.upgraded = True
         self._is_observed = is_observed
         self._vocabulary = vocabulary(subprotocol)
-        self.result_name = self._vocabulary.result.name
+        # Where the edge sees no frames, `message_sent` takes the time of every message.
+        self.result_name = self._vocabulary.result.name if is_observed else ""
         self.traffic.subprotocol = subprotocol
         self._telemetry.metrics.totals.opened(self.traffic)
+        live.add(self)
 
     # --- Segments ------------------------------------------------------------------------------
 
@@ -372,6 +421,8 @@ class Connection:
         if self._unread and not self.reads_ahead:
             self._settle_unread()
         self._unread += 1
+        if self._message_spans is not None:
+            self._message_spans.arrived()
         self.traffic.bytes_received += size
 
     def message_received(self, value: object) -> None:
@@ -386,9 +437,13 @@ class Connection:
             self._operations.fail_cancelled()
         self._message = message = self._vocabulary.read(value)
         self.traffic.messages[message.type] += 1
+        if self._message_spans is not None:
+            # Before an operation is stopped: afterwards its id does not lead there.
+            owner = self._owner(message)
+            self._message_spans.received(message, self.traffic.messages[message.type], owner)
         match message.type.meaning:
             case Meaning.START if message.starts_operation:
-                self._operations.begin(message, self._vocabulary)
+                self._begins(message, self._operations.begin(message, self._vocabulary))
                 return
             case Meaning.START if message.may_start_operation:
                 # The handler shows whether the application knows the document.
@@ -398,9 +453,23 @@ class Connection:
                 return
             case Meaning.INIT if self.traffic.messages[message.type] == 1:
                 self._init = ConnectionInit(self._operations, message.payload)
+                self._begins(message, self._init)
             case Meaning.STOP if self._operations.stop(message):
                 return
         self._span.message(message.type)
+
+    def _begins(self, message: Message, owner: Owner) -> None:
+        if self._message_spans is not None:
+            self._message_spans.begins(message, owner)
+
+    def _owner(self, message: Message) -> Owner | None:
+        """Return the operation or the init that a received message is about, if it is open."""
+        match message.type.meaning:
+            case Meaning.STOP:
+                return self._operations.owner(message)
+            case Meaning.INIT:
+                return self._init
+        return None
 
     def message_unreadable(self, error: BaseException) -> None:
         """Record `error`, which the application raised as it read a message.
@@ -412,20 +481,32 @@ class Connection:
             is_cancelled = isinstance(error, asyncio.CancelledError) and is_being_cancelled()
             if self._unread and not is_cancelled and not isinstance(error, GeneratorExit):
                 self._input_error = error
+                self._frame_failed(error)
         elif isinstance(error, _END_OF_READING):
             # The handler is about to end, and its operations with the connection.
             self._operations.is_closing = True
         else:
             self._input_error = error
             self._unread += 1
+            self._frame_failed(error)
             self._settle_unread()
+
+    def _frame_failed(self, error: BaseException) -> None:
+        """End the span of the oldest unread frame, of which the application makes no message."""
+        if self._message_spans is not None and not isinstance(error, _END_OF_READING):
+            unknown = self._vocabulary.unknown_received
+            sequence = self.traffic.messages.get(unknown, 0) + 1
+            self._message_spans.unreadable(unknown, sequence, error)
 
     def _settle_unread(self) -> None:
         """Count each unread frame as a message of unknown type: none will be decoded from it."""
         while self._unread:
             self._unread -= 1
-            self.traffic.messages[self._vocabulary.unknown_received] += 1
-            self._span.message(self._vocabulary.unknown_received)
+            unknown = self._vocabulary.unknown_received
+            self.traffic.messages[unknown] += 1
+            self._span.message(unknown)
+            if self._message_spans is not None:
+                self._message_spans.unread(unknown, self.traffic.messages[unknown])
 
     # --- What the host does, and in which context ----------------------------------------------
 
@@ -446,6 +527,8 @@ class Connection:
         now = current()
         if self._has_ended or (now.operation is not None and now.operation.first is value):
             return None
+        if self._message_spans is not None and self._message_spans.is_current(value, now.placement):
+            return None
         message = self._message
         if message is None or message.value is not value:
             if self._unread and not self.reads_ahead:
@@ -454,6 +537,7 @@ class Connection:
             message = self._vocabulary.read(value)
         inside = now if now.request is request else Current(request, None, now.placement)
         operation: SocketOperation | None = None
+        span: SpanRecorder | None = None
         if message.type.meaning is Meaning.START:
             operation = self._operations.to_handle(message) or self._begin_without_document(
                 message, knows_documents=knows_documents
@@ -469,7 +553,12 @@ class Connection:
             is_new = self._init.start()
             placement = _placed(self._init.placement, inside.placement, is_new=is_new)
             inside = Current(request, inside.operation, placement)
-        return Handling(Activation(inside, self.fuse), message, operation)
+        if self._message_spans is not None and (
+            started := self._message_spans.handling(message, operation)
+        ):
+            span, placement = started
+            inside = inside._replace(placement=placement or inside.placement)
+        return Handling(Activation(inside, self.fuse), message, operation, span)
 
     def _begin_without_document(
         self, message: Message, *, knows_documents: bool | None
@@ -491,8 +580,10 @@ class Connection:
         """Record that the host has handled a message or raised `error`, and leave its context."""
         if handling is None:
             return
-        activation, message, operation = handling
+        activation, message, operation, span = handling
         activation.end()
+        if self._message_spans is not None and span is not None:
+            self._message_spans.handled(message, error)
         if operation is not None:
             operation.handled_in = None
         if self._has_ended:
@@ -518,7 +609,13 @@ class Connection:
             return None
         self._operations.run(operation, document, name)
         inside = current()
-        if inside.operation is not operation:
+        # The task began as a message was handled: its span is current, and soon ends.
+        is_hidden = (
+            self._message_spans is not None
+            and operation.placement is not None
+            and _is_missing(operation.placement)
+        )
+        if inside.operation is not operation or is_hidden:
             placement = _placed(operation.placement, inside.placement)
             inside = Current(request, operation, placement)
         return Running(Activation(inside, self.fuse), operation)
@@ -570,8 +667,44 @@ class Connection:
 
     # --- What is sent ------------------------------------------------------------------------
 
+    def send_begun(self, message: Mapping[str, Any]) -> Sending | None:
+        """Start the span of a message that is about to be sent, and enter its context.
+
+        The edge hands what is returned to `send_ended`.
+        """
+        if self._message_spans is None or self._has_ended:
+            return None
+        message_type = self._vocabulary.classify_sent(message)
+        owner: Owner | None = None
+        sequence = self.traffic.messages.get(message_type, 0) + 1
+        match message_type.meaning:
+            case Meaning.ACK | Meaning.REFUSAL:
+                owner = self._init
+            case Meaning.RESULT | Meaning.ERROR | Meaning.COMPLETE:
+                owner = operation = self._operations.sender(message)
+                if operation is not None and message_type.meaning is Meaning.RESULT:
+                    sequence = operation.results.all + 1
+        return self._message_spans.sending(message_type, message.get("id", NO_ID), sequence, owner)
+
+    def send_ended(self, sending: Sending | None, error: BaseException | None) -> None:
+        """End the span of a message that was sent, or whose send raised `error`."""
+        if sending is None:
+            return
+        if sending.activation is not None:
+            sending.activation.end()
+        if error is not None and not self._is_written(error):
+            sending.span.fail(_limits.exception_type(error))
+        sending.span.end()
+
+    def data_sent(self, size: int) -> None:
+        """Record a data frame of `size` bytes that was written."""
+        self.traffic.bytes_sent += size
+        self.traffic.sent_at = time.monotonic()
+
     def message_sent(self, message: Mapping[str, Any]) -> None:
         """Record a message that was written."""
+        if not self._is_observed:
+            self.traffic.sent_at = time.monotonic()
         message_type = self._vocabulary.classify_sent(message)
         if message_type.meaning is Meaning.RESULT and (
             operation := self._operations.sender(message)
@@ -579,6 +712,7 @@ class Connection:
             payload = message.get("payload")
             failed = isinstance(payload, Mapping) and bool(payload.get("errors"))
             if operation.fire(RESULT_SENT, failed):
+                operation.results.sent_at = self.traffic.sent_at
                 return
         self.traffic.messages[message_type] += 1
         match message_type.meaning:
@@ -598,9 +732,7 @@ class Connection:
         aiohttp writes a frame before it waits, so a sender may be cancelled after the write.
         """
         if isinstance(error, asyncio.CancelledError):
-            cancelled = self._cancelled_after_write
-            # An edge that does not see the frames cannot know. Nearly always it was written.
-            if not self._is_observed or (cancelled is not None and cancelled() is error):
+            if self._is_written(error):
                 self.message_sent(message)
             return
         if not self._is_observed and isinstance(error.__cause__ or error, ConnectionError):
@@ -608,6 +740,34 @@ class Connection:
         operation = self._operations.sender(message)
         if operation is not None:
             operation.fail(error)
+
+    def _is_written(self, error: BaseException) -> bool:
+        """Whether a message was written although `error` reached its sender."""
+        if not isinstance(error, asyncio.CancelledError):
+            return False
+        cancelled = self._cancelled_after_write
+        # An edge that does not see the frames cannot know. Nearly always it was written.
+        return not self._is_observed or (cancelled is not None and cancelled() is error)
+
+    def send_blocked(self) -> tuple[SendWaits, ...]:
+        """Record that a send of the running task begins to wait for a full transport buffer.
+
+        Returns:
+            What the edge hands to `send_unblocked`: the waits of the connection and, if the task
+            serves one, of the operation.
+        """
+        operation = self._operations.of_task()
+        owners = (self.traffic,) if operation is None else (self.traffic, operation)
+        waits = tuple(each.send_waits for each in owners)
+        for each in waits:
+            each.begin()
+        return waits
+
+    @staticmethod
+    def send_unblocked(waits: tuple[SendWaits, ...]) -> None:
+        """Record that a send waits no more: it goes on, fails or is cancelled."""
+        for each in waits:
+            each.end()
 
     def write_failed(self) -> None:
         """Record that the transport refused a frame: it is lost, before the end was read."""
@@ -727,6 +887,9 @@ class Connection:
             self._decided(judged)
         with self.fuse:
             interrupted = self._operations.connection_closed(judged)
+        if self._message_spans is not None:
+            with self.fuse:
+                self._message_spans.end()
         with self.fuse:
             self._measure(judged)
         with self.fuse:
@@ -813,14 +976,22 @@ class Connection:
         for message_type, count in self.traffic.messages.items():
             counts[message_type.direction] += count
             acknowledged |= message_type.meaning is Meaning.ACK
-        last = self._last_received
         return {
             _semconv.SUBPROTOCOL: self.traffic.subprotocol,
             _semconv.MESSAGES_RECEIVED: counts["receive"],
             _semconv.MESSAGES_SENT: counts["transmit"],
             _semconv.OPERATION_COUNT: self._operations.begun,
             _semconv.ACKNOWLEDGED: acknowledged,
-            _semconv.RECEIVE_IDLE_TIME: None if last is None else time.monotonic() - last,
+            _semconv.SEND_BLOCKED_TIME: self.traffic.send_waits.seconds or None,
+            **self._idle_times(),
+        }
+
+    def _idle_times(self) -> Attributes:
+        """Return the seconds since the last data message of each direction, if there was one."""
+        now, received_at, sent_at = time.monotonic(), self._last_received, self.traffic.sent_at
+        return {
+            _semconv.RECEIVE_IDLE_TIME: None if received_at is None else now - received_at,
+            _semconv.SEND_IDLE_TIME: None if sent_at is None else now - sent_at,
         }
 
     def _log(self, judged: Verdict) -> None:
@@ -836,6 +1007,7 @@ class Connection:
                 **self._telemetry.config.attributes,
                 **self._operations.attributes,
                 **self._verdict_attributes(judged),
+                **self._idle_times(),
             }
             error = server_failure(self._facts)
             raised = "" if error is None else _limits.headline(error, self._has_message)
@@ -857,9 +1029,86 @@ class Connection:
         """
         self._facts.forget()
         self._operations.trace.forget()
-        self._operations.attributes.clear()
+        self._operations.attributes = {}
         self._message = self._input_error = self.placement = None
         self._handshake_attributes, self.segments = dict, None
+        live.remove(self)
+
+    # --- What is open now, for any thread ------------------------------------------------------
+
+    @property
+    def started(self) -> float:
+        """When the handshake began, by the monotonic clock."""
+        return self._started
+
+    def snapshot(self, now: float) -> OpenConnection | None:
+        """Return what is known of the connection, its times up to `now`; None if it has ended."""
+        with self.fuse:
+            look = settled(self._look)
+            return None if look.has_ended else self._shown(look, now)
+        return None
+
+    def _look(self) -> _Look:
+        traffic, operations = self.traffic, self._operations
+        return _Look(
+            self._has_ended,
+            self._handshake_attributes,
+            self._last_received,
+            traffic.sent_at,
+            traffic.send_waits.look(),
+            traffic.bytes_received,
+            traffic.bytes_sent,
+            dict(traffic.messages),
+            operations.attributes,
+            operations.results,
+            operations.look(),
+        )
+
+    def _shown(self, look: _Look, now: float) -> OpenConnection:
+        handshake = look.handshake_attributes()
+        address, agent = handshake.get(_semconv.CLIENT_ADDRESS), handshake.get(_semconv.USER_AGENT)
+        received, sent = 0, look.results + sum(each.results for each in look.operations)
+        for message_type, count in look.messages.items():
+            if message_type.direction == "receive":
+                received += count
+            else:
+                sent += count
+        blocked_since, blocked_before = look.send_waits
+        blocked_for = _seconds(blocked_since, now) or 0.0
+        return OpenConnection(
+            id=self.id,
+            subprotocol=self.traffic.subprotocol,
+            age=now - self._started,
+            receive_idle_time=_seconds(look.last_received, now),
+            send_idle_time=_seconds(look.last_sent, now),
+            is_send_blocked=blocked_since is not None,
+            send_blocked_for=blocked_for,
+            send_blocked_time=blocked_before + blocked_for,
+            attributes=StaticAttributes(look.attributes),
+            client_address=address if isinstance(address, str) else None,
+            user_agent=agent if isinstance(agent, str) else None,
+            bytes_received=look.bytes_received,
+            bytes_sent=look.bytes_sent,
+            messages_received=received,
+            messages_sent=sent,
+            operations=tuple(
+                OpenOperation(
+                    id=each.id,
+                    type=each.type,
+                    name=each.name,
+                    age=max(0.0, now - each.started),
+                    results=each.results,
+                    result_idle_time=_seconds(each.last_result, now),
+                )
+                for each in look.operations
+                if not each.has_ended
+            ),
+        )
+
+
+def _seconds(since: float | None, now: float) -> float | None:
+    """Return the seconds from a time to `now`: what came after that has come just now."""
+    return None if since is None else max(0.0, now - since)
 
 
 class Request:
@@ -935,6 +1184,7 @@ class Handling(NamedTuple):
     activation: Activation
     message: Message
     operation: SocketOperation | None  # that it begins
+    span: SpanRecorder | None  # of the message, the first time it is handled
 
 
 class Running(NamedTuple):

@@ -9,6 +9,7 @@ what is alive; it sums up without it. What ends meanwhile stays in that list, wi
 """
 
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from typing import Final
@@ -21,16 +22,72 @@ _MAX_ERROR_TYPES: Final = 100
 """Distinct values of `error.type`; each further one is `_OTHER`."""
 
 
+class SendWaits:
+    """For how long at least one send has waited for a full transport buffer.
+
+    A connection has these for all of its sends, and an operation for its own. One thread reports
+    waits, and others read them: the state is one value, which is replaced.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self) -> None:
+        self._state = 0, 0.0, 0.0  # how many wait, since when, and seconds before that
+
+    def begin(self) -> None:
+        """Record that a send begins to wait."""
+        sends, since, before = self._state
+        self._state = sends + 1, since if sends else time.monotonic(), before
+
+    def end(self) -> None:
+        """Record that a send goes on, fails or is cancelled."""
+        sends, since, before = self._state
+        if sends > 1:
+            self._state = sends - 1, since, before
+        else:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the waits that are under way: nobody waits for the buffer of a closed connection."""
+        self._state = 0, 0.0, self.seconds
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a send waits now."""
+        return self._state[0] > 0
+
+    def look(self) -> tuple[float | None, float]:
+        """Return since when a send waits, by the monotonic clock, and the seconds before that."""
+        sends, since, before = self._state
+        return since if sends else None, before
+
+    @property
+    def seconds(self) -> float:
+        """The time so far, that of waits under way included."""
+        sends, since, before = self._state
+        return before + time.monotonic() - since if sends else before
+
+
 class Traffic:
     """What one connection has carried so far, except for the results of its operations."""
 
-    __slots__ = ("bytes_received", "bytes_sent", "messages", "subprotocol")
+    __slots__ = (
+        "bytes_received",
+        "bytes_sent",
+        "messages",
+        "send_waits",
+        "sent_at",
+        "subprotocol",
+    )
 
     def __init__(self, subprotocol: str | None = None) -> None:
         self.subprotocol = subprotocol
         self.messages: defaultdict[MessageType, int] = defaultdict(int)
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.sent_at: float | None = None
+        """When the last data frame was sent, by the monotonic clock."""
+        self.send_waits = SendWaits()
 
 
 class Results:
@@ -39,7 +96,15 @@ class Results:
     An object of its own, so that the totals keep no operation alive, and with it a connection.
     """
 
-    __slots__ = ("failed", "fast_path_limit", "is_over", "message_type", "ok", "subscribed")
+    __slots__ = (
+        "failed",
+        "fast_path_limit",
+        "is_over",
+        "message_type",
+        "ok",
+        "sent_at",
+        "subscribed",
+    )
 
     def __init__(self, message_type: MessageType | None = None) -> None:
         self.message_type = message_type
@@ -50,6 +115,8 @@ class Results:
         """Whether no more are sent, although the operation may not have ended yet."""
         self.ok = 0
         self.failed = 0  # with an error
+        self.sent_at: float | None = None
+        """When the last one was sent over a WebSocket, by the monotonic clock."""
         self.fast_path_limit = 0
         """A result without an error is only counted, in `ok`, until `ok` reaches this limit."""
 
@@ -73,6 +140,8 @@ class Totals:
         self._closes = Counter(dict.fromkeys(FAULTS.items(), 0))
         self._frame_errors: Counter[str] = Counter()
         self._events: Counter[str | None] = Counter()
+        self._blocked_time = 0.0
+        self._reported_blocked_time = 0.0
         self._error_types: set[str] = set()
 
     def forked(self) -> None:
@@ -98,6 +167,8 @@ class Totals:
             self._closes[verdict.outcome, verdict.fault] += 1
             if traffic is not None:
                 self._open.discard(traffic)
+                traffic.send_waits.stop()
+                self._blocked_time += traffic.send_waits.seconds
                 self._messages.update(traffic.messages)
                 self._bytes[traffic.subprotocol, "receive"] += traffic.bytes_received
                 self._bytes[traffic.subprotocol, "transmit"] += traffic.bytes_sent
@@ -189,6 +260,22 @@ class Totals:
             counts[traffic.subprotocol, "receive"] += traffic.bytes_received
             counts[traffic.subprotocol, "transmit"] += traffic.bytes_sent
         return counts
+
+    def blocked(self) -> int:
+        """Return the connections with a send that waits for a full transport buffer."""
+        with self._lock:
+            carried = list(self._open)
+        return sum(traffic.send_waits.under_way for traffic in carried)
+
+    def blocked_time(self) -> float:
+        """Return the seconds for which connections had such a send, waits under way included."""
+        with self._lock:
+            seconds, carried = self._blocked_time, list(self._open)
+        seconds += sum(traffic.send_waits.seconds for traffic in carried)
+        with self._lock:
+            # A wait may end right before it is read, and be shorter than it looked the last time.
+            self._reported_blocked_time = max(self._reported_blocked_time, seconds)
+            return self._reported_blocked_time
 
     def events(self) -> dict[str | None, int]:
         """Return the subscription events, those with an error by `error.type`."""

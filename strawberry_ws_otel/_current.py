@@ -57,6 +57,10 @@ class Placement:
         """Return a placement of the same span on top of another context."""
         return Placement(self.span, below, self._carried)
 
+    def over(self, span: SpanRecorder) -> "Placement | None":
+        """Return a placement of another span in the same place; None if that has no own id."""
+        return placement_of(span, self.below, self._carried)
+
     def is_on_top(self, context: Context) -> bool:
         """Whether the span is the current one of `context`."""
         return context is self.context or self.span.has_id(span_id(context))

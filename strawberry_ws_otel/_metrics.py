@@ -36,6 +36,7 @@ _HISTOGRAMS: Final = (
     (_semconv.METRIC_OPERATION_DURATION, "Life of operations over a WebSocket.", _LONG),
     (_semconv.METRIC_INIT_DURATION, "From connection_init to its ack or refusal.", _SHORT),
     (_semconv.METRIC_REQUEST_DURATION, "Duration of queries and mutations.", _SHORT),
+    (_semconv.METRIC_TIME_TO_FIRST_RESULT, "From an operation to its first result.", _SHORT),
 )
 
 _Attributes = Mapping[str, AttributeValue | None]
@@ -43,6 +44,7 @@ _Attributes = Mapping[str, AttributeValue | None]
 _GAUGES: Final = (
     (_semconv.METRIC_ACTIVE_CONNECTIONS, "{connection}", "Open connections."),
     (_semconv.METRIC_SUBSCRIPTIONS_ACTIVE, "{subscription}", "Live subscriptions."),
+    (_semconv.METRIC_SEND_BLOCKED, "{connection}", "Connections with a send that waits."),
 )
 
 _COUNTERS: Final = (
@@ -50,6 +52,7 @@ _COUNTERS: Final = (
     (_semconv.METRIC_MESSAGES, "{message}", "Messages, by type and direction."),
     (_semconv.METRIC_IO, "By", "Payload of messages, before compression."),
     (_semconv.METRIC_ERRORS, "{error}", "ERROR frames."),
+    (_semconv.METRIC_SEND_BLOCKED_TIME, "s", "Time for which sends waited for a full buffer."),
     (_semconv.METRIC_SUBSCRIPTION_EVENTS, "{event}", "Events of subscriptions."),
 )
 
@@ -59,7 +62,7 @@ def _messages(totals: Totals) -> Mapping[Any, int]:
     return {(each.subprotocol, each.direction, each.name): count for each, count in counts}
 
 
-_OBSERVED: Final[Mapping[str, tuple[Callable[[Totals], Mapping[Any, int]], tuple[str, ...]]]] = {
+_OBSERVED: Final[Mapping[str, tuple[Callable[[Totals], Mapping[Any, float]], tuple[str, ...]]]] = {
     _semconv.METRIC_ACTIVE_CONNECTIONS: (Totals.connections, (_semconv.SUBPROTOCOL,)),
     _semconv.METRIC_SUBSCRIPTIONS_ACTIVE: (lambda totals: {(): totals.subscriptions()}, ()),
     _semconv.METRIC_CLOSES: (Totals.closes, (_semconv.CLOSE_OUTCOME, _semconv.CLOSE_FAULT)),
@@ -70,6 +73,8 @@ _OBSERVED: Final[Mapping[str, tuple[Callable[[Totals], Mapping[Any, int]], tuple
     _semconv.METRIC_IO: (Totals.bytes, (_semconv.SUBPROTOCOL, _semconv.IO_DIRECTION)),
     _semconv.METRIC_ERRORS: (Totals.frame_errors, (_semconv.ERROR_TYPE,)),
     _semconv.METRIC_SUBSCRIPTION_EVENTS: (Totals.events, (_semconv.ERROR_TYPE,)),
+    _semconv.METRIC_SEND_BLOCKED: (lambda totals: {(): totals.blocked()}, ()),
+    _semconv.METRIC_SEND_BLOCKED_TIME: (lambda totals: {(): totals.blocked_time()}, ()),
 }
 """Which counts a gauge or counter observes, and the attributes that make up their keys."""
 

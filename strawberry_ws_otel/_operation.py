@@ -44,7 +44,7 @@ from opentelemetry.util.types import AttributeValue
 from strawberry_ws_otel import _limits, _semconv
 from strawberry_ws_otel._attributes import Value
 from strawberry_ws_otel._close import Verdict
-from strawberry_ws_otel._counts import Results
+from strawberry_ws_otel._counts import Results, SendWaits
 from strawberry_ws_otel._current import Placement, application_context, placement_of
 from strawberry_ws_otel._fuse import Fuses
 from strawberry_ws_otel._propagation import ConnectionTrace, Parentage
@@ -353,6 +353,7 @@ class Operation:
         "_earlier_errors",
         "_error_count",
         "_error_type",
+        "_expected_type",
         "_is_ended",
         "_recorded_name",
         "_started",
@@ -396,6 +397,7 @@ class Operation:
         self.span = NOT_STARTED
         self.type: str | None = None
         self._describe: Callable[[], None] | None = None  # learns the type, while it is expected
+        self._expected_type: str | None = None
         self.results = Results(message_type)
         self._error_type: str | None = None
         self._error_count = 0
@@ -452,7 +454,7 @@ class Operation:
         self._learn_type()
         if self._is_ended or self.type is not None:
             return
-        self._describe = describe
+        self._describe, self._expected_type = describe, operation_type
         if operation_type == SUBSCRIPTION:
             self._telemetry.metrics.totals.subscribed(self.results)
 
@@ -583,6 +585,7 @@ class Operation:
             if self.type != SUBSCRIPTION and (self.type is not None or self._is_request):
                 self._measure(
                     _semconv.METRIC_REQUEST_DURATION,
+                    self.duration,
                     {_semconv.OPERATION_TYPE: self.type, _semconv.ERROR_TYPE: error_type},
                 )
             if self.span.recording:
@@ -595,11 +598,11 @@ class Operation:
             self.span.end()
             self.segments = None
 
-    def _measure(self, name: str, attributes: Attributes) -> None:
-        """Record the duration, with an exemplar that leads to the span."""
+    def _measure(self, name: str, seconds: float, attributes: Attributes) -> None:
+        """Record a duration, with an exemplar that leads to the span."""
         placement = self.placement
         context = self.span.exemplar_context if placement is None else placement.context
-        self._telemetry.metrics.record(name, self.duration, attributes, self.fuses.metrics, context)
+        self._telemetry.metrics.record(name, seconds, attributes, self.fuses.metrics, context)
 
     @property
     def duration(self) -> float:
@@ -608,6 +611,18 @@ class Operation:
 
 
 # --- Operations over a WebSocket ---------------------------------------------------------------
+
+
+class OperationLook(NamedTuple):
+    """What a reader of any thread sees of an operation as it looks at it."""
+
+    id: str
+    type: str | None
+    name: str | None
+    started: float
+    results: int
+    last_result: float | None
+    has_ended: bool
 
 
 class Registry(Protocol):
@@ -648,6 +663,7 @@ class SocketOperation(Operation):
         "payload",
         "placement",
         "registry",
+        "send_waits",
         "state",
         "unclaimed_key",
     )
@@ -683,6 +699,7 @@ class SocketOperation(Operation):
         self._result_type = result_type
         # The arguments of `errors`, for results that are not sent yet.
         self._unsent: deque[tuple[str, int, list[Attributes]]] | None = None
+        self.send_waits = SendWaits()
         self._next_recorded = 1  # ordinal of the next result that gets an event, or is the first
         self._earlier_results = 0  # in earlier segments
         registry.telemetry.metrics.totals.begun(self.results)
@@ -739,11 +756,25 @@ class SocketOperation(Operation):
             **super()._start_attributes(),
         }
 
+    def look(self) -> OperationLook:
+        """Return what a reader of any thread sees of it now."""
+        name = self._recorded_name
+        return OperationLook(
+            self.client_id,
+            self.type or self._expected_type,
+            self._client_name() if name is None else _bounded_name(name),
+            self._started,
+            self.results.all,
+            self.results.sent_at,
+            self.has_ended,
+        )
+
     def _totals(self) -> Attributes:
         return {
             **super()._totals(),
             _semconv.RESULTS: self.results.all,
             _semconv.TIME_TO_FIRST_RESULT: self._first_result,
+            _semconv.SEND_BLOCKED_TIME: self.send_waits.seconds or None,
         }
 
     def next_segment(self) -> bool:
@@ -768,7 +799,7 @@ class SocketOperation(Operation):
             parentage = connection_trace.operation(self.payload.get("extensions"), application)
             received_at = start_time_of(self._started)
             # Those of now: what the application sets later is for operations that begin later.
-            self._attributes = dict(self.registry.attributes) or None
+            self._attributes = self.registry.attributes
             self.start(parentage, received_at)
             self.span.numbered_message(self._first_message, 1, received_at)
             self.placement = placement_of(self.span, application, parentage.carried)
@@ -791,12 +822,21 @@ class SocketOperation(Operation):
             results.ok += 1
         if results.all == self._next_recorded:
             if self._first_result is None:
-                self._first_result = self.duration
+                self._record_first_result()
             self._next_recorded = self.span.numbered_message(
                 self._result_type, self._next_recorded, before=self._earlier_results
             )
         results.fast_path_limit = (
             results.ok if self._unsent else self._next_recorded - 1 - results.failed
+        )
+
+    def _record_first_result(self) -> None:
+        self._first_result = self.duration
+        self._learn_type()
+        self._measure(
+            _semconv.METRIC_TIME_TO_FIRST_RESULT,
+            self._first_result,
+            {_semconv.OPERATION_TYPE: self.type},
         )
 
     def record_error(self, message_type: MessageType) -> None:
@@ -863,6 +903,7 @@ class SocketOperation(Operation):
                 description = f"interrupted by an abnormal close: {outcome}"
         self._measure(
             _semconv.METRIC_OPERATION_DURATION,
+            self.duration,
             {_semconv.OPERATION_TYPE: self.type, _semconv.END_REASON: name},
         )
         self.finish(

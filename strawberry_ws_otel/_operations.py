@@ -28,6 +28,7 @@ from strawberry_ws_otel._operation import (
     RUNNING,
     EndReason,
     Event,
+    OperationLook,
     SocketOperation,
     State,
 )
@@ -190,9 +191,13 @@ class Operations:
         operation.executions += 1
         operation.fire(EXECUTE)
 
+    def owner(self, message: Message) -> SocketOperation | None:
+        """Return the open operation that has the id of a received message."""
+        return self._by_id.get(message.id)
+
     def stop(self, message: Message) -> bool:
         """End the operation that the client stops; return whether it was open."""
-        operation = self._by_id.get(message.id)
+        operation = self.owner(message)
         return operation is not None and operation.fire(Event.STOP, message.type)
 
     def last_message_sent(self, message: Mapping[str, Any], message_type: MessageType) -> bool:
@@ -233,12 +238,18 @@ class Operations:
 
     def ended(self, operation: SocketOperation) -> None:
         """Forget an operation that has ended: the client may use its id again."""
-        self.open.pop(operation, None)
+        # In this order: between the two, another thread sees that the operation has ended.
         self.results += operation.results.all
+        self.open.pop(operation, None)
         if self._by_id.get(operation.id) is operation:
             del self._by_id[operation.id]
             self.results_by_unique_id.pop(operation.id, None)
         unclaimed.remove(operation)
+
+    def look(self) -> list[OperationLook]:
+        """Return what a reader of any thread sees of those that are open, oldest first."""
+        # A copy: the thread of the event loop goes on.
+        return [operation.look() for operation in list(self.open)]
 
     # --- To which operation a message, a task or an execution belongs ---------------------------
 

@@ -16,7 +16,7 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_ID, SpanContext
 
 from strawberry_ws_otel._config import OTelConfig
-from strawberry_ws_otel._current import joined, placement_of
+from strawberry_ws_otel._current import Placement, joined, placement_of
 from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._spans import LinkTo, SpanRecorder, span_id
 
@@ -161,6 +161,10 @@ class ConnectionTrace:
         own = self._remote(extensions) if isinstance(extensions, Mapping) else None
         return self._parentage(own, application)
 
+    def placement(self, application: Context) -> Placement | None:
+        """Put the connection's span on top of the context `application`, if it has an id."""
+        return placement_of(self._span, application, self._carried)
+
     def link(self, parentage: Parentage, child: LinkTo) -> None:
         """Link the connection's span to one that is no child of it."""
         if parentage.is_apart:
@@ -189,7 +193,7 @@ class ConnectionTrace:
         if has_span:
             return Parentage(application, links, is_apart=True)
         if self._config.trace_shape == "nested":
-            placement = placement_of(self._span, application, self._carried)
+            placement = self.placement(application)
             nested = application if placement is None else placement.context
             return Parentage(nested, links[1:], carried=self._carried, is_nested=True)
         return Parentage(trace.set_span_in_context(INVALID_SPAN, application), links, is_apart=True)

@@ -53,7 +53,7 @@ class MessageType:
     meaning: Meaning
     shape: Shape
     event: str
-    """Name of the span event."""
+    """Name of the span event, and of a span that covers a message alone."""
 
 
 _VOCABULARY: Final[Mapping[tuple[str, Direction], Mapping[str, tuple[Meaning, Shape]]]] = {

@@ -32,7 +32,7 @@ SPAN_EXECUTION: Final = "GraphQL Operation Execution"
 
 # --- Span events -----------------------------------------------------------------------------
 # own
-EVENT_MESSAGE_PREFIX: Final = "graphql.ws."  # and the message type: `graphql.ws.subscribe`
+EVENT_MESSAGE_PREFIX: Final = "graphql.ws."  # and the message type, also of the message's own span
 EVENT_WEBSOCKET_ERROR: Final = "websocket.error"
 EVENT_WEBSOCKET_CLOSE: Final = "websocket.close"
 EVENT_WEBSOCKET_REDUNDANT_CLOSE: Final = "websocket.redundant_close"
@@ -58,6 +58,8 @@ OPERATION_COUNT: Final = "graphql.ws.operation.count"
 OPERATION_INTERRUPTED_COUNT: Final = "graphql.ws.operation.interrupted_count"
 ACKNOWLEDGED: Final = "graphql.ws.acknowledged"
 RECEIVE_IDLE_TIME: Final = "graphql.ws.receive_idle_time"
+SEND_IDLE_TIME: Final = "graphql.ws.send_idle_time"
+SEND_BLOCKED_TIME: Final = "graphql.ws.send_blocked_time"  # also of an operation
 
 # own, also of an operation
 SEGMENT_NUMBER: Final = "graphql.ws.segment.number"
@@ -124,8 +126,11 @@ METRIC_CLOSES: Final = "websocket.server.closes"
 METRIC_MESSAGES: Final = "websocket.server.messages"
 METRIC_IO: Final = "websocket.server.io"
 METRIC_ERRORS: Final = "websocket.server.errors"
+METRIC_SEND_BLOCKED: Final = "websocket.server.send.blocked"
+METRIC_SEND_BLOCKED_TIME: Final = "websocket.server.send.blocked_time"
 METRIC_INIT_DURATION: Final = "graphql.ws.connection_init.duration"
 METRIC_OPERATION_DURATION: Final = "graphql.ws.operation.duration"
+METRIC_TIME_TO_FIRST_RESULT: Final = TIME_TO_FIRST_RESULT  # the attribute, over all operations
 
 # draft
 METRIC_REQUEST_DURATION: Final = "graphql.server.request.duration"

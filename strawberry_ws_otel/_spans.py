@@ -263,7 +263,7 @@ class SpanRecorder:
         """Record into `span`, with the `first` message events of each type before they are thinned.
 
         `context` is invalid for a span without an id of its own. `is_request` says that the span
-        covers a connection, its init or an operation, not a phase of one.
+        covers a connection, its init, an operation or a message, not a phase of an operation.
         """
         self.span = SpanProxy(span)
         self.context = context
@@ -491,12 +491,12 @@ class Spans:
         """Start a span below the one in `context`; samplers see `attributes` and `links`.
 
         `attributes` is not called if no span starts. `kind` is INTERNAL for a phase of an
-        operation. `start_time` is in nanoseconds since the epoch; None for now.
+        operation only. `start_time` is in nanoseconds since the epoch; None for now.
         """
         if fuse.blown or is_suppressed(context):
             return SpanRecorder(INVALID_SPAN, fuse)
         span: Span = INVALID_SPAN
-        own, recording, is_request = INVALID_SPAN_CONTEXT, False, kind is SpanKind.SERVER
+        own, recording, is_request = INVALID_SPAN_CONTEXT, False, kind is not SpanKind.INTERNAL
         shown: dict[str, AttributeValue] = {}
         with fuse:
             shown = present({**self._attributes, **attributes()})

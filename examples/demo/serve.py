@@ -19,6 +19,7 @@ from strawberry_ws_otel.console import Conversation, ConversationExporter
 WELCOME: Final = """\
 GraphiQL    {http}
 WebSocket   {ws}   (graphql-transport-ws and graphql-ws)
+Open now    {connections}
 Try         subscription {{ prices(symbol: "TULIP") {{ tick price change }} }}
 Log in      connection_init with the payload {{"token": "token-of-ada"}}; a guest has none
 Each conversation is drawn here as it closes, or lives for some minutes. Ctrl-C ends the server.
@@ -49,7 +50,8 @@ class Narrator(ConversationExporter):
 
 def welcome(console: Console, server: Server, collector: Collector | None) -> None:
     """Print where the server is, and how to use it."""
-    console.print(WELCOME.format(http=server.url, ws=server.url.replace("http", "ws", 1)))
+    ws, connections = server.url.replace("http", "ws", 1), server.connections_url
+    console.print(WELCOME.format(http=server.url, ws=ws, connections=connections))
     if collector:
         console.print(
             f"Traces also go to {collector.endpoint}: service {SERVICE}, tag {CONNECTION_ID}.\n"

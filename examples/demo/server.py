@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Final
 from weakref import WeakSet
 
@@ -14,10 +15,11 @@ from strawberry.exceptions import ConnectionRejectionError
 
 from examples.demo.names import USER_ID
 from examples.demo.schema import Context, schema
-from strawberry_ws_otel import OTelViewMixin, connection_attributes
+from strawberry_ws_otel import OTelViewMixin, connection_attributes, open_connections
 
 HOST: Final = "127.0.0.1"
 PATH: Final = "/graphql"
+CONNECTIONS_PATH: Final = "/connections"
 HEARTBEAT: Final = 1.5
 """Seconds between two PINGs. A client has half of it for its PONG."""
 
@@ -77,14 +79,29 @@ async def close_websockets(app: web.Application) -> None:
         await socket.close(code=WSCloseCode.GOING_AWAY, message=b"Server shutdown")
 
 
+async def connections(request: web.Request) -> web.Response:
+    """Answer what is open now, to this machine only: a demo has no operators to log in.
+
+    The transport knows the peer. `request.remote` is what a middleware may have put there.
+    """
+    peer = request.transport and request.transport.get_extra_info("peername")
+    if not peer or not ip_address(peer[0]).is_loopback:
+        raise web.HTTPForbidden
+    return web.json_response([connection.as_dict() for connection in open_connections()])
+
+
 def create_app(view_class: type[TickerView] = TickerView) -> web.Application:
-    """Serve the ticker at `PATH`: queries and GraphiQL over HTTP, everything over a WebSocket."""
+    """Serve the ticker at `PATH`: queries and GraphiQL over HTTP, everything over a WebSocket.
+
+    `CONNECTIONS_PATH` shows what is open now.
+    """
     app = web.Application()
     sockets: WeakSet[web.WebSocketResponse] = WeakSet()
     app[SOCKETS] = sockets
     app.on_shutdown.append(close_websockets)
     view = view_class(schema=schema, connection_init_wait_timeout=timedelta(seconds=INIT_TIMEOUT))
     app.router.add_route("*", PATH, view)
+    app.router.add_get(CONNECTIONS_PATH, connections)
     return app
 
 
@@ -103,6 +120,11 @@ class Server:
     def url(self) -> str:
         """Where it is."""
         return f"http://{HOST}:{self.port}{PATH}"
+
+    @property
+    def connections_url(self) -> str:
+        """Where it shows what is open now."""
+        return f"http://{HOST}:{self.port}{CONNECTIONS_PATH}"
 
     async def stop(self) -> None:
         """Close the sockets and wait for their handlers."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from examples.demo.server import CONNECTIONS_PATH, PATH
 from examples.operations import rules
 from examples.operations.binaries import MissingError
 from examples.operations.drill import LIMIT, Drill, MissedError, Watch
@@ -30,6 +31,7 @@ AGAIN: Final = "What happened within the last day (24 minutes here) is less unus
 
 WELCOME: Final = """
 Price ticker  {ticker}
+Open now      {connections}
 Jaeger        {jaeger}
 Prometheus    {prometheus}
 Alertmanager  {alertmanager}
@@ -97,7 +99,8 @@ def run(ports: Ports, folder: Path, *, check: bool) -> None:
     with kit(ports, folder, say) as processes, telemetry(ports):
         print(
             WELCOME.format(
-                ticker=url(ports.demo, "/graphql"),
+                ticker=url(ports.demo, PATH),
+                connections=url(ports.demo, CONNECTIONS_PATH),
                 jaeger=url(ports.jaeger_query),
                 prometheus=url(ports.prometheus),
                 alertmanager=url(ports.alertmanager),

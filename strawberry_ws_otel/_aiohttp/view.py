@@ -9,8 +9,10 @@ from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from functools import partial
 from inspect import getattr_static
+from types import MethodType
 from typing import Any, ClassVar, Final, Self, cast
 
+from aiohttp import __version__ as aiohttp_version
 from aiohttp import hdrs, web
 from opentelemetry.context import get_current
 from opentelemetry.util.types import AttributeValue
@@ -175,7 +177,8 @@ class Handshake(Request):
         """What an abandoned handler got; it may raise another exception as it cleans up."""
         fuses = telemetry.fuses()
         fuses.library = fuse
-        attributes = partial(_attributes, request)
+        # It is kept as long as the connection. A method takes half the memory of a `partial`.
+        attributes = MethodType(_attributes, request)
         self.connection = Connection(
             telemetry, fuses, get_current(), request.headers, attributes, _route(request)
         )
@@ -199,6 +202,14 @@ class Handshake(Request):
                     type(ws).__qualname__,
                     error,
                 )
+        if self._observer is not None and not self._observer.sees_waits:
+            self.telemetry.warn_once(
+                "%s does not show when a send waits for a full buffer (aiohttp %s):"
+                " %s is not recorded",
+                type(ws).__qualname__,
+                aiohttp_version,
+                _semconv.SEND_BLOCKED_TIME,
+            )
         with self.connection.fuse:
             self.connection.accepted(ws.ws_protocol, is_observed=self._observer is not None)
 

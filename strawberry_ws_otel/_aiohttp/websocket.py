@@ -15,25 +15,30 @@ So the socket changes its class while its handler runs: to one derived from its 
 * Overrides, which are the application's methods and the attributes of the object that hide them,
   may bypass it: `web.WebSocketResponse.close(ws)`. So they are wrapped. If `_Observed` saw nothing
   of a call, the call is reported when it returns.
+* A send waits for a full transport buffer in one place only: the writer of the socket awaits the
+  `_drain_helper()` of its protocol (aiohttp 3.11 and 3.14; private). So the writer gets a stand-in
+  for the protocol. It is asked once for every 64 KiB, and costs a message nothing.
 * An object whose class Python or the application refuses to change is not observed: the log says so
   once for each view class, and its closes are `other`.
 """
 
 import asyncio
 import struct
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from inspect import getattr_static
 from socket import socket
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection
-from strawberry_ws_otel._counts import Traffic
+from strawberry_ws_otel._counts import SendWaits, Traffic
 from strawberry_ws_otel._current import running_task
 from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._limits import utf8_size
@@ -121,7 +126,9 @@ class _Observed(web.WebSocketResponse):
             raise
         # Without `with`, which costs as much as what it would guard.
         try:
-            observer.traffic.bytes_sent += len(data) if data.isascii() else utf8_size(data)
+            traffic = observer.traffic
+            traffic.bytes_sent += len(data) if data.isascii() else utf8_size(data)
+            traffic.sent_at = time.monotonic()
         except Exception as error:  # noqa: BLE001  # the fuse's
             observer.fuse.blow(error)
 
@@ -136,8 +143,7 @@ class _Observed(web.WebSocketResponse):
         except BaseException as error:
             observer.send_failed(data, error)
             raise
-        with observer.fuse:
-            observer.traffic.bytes_sent += len(data)
+        observer.data_sent(data)
 
     async def send_frame(
         self, message: bytes, opcode: WSMsgType, compress: int | None = None
@@ -195,6 +201,54 @@ def _wrap(name: str, override: Any) -> Callable[..., Any]:  # noqa: ANN401  # wh
     return call
 
 
+# --- Sends that wait -------------------------------------------------------------------------
+
+
+class _ObservedProtocol:
+    """Stands for aiohttp's protocol in the writer of one socket, which asks it for two things.
+
+    Whether writing is paused, and to wait until it is not. What else a send waits for, it waits for
+    elsewhere: compression in an executor, and the lock of another sender who compresses.
+    """
+
+    __slots__ = ("_connection", "_protocol", "_writer")
+
+    def __init__(self, ws: web.WebSocketResponse, connection: Connection) -> None:
+        """Take the place of the protocol.
+
+        Raises:
+            AttributeError: the writer of this version of aiohttp waits in another way.
+        """
+        self._connection = connection
+        self._writer = cast("Any", ws)._writer  # noqa: SLF001  # there is no public way
+        self._protocol: Any = self._writer.protocol
+        for name in ("_paused", "_drain_helper", "connected"):
+            getattr(self._protocol, name)
+        self._writer.protocol = self
+
+    def remove(self) -> None:
+        """Give the writer its protocol back, unless it has another one."""
+        if self._writer.protocol is self:
+            self._writer.protocol = self._protocol
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # the protocol's
+        """Return what the protocol has."""
+        return getattr(self._protocol, name)
+
+    async def _drain_helper(self) -> None:
+        protocol, fuse = self._protocol, self._connection.fuse
+        waits: tuple[SendWaits, ...] = ()
+        with fuse:
+            # aiohttp raises if the transport is gone, and returns if writing is not paused.
+            if protocol._paused and protocol.connected:  # noqa: SLF001
+                waits = self._connection.send_blocked()
+        try:
+            await protocol._drain_helper()  # noqa: SLF001
+        finally:
+            with fuse:
+                self._connection.send_unblocked(waits)
+
+
 # --- The observer ----------------------------------------------------------------------------
 
 
@@ -232,6 +286,7 @@ class Observer:
     """Whether the last `receive()` timed out."""
     close_is_known: bool = False
     """Whether the connection knows what closed the socket."""
+    _protocol: _ObservedProtocol | None = None
     _application_class: type = field(init=False)
     _wrapped: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     """The attributes of the object that are overrides: the application's, and its wrapper."""
@@ -268,9 +323,18 @@ class Observer:
                 # It is bound already, as a static method would be.
                 attributes[name] = wrapper = partial(_wrap(name, staticmethod(override)), ws)
                 self._wrapped[name] = override, wrapper
+        with suppress(AttributeError):
+            self._protocol = _ObservedProtocol(ws, self._connection)
+
+    @property
+    def sees_waits(self) -> bool:
+        """Whether it sees that a send waits for a full transport buffer."""
+        return self._protocol is not None
 
     def remove(self) -> None:
         """Give the socket its class and attributes back, unless the application replaced them."""
+        if self._protocol is not None:
+            self._protocol.remove()
         attributes = vars(self._ws)
         attributes.pop("_otel_observer", None)
         for name, (override, wrapper) in self._wrapped.items():
@@ -464,9 +528,13 @@ class Observer:
                 self.send_failed(data, error)
             raise
         if self.sends == sends:
-            with self.fuse:
-                self.traffic.bytes_sent += utf8_size(data)
+            self.data_sent(data)
         return returned
+
+    def data_sent(self, data: str | bytes) -> None:
+        """Report a data frame that was sent."""
+        with self.fuse:
+            self._connection.data_sent(utf8_size(data))
 
     def send_failed(self, data: str | bytes, error: BaseException) -> None:
         """Report a data frame that was not sent, or whose sender was cancelled."""

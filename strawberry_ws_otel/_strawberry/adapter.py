@@ -51,6 +51,30 @@ class _MessageIterator(AsyncGenerator[object, object]):
         await self._messages.aclose()
 
 
+def _in_span(host_send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return a function that sends as `host_send` does, in a span of the message."""
+
+    async def send(adapter: Any, message: Mapping[str, object], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the host's
+        connection: Connection = adapter._otel_connection  # noqa: SLF001  # ours
+        sending = error = None
+        try:
+            sending = connection.send_begun(message)
+        except Exception as failure:  # noqa: BLE001  # the fuse's
+            connection.fuse.blow(failure)
+        try:
+            return await host_send(adapter, message, *args, **kwargs)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            with connection.fuse:
+                connection.send_ended(sending, error)
+            # Its traceback holds this frame: a cycle.
+            del error
+
+    return send
+
+
 class RecordingAdapter(AsyncWebSocketAdapter):
     """The recording class of an adapter: it reports each message to the connection.
 
@@ -86,7 +110,10 @@ class RecordingAdapter(AsyncWebSocketAdapter):
         request.websocket_made(ws)
         bound: Any = super().send_json  # type: ignore[safe-super]  # the next class's
         is_method = isinstance(bound, MethodType) and bound.__self__ is self
-        self._otel_host_send = bound.__func__ if is_method else RecordingAdapter._otel_super_send
+        host_send = bound.__func__ if is_method else RecordingAdapter._otel_super_send
+        # Chosen here, so that a message costs nothing more where it gets no span.
+        spans = request.connection.has_message_spans
+        self._otel_host_send = _in_span(host_send) if spans else host_send
         self._otel_request = request
         self._otel_connection = request.connection
         # Strawberry's own `iter_json` makes a message of a frame before it reads the next one.
@@ -117,12 +144,13 @@ class RecordingAdapter(AsyncWebSocketAdapter):
                 connection.message_failed(message, error)
             raise
         # The hot path: nearly every message is a result, and increments one integer. A method call
-        # would cost more than that, and a `with` as much.
+        # would cost more than that, a `with` as much, and another reading of the clock, too.
         try:
             if message["type"] == connection.result_name:
                 results = connection.results_by_unique_id[message["id"]]
                 if results.ok != results.fast_path_limit:
                     results.ok += 1
+                    results.sent_at = connection.traffic.sent_at
                     return returned
         except Exception:  # noqa: BLE001, S110  # a message of any other form
             pass

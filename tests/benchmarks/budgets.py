@@ -36,6 +36,7 @@ BUDGETS: Final = (
     Budget("idle", (MIXIN, BOTH), WITH_SDK, 6, 4),
     # Buffers of the loop move it by some KiB; a byte for each message would be a thousand.
     Budget("growth", (BOTH,), WITH_SDK, 64, 16),
+    Budget("open", (BOTH,), SAMPLED, 50, 25),
 )
 
 

@@ -52,6 +52,7 @@ MEASURES: Final = tuple(
         ("growth", "Growth of a long subscription, without the SDK", "KiB", Comparison.EXTRA),
         ("growth_sdk", "Growth of the SDK's spans in it", "KiB", Comparison.EXTRA),
         ("collection", "CPU of one metrics collection", "ms", Comparison.EXTRA),
+        ("open", "CPU of 1,000 snapshots of open connections", "ms", Comparison.EXTRA),
         ("delay_median", "Event-loop delay, median", "ms", Comparison.EXTRA),
         ("delay_p99", "Event-loop delay, 99th percentile", "ms", Comparison.EXTRA),
         ("cpu", "Server CPU under that load", "%", Comparison.EXTRA),

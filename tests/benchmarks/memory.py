@@ -11,6 +11,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from strawberry_ws_otel import open_connections
 from tests.benchmarks.arms import BARE, BOTH, EMPTY, MIXIN, Arm, find
 from tests.benchmarks.pipes import Tracing
 from tests.benchmarks.ratios import Prices, low_decile
@@ -28,6 +29,9 @@ PIECE: Final = 10_000
 """Messages between two reports of progress."""
 
 COLLECTIONS: Final = 20
+
+SNAPSHOTS: Final = 1_000
+"""The most that a reader asks for at once."""
 
 SPANS: Final = ("/opentelemetry/sdk/", "/opentelemetry/attributes/")
 """Where the SDK makes its spans, and the API their attributes."""
@@ -120,7 +124,11 @@ async def _growth(arm: Arm, messages: int, progress: Callable[[], None]) -> Memo
 
 
 async def collection(connections: int, progress: Callable[[], None]) -> Prices:
-    """Measure one collection of all metrics, in ms of CPU, while so many connections are open."""
+    """Measure what readers of everything cost while so many connections are open.
+
+    A collection of all metrics, and snapshots of the oldest thousand connections in another thread,
+    in ms of CPU. Without the library there are none.
+    """
     async with serving(COLLECTED) as served, working(CLIENT) as client:
         await _crowd_in_steps(client, served.url, connections, progress)
         times = []
@@ -129,9 +137,19 @@ async def collection(connections: int, progress: Callable[[], None]) -> Prices:
             served.pipe.reader.get_metrics_data()
             times.append((time.thread_time() - started) * 1e3)
             await asyncio.sleep(0)
+        snapshots = [await asyncio.to_thread(_take_snapshots) for _ in range(COLLECTIONS)]
         await client.do("crowd_leaves")
         await served.ended(connections)
-    return {"collection": {COLLECTED.name: low_decile(times)}}
+    return {
+        "collection": {COLLECTED.name: low_decile(times)},
+        "open": {EMPTY: 0.0, COLLECTED.name: low_decile(snapshots)},
+    }
+
+
+def _take_snapshots() -> float:
+    started = time.thread_time()
+    open_connections(SNAPSHOTS)
+    return (time.thread_time() - started) * 1e3
 
 
 async def _crowd_in_steps(

@@ -29,6 +29,8 @@ from tests.support.hosting import Host, hosting, part
 from tests.support.schema import Query
 
 MESSAGES = 20
+FIRST = {"Histogram.record": 1}
+"""What the first result of an operation costs: the time that it took is recorded."""
 WITH_EVENTS = {1, 2, 3, 4, 5, 6, 7, 8, 16}
 """Which messages of a subscription get an event; the others are thinned out."""
 
@@ -52,7 +54,9 @@ async def converse(host: Host, protocol: str) -> None:
     await host.served()
 
 
-async def count(protocol: str, *, sampled: bool, extension: bool) -> Counted:
+async def count(
+    protocol: str, *, sampled: bool, extension: bool, message_spans: bool = False
+) -> Counted:
     """Count the calls of a conversation on a server of its own."""
     calls, marks = Calls(), list[Calls]()
 
@@ -70,6 +74,7 @@ async def count(protocol: str, *, sampled: bool, extension: bool) -> Counted:
         otel_config = OTelConfig(
             tracer_provider=counting_tracers(calls, sampled=sampled),
             meter_provider=counting_meters(calls),
+            message_spans=message_spans,
         )
 
     schema = strawberry.Schema(
@@ -92,18 +97,39 @@ async def test_a_sampled_message_adds_an_event_unless_it_is_thinned_out(
     protocol: str, *, extension: bool
 ) -> None:
     counted = await count(protocol, sampled=True, extension=extension)
+    first = {"Span.add_event": 1} | FIRST | (IF_SAMPLED_WITH_EXTENSION if extension else {})
     assert counted.per_message == [
-        {"Span.add_event": 1} if number in WITH_EVENTS else {} for number in range(1, MESSAGES + 1)
+        first,
+        *({"Span.add_event": 1} if n in WITH_EVENTS else {} for n in range(2, MESSAGES + 1)),
     ]
 
 
 @pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize("extension", [False, True], ids=["mixin", "mixin and extension"])
-async def test_a_message_that_nobody_samples_makes_no_call(
+async def test_a_message_that_nobody_samples_makes_no_call_unless_it_is_the_first(
     protocol: str, *, extension: bool
 ) -> None:
     counted = await count(protocol, sampled=False, extension=extension)
-    assert counted.per_message == [{}] * MESSAGES
+    assert counted.per_message == [FIRST, *[{}] * (MESSAGES - 1)]
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+async def test_with_message_spans_a_message_that_nobody_samples_makes_the_calls_of_one_span(
+    protocol: str,
+) -> None:
+    counted = await count(protocol, sampled=False, extension=True, message_spans=True)
+    calls = {
+        "Tracer.start_span": 1,
+        # Whether it has an id of its own, and which its parent has.
+        "Span.get_span_context": 2,
+        "Span.is_recording": 1,
+        "Span.end": 1,
+        # Where it starts, what is current before it, and whether that has been changed.
+        "context.get_current": 4,
+        # The span, and what was there before.
+        "context.attach": 2,
+    }
+    assert counted.per_message == [calls] * MESSAGES
 
 
 # --- A whole conversation --------------------------------------------------------------------
@@ -116,7 +142,7 @@ ALWAYS = {
     "Span.is_recording": SPANS,
     "Span.end": SPANS,
     "Span.get_span_context": SPANS,
-    "Histogram.record": 3,
+    "Histogram.record": 4,
     # Of the handshake, of each message, and of the task that serves the subscription; and back.
     "context.attach": 6,
     "context.get_current": 12,
@@ -137,14 +163,7 @@ IF_SAMPLED = {
 WITH_EXTENSION = {"context.get_current": 1}
 
 IF_SAMPLED_WITH_EXTENSION = {
-    # The phases.
-    "Tracer.start_span": 2,
-    "Span.is_recording": 2,
-    "Span.end": 2,
-    # Each has an id, and begins below the current span, which is the operation's.
-    "Span.get_span_context": 4,
-    "context.get_current": 2,
-    # The type of the operation.
+    # The type of the operation, as its first result is sent.
     "Span.set_attributes": 1,
     "Span.update_name": 1,
 }

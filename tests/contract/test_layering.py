@@ -126,13 +126,16 @@ def test_nothing_of_the_core_or_of_strawberry_s_edge_leads_to_aiohttp() -> None:
             assert not [name for name in own_imports_of(module) if name.startswith("_aiohttp")]
 
 
-def test_the_door_has_five_names_and_a_version() -> None:
+def test_the_door_has_eight_names_and_a_version() -> None:
     assert set(strawberry_ws_otel.__all__) == {
         "OTelConfig",
         "OTelExtension",
         "OTelViewMixin",
+        "OpenConnection",
+        "OpenOperation",
         "connection_attributes",
         "connection_span",
+        "open_connections",
         "__version__",
     }
 
@@ -251,6 +254,9 @@ An execution may begin in a task that has no context of ours, and knows its docu
 SHOWN: Final = "console/_show.SHOWN"
 """Which tracer provider has an exporter for the console: a second `show()` adds no other one."""
 
+LIVE: Final = "_open.live"
+"""The open connections of the process, held weakly."""
+
 CHANGED: Final = {REQUESTS, SHOWN}
 """What a module changes in place."""
 
@@ -259,8 +265,9 @@ STATE: Final = {
     "_segments.take_turns",
     "_current._CURRENT",
     REQUESTS,
+    LIVE,
 }
-"""What holds state: that of a process, of event loops, of a task, and requests that live."""
+"""What holds state: that of a process, of event loops, of a task, and what lives as it lives."""
 
 
 def makes_objects(value: ast.expr | None) -> bool:
@@ -273,7 +280,7 @@ def makes_objects(value: ast.expr | None) -> bool:
     )
 
 
-def test_instruments_a_context_variable_and_requests_are_the_only_state_of_modules() -> None:
+def test_instruments_a_context_variable_requests_and_connections_are_all_state() -> None:
     made = {
         str(assignment)
         for assignment in ASSIGNMENTS

@@ -36,9 +36,12 @@ from tests.support.frames import Frame, Opcode, text_frame
 from tests.support.hosting import Host, hosting, part
 from tests.support.instruments import (
     ACTIVE,
+    BLOCKED,
+    BLOCKED_TIME,
     CLOSES,
     ERRORS,
     EVENTS,
+    FIRST_RESULTS,
     INITS,
     INSTRUMENTS,
     IO,
@@ -143,6 +146,8 @@ def test_before_anything_happened_every_outcome_is_reported_as_0(telemetry: Tele
         CLOSES: outcomes(),
         SUBSCRIPTIONS: {frozenset(): 0},
         EVENTS: {frozenset(): 0},
+        BLOCKED: {frozenset(): 0},
+        BLOCKED_TIME: {frozenset(): 0},
     }
 
 
@@ -351,6 +356,13 @@ def whole_script(script: Script) -> dict[str, dict[Attributes, float]]:
             ended("error", "subscription"): 1,
             ended("client_completed", "subscription"): 1,
             ended("connection_closed", "subscription"): 1,
+        },
+        BLOCKED: {labels({}): 0},
+        BLOCKED_TIME: {labels({}): 0},
+        FIRST_RESULTS: {
+            requested("subscription"): 5,
+            requested("query"): 2,
+            requested("mutation"): 1,
         },
     }
 
@@ -671,7 +683,8 @@ async def test_after_a_storm_nothing_is_alive_and_everything_is_counted(
 async def test_exemplars_lead_to_the_span_that_was_measured(telemetry: Telemetry) -> None:
     await ask_once(instrumented(telemetry)(schema=make_schema(OTelExtension)))
 
-    measured = {LIFE: CONNECTION, INITS: INIT, OPERATIONS: "query", REQUESTS: "query"}
+    operations = dict.fromkeys((OPERATIONS, REQUESTS, FIRST_RESULTS), "query")
+    measured = {LIFE: CONNECTION, INITS: INIT, **operations}
     assert exemplars(telemetry) == {
         name: span_of(telemetry, span) for name, span in measured.items()
     }

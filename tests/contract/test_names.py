@@ -10,6 +10,7 @@ from graphql import GraphQLError
 from strawberry_ws_otel import OTelExtension, _semconv
 from tests.support.cases import REPRESENTATIVE, converse, traced
 from tests.support.event_loop import Run
+from tests.support.flood import flooded, flooding
 from tests.support.hosting import hosting
 from tests.support.log import LogKeeper
 from tests.support.telemetry import Telemetry, attributes_of, events_of
@@ -49,12 +50,19 @@ async def failing(telemetry: Telemetry) -> None:
         await host.post({"query": "{ coded }"})
 
 
+async def stalling(telemetry: Telemetry) -> None:
+    """Ask for more than is read."""
+    async with hosting(flooding(telemetry)) as host:
+        await flooded(host, telemetry)
+
+
 def test_one_name_has_one_type(run: Run[Any], telemetry: Telemetry, library_log: LogKeeper) -> None:
     providers = telemetry.tracer_provider, telemetry.meter_provider
     arm = traced(*providers, capture_document=True)
     for case in REPRESENTATIVE:
         run(converse(case, arm))
     run(failing(telemetry))
+    run(stalling(telemetry))
 
     types: dict[str, set[type]] = {}
     for each in attributes(telemetry, library_log):

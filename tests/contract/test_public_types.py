@@ -14,6 +14,7 @@ from typing import Any
 from strawberry import Schema
 from strawberry.aiohttp.views import GraphQLView
 from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
+from strawberry_ws_otel import OpenConnection, OpenOperation, open_connections
 from strawberry_ws_otel import __version__, connection_attributes, connection_span
 from strawberry_ws_otel.console import Conversation, ConversationExporter, Picture, show
 
@@ -40,6 +41,10 @@ class OwnView(OTelViewMixin, GraphQLView[None, None]):
 OwnView(schema, otel_config=OTelConfig()).otel_config = OTelConfig()
 tenant: dict[str, str] = {"tenant": "acme"}
 connection_attributes(tenant)
+oldest: list[OpenConnection] = open_connections(limit=None)
+kinds: list[str | None] = [one.type for each in oldest for one in each.operations]
+tenants: list[str | bool | int | float] = [each.attributes["tenant"] for each in oldest]
+json: list[dict[str, Any]] = [each.as_dict() for each in oldest]
 """
 WRONG = """
 from strawberry_ws_otel import OTelViewMixn
@@ -54,6 +59,8 @@ class View(strawberry_ws_otel.OTelViewMixin, GraphQLView[None, None]):
 view = View(otel_config=None)
 view.otel_config = None
 view.otel_confg = strawberry_ws_otel.OTelConfig()
+strawberry_ws_otel.open_connections("100")
+strawberry_ws_otel.open_connections()[0].age = 0.0
 """
 
 
@@ -71,4 +78,6 @@ def test_right_imports_pass_and_misspelt_ones_fail_under_mypy_strict(tmp_path: P
         ("wrong", "11", "arg-type"),
         ("wrong", "12", "assignment"),
         ("wrong", "13", "attr-defined"),
+        ("wrong", "14", "arg-type"),
+        ("wrong", "15", "misc"),
     ], done.stdout

@@ -14,10 +14,11 @@ from strawberry_ws_otel._close import HandlerEnd, Outcome
 from strawberry_ws_otel._recording import Telemetry as Recording
 from tests.support import in_memory_edge
 from tests.support.cases import CASES, Case, converse, traced
-from tests.support.clock import stop_clock
+from tests.support.clock import Clock, stop_clock
 from tests.support.event_loop import Run
 from tests.support.expected import (
     CONNECTION,
+    NORMAL,
     SpanDict,
     connection,
     operation,
@@ -43,7 +44,7 @@ from tests.support.scenarios.steps import (
     silent,
     steps,
 )
-from tests.support.schema import FOREVER
+from tests.support.schema import FOREVER, TICKS
 from tests.support.server import Server, Setup
 from tests.support.telemetry import Attributes, Telemetry, attributes_of, labels
 from tests.support.views import config
@@ -114,8 +115,8 @@ PLAYED: Final = [
 
 
 @pytest.fixture(autouse=True)
-def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_clock(monkeypatch)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return stop_clock(monkeypatch)
 
 
 ONLY_A_TRANSPORT_KNOWS: Final = {
@@ -183,8 +184,6 @@ CALLED_BY_STRAWBERRY_S_LAYERS: Final = {
     "message_sent",
     "message_failed",
 }
-COUNTED: Final = {"traffic"}
-"""What an edge may count by itself."""
 
 
 def test_the_edge_in_memory_uses_the_whole_contract_and_nothing_else() -> None:
@@ -192,7 +191,7 @@ def test_the_edge_in_memory_uses_the_whole_contract_and_nothing_else() -> None:
     contract = set(re.findall(r"`(\w+)`", head))
     source = Path(in_memory_edge.__file__).read_text(encoding="utf-8")
     used = set(re.findall(r"\b_?connection\.(\w+)", source))
-    assert used == contract - CALLED_BY_STRAWBERRY_S_LAYERS | COUNTED
+    assert used == contract - CALLED_BY_STRAWBERRY_S_LAYERS
 
 
 def test_the_edge_in_memory_imports_neither_aiohttp_nor_its_edge() -> None:
@@ -259,6 +258,26 @@ def test_a_result_counts_that_was_written_when_its_sender_was_cancelled(
             verdict=STOPPED,
         )
     ]
+
+
+def test_the_time_for_which_a_client_does_not_read_is_that_of_its_connection_and_operation(
+    run: Run[Any], telemetry: Telemetry, clock: Clock
+) -> None:
+    async def passes(_client: Client, _server: Server) -> None:
+        clock.passes(30)
+
+    async def flows(client: Client, _server: Server) -> None:
+        assert isinstance(client, MemoryClient)
+        client.wire.flows.set()
+
+    asked = asks("a", TICKS, variables={"to": 1}), hears("next")
+    talk = steps(acknowledged, stalls, *asked, passes, flows, hears("complete"), closes(1000))
+    case = Case(Scenario(name="", talk=talk, verdict=NORMAL), TRANSPORT, handler_cancellation=False)
+    run(converse_in_memory(case, Recording(config(telemetry))))
+    for name in (CONNECTION, "subscription"):
+        [span] = telemetry.spans(name)
+        assert attributes_of(span)["graphql.ws.send_blocked_time"] == 30
+    assert telemetry.total("websocket.server.send.blocked_time") == 30
 
 
 def outcome_of(telemetry: Telemetry, end: HandlerEnd, *, knows_close: bool = True) -> str:

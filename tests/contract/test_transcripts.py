@@ -32,6 +32,14 @@ def test_the_conversation_is_the_same_with_and_without_the_library(
     compare(case, run, telemetry, caplog)
 
 
+@rows(REPRESENTATIVE, is_first_of_few)
+def test_the_conversation_is_the_same_with_a_span_for_each_message(
+    case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    compare(case, run, telemetry, caplog, message_spans=True)
+    assert telemetry.spans("graphql.ws.connection_init")
+
+
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
 @rows(REPRESENTATIVE, is_first_of_few)
 def test_the_conversation_is_the_same_on_uvloop(

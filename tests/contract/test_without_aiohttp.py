@@ -52,8 +52,9 @@ def test_the_mixin_says_how_to_install_what_it_needs(report: dict[str, Any]) -> 
 
 
 def test_dir_lists_what_can_be_had(report: dict[str, Any]) -> None:
-    functions = ["connection_attributes", "connection_span"]
-    assert report["names"] == ["OTelConfig", "OTelExtension", "__version__", *functions]
+    types = ["OTelConfig", "OTelExtension", "OpenConnection", "OpenOperation"]
+    functions = ["connection_attributes", "connection_span", "open_connections"]
+    assert report["names"] == [*types, "__version__", *functions]
 
 
 def test_pydoc_documents_what_can_be_had(report: dict[str, Any]) -> None:

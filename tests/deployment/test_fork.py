@@ -12,6 +12,7 @@ from tests.support.forked import Run, run_each
 EVERYTHING = {
     "closes": 1,
     "active": 0,
+    "open": 0,
     "lives": 1,
     "events": 2,
     "spans": ["GraphQL WebSocket Connection", "GraphQL WebSocket Connection Init", "subscription"],
@@ -31,7 +32,7 @@ SERVED = [
     ("providers of the parent", {"closes": 2, "active": 0, "lives": 2, "events": 4}),
     ("providers set in the child", {"closes": 2, "active": 0, "lives": 1, "events": 4}),
     ("a view and providers of its own", {"closes": 1, "active": 0, "lives": 1, "events": 2}),
-    ("under a client", {"closes": 0, "active": 1, "lives": 0, "events": 0}),
+    ("under a client", {"closes": 0, "active": 1, "open": 0, "lives": 0, "events": 0}),
 ]
 
 

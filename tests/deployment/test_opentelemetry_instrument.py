@@ -33,6 +33,7 @@ CHANGING: Final = {
     name.SUBSCRIPTION_ID,
     name.SERVER_PORT,
     name.RECEIVE_IDLE_TIME,
+    name.SEND_IDLE_TIME,
     name.TIME_TO_FIRST_RESULT,
 }
 """The attributes that differ from run to run."""

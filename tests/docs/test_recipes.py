@@ -16,10 +16,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from strawberry.aiohttp.views import GraphQLView
 from strawberry.extensions.tracing import OpenTelemetryExtension
 
-from strawberry_ws_otel import OTelConfig, OTelExtension
+from strawberry_ws_otel import OpenConnection, OpenOperation, OTelConfig, OTelExtension
 from tests.support import documented, snippets
 from tests.support.expected import CONNECTION, INIT
 from tests.support.hosting import hosting, part
+from tests.support.loopback import on_loopback
 from tests.support.pages import ROOT, Page
 from tests.support.raw_client import Client
 from tests.support.scenarios.steps import subscribe
@@ -106,6 +107,48 @@ async def test_the_heartbeat_detects_a_client_that_does_not_answer(
         await client.until_end()
     assert 20 in heartbeats
     assert connection(telemetry)["websocket.close.outcome"] == "heartbeat_timeout"
+
+
+# --- What is open now ------------------------------------------------------------------------
+
+
+async def test_only_operators_see_what_is_open(telemetry: Telemetry) -> None:
+    module = module_of("open-connections")
+    view = recorded(documented.View, telemetry)
+    async with hosting(view) as host, on_loopback(module.app) as runner:
+        client = await host.acknowledged()
+        client.json(subscribe(client, "a", FOREVER))
+        await client.message("next")
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/internal/connections"
+        async with host.session.get(url) as refused:
+            assert refused.status == 403
+        operator = {"Authorization": "Bearer of-an-operator"}
+        async with host.session.get(url, headers=operator) as answer:
+            [shown] = await answer.json()
+        await part(client)
+    assert shown["id"] == connection(telemetry)["websocket.connection.id"]
+    assert [(each["type"], each["results"]) for each in shown["operations"]] == [
+        ("subscription", 1)
+    ]
+
+
+def test_the_answer_has_the_fields_that_the_page_shows() -> None:
+    [answer] = Page("docs/recipes/open-connections.md").blocks("json")
+    [shown] = json.loads(answer)
+    assert list(shown) == list(OpenConnection.__dataclass_fields__)
+    [operation] = shown["operations"]
+    assert list(operation) == list(OpenOperation.__dataclass_fields__)
+
+
+async def test_the_connections_of_a_tenant_are_picked_in_python(telemetry: Telemetry) -> None:
+    module = module_of("open-connections")
+    async with hosting(recorded(module_of("auth").LoggedInView, telemetry)) as host:
+        for user in ("ada", "ada", "grace"):
+            await host.acknowledged(payload={"user": user})
+        counts = [await module.count_of_tenant(f"tenant of {user}") for user in ("ada", "grace")]
+        for client in host.clients:
+            await part(client)
+    assert counts == [2, 1]
 
 
 # --- Several views ---------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def test_the_python_of_the_others_is_run_elsewhere(path: str) -> None:
 
 def test_every_language_is_one_that_is_tested() -> None:
     languages = {block.language for page in pages() for block in page.all_blocks}
-    assert languages <= {"diff", "nginx", "promql", "python", "shell", "text", "yaml"}
+    assert languages <= {"diff", "json", "nginx", "promql", "python", "shell", "text", "yaml"}
 
 
 def modules_of(page: Page) -> dict[str, str]:

@@ -344,11 +344,15 @@ async def test_serve_draws_each_conversation_as_it_closes(
     assert serving.stdout is not None
     async with asyncio.timeout(LIMIT), aiohttp.ClientSession() as session:
         url = (await read_until(serving.stdout, r"GraphiQL +(http\S+)"))[1]
+        connections_url = (await read_until(serving.stdout, r"Open now +(http\S+)"))[1]
         async with session.get(url, headers={"Accept": "text/html"}) as page:
             assert "GraphiQL" in await page.text()
         async with session.ws_connect(url, protocols=["graphql-transport-ws"]) as ws:
             await ws.send_json({"type": "connection_init"})
             assert await ws.receive_json() == {"type": "connection_ack", "payload": {"user": None}}
+            async with session.get(connections_url) as answer:
+                [shown] = await answer.json()
+            assert shown["attributes"] == {"user.id": "guest"}
         await read_until(serving.stdout, "╭─ 1 Python/.* · normal")
         await read_until(serving.stdout, "user.id guest")
         serving.send_signal(signal.SIGINT)

@@ -70,3 +70,8 @@ async def user_of(params: object) -> User | None:
         case {"user": str(name)}:
             return User(name, f"tenant of {name}")
     return None
+
+
+def is_operator(request: web.Request) -> bool:
+    """Whether the request is one of an operator."""
+    return request.headers.get("Authorization") == "Bearer of-an-operator"

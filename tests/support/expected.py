@@ -141,7 +141,7 @@ def connection(  # noqa: PLR0913  # all that a connection has
         parent: of the span.
         links: of the span, where they are not its init and its operations.
         events: of the span before the close.
-        idle: seconds since the last message.
+        idle: seconds since the last message of the client.
         id_: which connection it is.
         attributes: further ones.
     """
@@ -167,6 +167,7 @@ def connection(  # noqa: PLR0913  # all that a connection has
             "graphql.ws.operation.interrupted_count": interrupted,
             "graphql.ws.acknowledged": acknowledged,
             "graphql.ws.receive_idle_time": idle,
+            "graphql.ws.send_idle_time": 0.0 if messages[1] else None,
             **ONE_SEGMENT,
             **attributes,
         },

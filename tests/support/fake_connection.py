@@ -73,6 +73,7 @@ class FakeConnection:
         context: Context | None = None,
         recording: Recording | None = None,
         headers: Mapping[str, str] | None = None,
+        handshake: Mapping[str, str] | None = None,
     ) -> None:
         recording = recording or Recording(config)
         fuses = recording.fuses()
@@ -86,12 +87,13 @@ class FakeConnection:
             fuses,
             self.reader.context,
             headers or {},
-            lambda: {"url.path": "/graphql", "http.route": None},
+            lambda: {"url.path": "/graphql", "http.route": None, **(handshake or {})},
         )
         self.request = Served(recording)
         self.request.connection = self.connection
         self._activation = self.reader.run(self.connection.serving, self.request)
         self._handling: Handling | None = None
+        self.has_message_spans = self.connection.has_message_spans
 
     def accept(self, protocol: str | None) -> None:
         if not self.connection._facts.upgraded:
@@ -144,7 +146,9 @@ class FakeConnection:
         (within or self.reader).run(self._sent, message)
 
     def _sent(self, message: Mapping[str, Any]) -> None:
-        self.connection.traffic.bytes_sent += 20
+        sending = self.connection.send_begun(message) if self.has_message_spans else None
+        self.connection.data_sent(20)
+        self.connection.send_ended(sending, None)
         self.connection.message_sent(message)
 
     def send_close(self, code: int, reason: str = "", within: Place | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from opentelemetry import metrics, trace
 
-from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin
+from strawberry_ws_otel import OTelConfig, OTelExtension, OTelViewMixin, open_connections
 from tests.support.hosting import one_subscription
 from tests.support.log import LogKeeper
 from tests.support.schema import make_schema
@@ -59,6 +59,7 @@ def report(telemetry: Telemetry) -> dict[str, Any]:
     return {
         "closes": telemetry.total("websocket.server.closes"),
         "active": telemetry.total("websocket.server.active_connections"),
+        "open": len(open_connections()),
         "lives": telemetry.total("websocket.server.connection.duration"),
         "events": telemetry.total("graphql.server.subscription.event_count"),
         "spans": sorted(span.name for span in telemetry.spans()),

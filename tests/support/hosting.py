@@ -16,6 +16,7 @@ from tests.support.raw_client import Client
 from tests.support.scenarios.steps import TRANSPORT, subscribe
 from tests.support.schema import TICKS
 from tests.support.server import PATH
+from tests.support.tls import TLS
 
 SINCE_STREAMS = pytest.mark.skipif(
     not hasattr(strawberry.Schema, "stream"), reason="older hosts run their operations otherwise"
@@ -27,8 +28,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Host:
     """A server, and those who talk to it."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, tls: TLS | None = None) -> None:
         self.session = session
+        self._tls = None if tls is None else tls.client
         self.url = ""
         self.clients: list[Client] = []
         self._port = 0
@@ -38,7 +40,7 @@ class Host:
         self, protocol: str | None = TRANSPORT, headers: Mapping[str, str] | None = None
     ) -> Client:
         """A client that has asked for an upgrade and read the answer."""
-        client = await Client.connect(self._port, protocol=protocol, headers=headers)
+        client = await Client.connect(self._port, protocol=protocol, headers=headers, tls=self._tls)
         self.clients.append(client)
         await client.shake_hands()
         return client
@@ -87,15 +89,22 @@ class Host:
 
 @asynccontextmanager
 async def hosting(
-    view: Any, *middlewares: Any, handler_cancellation: bool = False
+    view: Any, *middlewares: Any, handler_cancellation: bool = False, tls: TLS | None = None
 ) -> AsyncIterator[Host]:
-    """Serve `view` until everybody has left and every handler is done, a minute at most."""
+    """Serve `view` until everybody has left and every handler is done, a minute at most.
+
+    With `tls`, clients speak wss://.
+    """
     async with asyncio.timeout(60), aiohttp.ClientSession() as session:
-        host = Host(session)
+        host = Host(session, tls)
         app = web.Application(middlewares=list(middlewares))
         app.router.add_route("*", PATH, host.watched(view))
         try:
-            async with on_loopback(app, handler_cancellation=handler_cancellation) as runner:
+            async with on_loopback(
+                app,
+                handler_cancellation=handler_cancellation,
+                tls=None if tls is None else tls.server,
+            ) as runner:
                 host.listen(runner.addresses[0])
                 try:
                     yield host

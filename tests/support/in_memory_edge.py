@@ -160,12 +160,19 @@ class Socket:
             raise ConnectionResetError("Cannot write to closing transport")
         frame = text_frame(text)
         self._wire.to_client.put_nowait(frame)
-        self._connection.traffic.bytes_sent += len(frame.payload)
+        if not self._wire.flows.is_set():
+            await self._wait()
+        self._connection.data_sent(len(frame.payload))
+
+    async def _wait(self) -> None:
+        waits = self._connection.send_blocked()
         try:
             await self._wire.flows.wait()
         except asyncio.CancelledError as error:
             self._connection.write_cancelled(error)
             raise
+        finally:
+            self._connection.send_unblocked(waits)
 
     async def close(self, *, code: int = 1000, message: bytes = b"") -> None:
         """Write a close frame, and wait for the client's unless somebody else reads."""

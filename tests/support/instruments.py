@@ -22,9 +22,15 @@ REQUESTS = "graphql.server.request.duration"
 
 SUBSCRIPTIONS = "graphql.server.subscription.active"
 
+BLOCKED = "websocket.server.send.blocked"
+
+BLOCKED_TIME = "websocket.server.send.blocked_time"
+
 EVENTS = "graphql.server.subscription.event_count"
 
 OPERATIONS = "graphql.ws.operation.duration"
+
+FIRST_RESULTS = "graphql.ws.time_to_first_result"
 
 INSTRUMENTS: dict[str, tuple[str, str, list[float] | None]] = {
     ACTIVE: ("observable_up_down_counter", "{connection}", None),
@@ -38,4 +44,7 @@ INSTRUMENTS: dict[str, tuple[str, str, list[float] | None]] = {
     SUBSCRIPTIONS: ("observable_up_down_counter", "{subscription}", None),
     EVENTS: ("observable_counter", "{event}", None),
     OPERATIONS: ("histogram", "s", LONG),
+    BLOCKED: ("observable_up_down_counter", "{connection}", None),
+    BLOCKED_TIME: ("observable_counter", "s", None),
+    FIRST_RESULTS: ("histogram", "s", SHORT),
 }

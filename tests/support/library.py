@@ -45,6 +45,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     {
         "_config": ("_attributes _close", OTEL),
         "_counts": ("_close _protocol _semconv", NOTHING),
+        "_open": ("_attributes", NOTHING),
         "_log": ("_close _fuse _limits _semconv", OTEL),
         "_spans": ("_fuse _limits _protocol _semconv", OTEL),
         "_strawberry/layers": ("_fuse", NOTHING),
@@ -91,6 +92,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
         "console/_show": ("_semconv console/_exporter", OTEL | RICH),
     },
     {
+        "_messages": ("_current _limits _operation _protocol _semconv _spans", OTEL),
         "_operations": (
             (
                 "_attributes _close _counts _current _fuse _limits _operation _propagation "
@@ -106,8 +108,8 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     {
         "_connection": (
             (
-                "_attributes _close _counts _current _fuse _limits _operation _operations "
-                "_propagation _protocol _recording _segments _semconv _spans"
+                "_attributes _close _counts _current _fuse _limits _messages _open _operation "
+                "_operations _propagation _protocol _recording _segments _semconv _spans"
             ),
             OTEL,
         ),
@@ -142,7 +144,7 @@ FLOORS: Final[tuple[dict[str, tuple[str, frozenset[str]]], ...]] = (
     },
     {
         "__init__": (
-            ("_aiohttp/view _config _connection _semconv _strawberry/extension"),
+            ("_aiohttp/view _config _connection _open _semconv _strawberry/extension"),
             NOTHING,
         ),
         "instrumentor": (

@@ -9,7 +9,7 @@ from tests.support import documented
 from tests.support.pages import Page
 
 APPLICATION: Final = frozenset(
-    {"Query", "Subscription", "User", "View", "app", "schema", "user_of"}
+    {"Query", "Subscription", "User", "View", "app", "is_operator", "schema", "user_of"}
 )
 
 

@@ -77,9 +77,13 @@ def play(case: Case, arm: Arm, run: Run[Any], log: pytest.LogCaptureFixture) -> 
 
 
 def compare(
-    case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+    case: Case,
+    run: Run[Any],
+    telemetry: Telemetry,
+    caplog: pytest.LogCaptureFixture,
+    **options: Any,
 ) -> None:
-    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider, **options)
     assert play(case, arm, run, caplog) == play(case, BARE, run, caplog)
 
 

@@ -13,9 +13,10 @@ from strawberry_ws_otel._connection import Connection, Request
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS
 from strawberry_ws_otel._strawberry.adapter import ADAPTER_LAYER
 from tests.support.broken_api import PipeError
-from tests.support.fake_connection import QUERY, FakeConnection, Place
+from tests.support.clock import Clock
+from tests.support.fake_connection import QUERY, FakeConnection, Place, operation_in
 from tests.support.log import LogKeeper
-from tests.support.telemetry import Telemetry
+from tests.support.telemetry import Telemetry, attributes_of
 from tests.support.views import config
 
 INIT = {"type": "connection_init"}
@@ -234,6 +235,19 @@ async def test_each_message_that_was_sent_counts(
     assert messages(telemetry) == {"subscribe": 1, "next": 20, "pong": 1}
 
 
+async def test_a_result_has_the_time_at_which_its_frame_was_sent(
+    talk: FakeConnection, clock: Clock
+) -> None:
+    adapter = adapter_in(talk.reader, Wire())
+    operation = operation_in(talk.start_operation())
+    assert operation.results.sent_at is None
+    for _ in range(20):
+        clock.passes(1)
+        talk.connection.data_sent(20)
+        await adapter.send_json(NEXT)
+        assert operation.results.sent_at == clock.now
+
+
 @pytest.mark.parametrize("message", [{}, {"type": "next"}, {"type": "next", "id": []}], ids=repr)
 async def test_a_message_of_any_form_is_sent(
     message: Any, talk: FakeConnection, telemetry: Telemetry
@@ -279,6 +293,86 @@ async def test_an_adapter_may_send_by_what_is_no_method(talk: FakeConnection) ->
     adapter = adapter_in(talk.reader, Wire(), Delegating)
     assert await adapter.send_json(PONG) is PONG
     assert counted(talk) == 1
+
+
+# --- What is sent, with a span for each message ----------------------------------------------
+
+
+@pytest.fixture
+def spanned(telemetry: Telemetry) -> FakeConnection:
+    talk = FakeConnection(config(telemetry, message_spans=True))
+    talk.accept(GRAPHQL_TRANSPORT_WS)
+    return talk
+
+
+def spans_of(telemetry: Telemetry, name: str) -> list[tuple[str, Any]]:
+    """The status and the error type of each span of this name."""
+    return [
+        (span.status.status_code.name, attributes_of(span).get("error.type"))
+        for span in telemetry.spans(name)
+    ]
+
+
+def test_without_spans_of_messages_nothing_stands_before_the_hosts_method(
+    talk: FakeConnection,
+) -> None:
+    assert adapter_in(talk.reader, Wire())._otel_host_send is Adapter.send_json
+
+
+async def test_the_span_of_a_message_covers_its_send(
+    spanned: FakeConnection, telemetry: Telemetry
+) -> None:
+    wire = Wire()
+    adapter = adapter_in(spanned.reader, wire)
+    assert await adapter.send_json(PONG, "more", named=1) == "sent"
+    assert wire.sent == [(PONG, "more", ("named", 1))]
+    assert spans_of(telemetry, "graphql.ws.pong") == [("UNSET", None)]
+    assert counted(spanned) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "recorded"),
+    [
+        (OverflowError("secret"), "OverflowError"),
+        (asyncio.CancelledError(), "asyncio.exceptions.CancelledError"),
+    ],
+    ids=repr,
+)
+async def test_the_span_of_a_message_that_cannot_be_sent_has_failed(
+    error: BaseException, recorded: str, spanned: FakeConnection, telemetry: Telemetry
+) -> None:
+    wire = Wire()
+    wire.failure = error
+    with pytest.raises(type(error)) as raised:
+        await adapter_in(spanned.reader, wire).send_json(PONG)
+    assert raised.value is error
+    assert spans_of(telemetry, "graphql.ws.pong") == [("ERROR", recorded)]
+
+
+async def test_a_message_that_was_written_before_its_sender_was_cancelled_has_not_failed(
+    spanned: FakeConnection, telemetry: Telemetry
+) -> None:
+    wire = Wire()
+    wire.failure = cancelled = asyncio.CancelledError()
+    spanned.connection.write_cancelled(cancelled)
+    with pytest.raises(asyncio.CancelledError):
+        await adapter_in(spanned.reader, wire).send_json(PONG)
+    assert spans_of(telemetry, "graphql.ws.pong") == [("UNSET", None)]
+    assert counted(spanned) == 1
+
+
+@pytest.mark.internal_error
+@pytest.mark.parametrize("broken", ["send_begun", "send_ended"])
+async def test_a_message_is_sent_though_its_span_fails(
+    broken: str,
+    spanned: FakeConnection,
+    library_log: LogKeeper,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Connection, broken, fail)
+    assert await adapter_in(spanned.reader, Wire()).send_json(PONG) == "sent"
+    assert counted(spanned) == 1
+    assert len(library_log.records) == 1
 
 
 # --- How it is made ------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ DEFAULTS: dict[str, object] = {
     "meter_provider": None,
     "message_events": 8,
     "phase_spans": True,
+    "message_spans": False,
     "trace_shape": "linked",
     "remote_context": "parent",
     "segment_duration": 300,
@@ -29,7 +30,13 @@ DEFAULTS: dict[str, object] = {
     "setup_warnings": True,
     "attributes": {},
 }
-FLAGS = ["phase_spans", "capture_document", "name_spans_after_operation", "setup_warnings"]
+FLAGS = [
+    "phase_spans",
+    "message_spans",
+    "capture_document",
+    "name_spans_after_operation",
+    "setup_warnings",
+]
 CHOICES = {
     "trace_shape": ["linked", "nested"],
     "remote_context": ["parent", "link", "ignore"],

@@ -3,8 +3,11 @@
 import asyncio
 import json
 import logging
+import weakref
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any, Final
@@ -13,9 +16,19 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
-from strawberry_ws_otel import OTelConfig, _connection, connection_attributes, connection_span
+from strawberry_ws_otel import (
+    OpenConnection,
+    OpenOperation,
+    OTelConfig,
+    _connection,
+    connection_attributes,
+    connection_span,
+    open_connections,
+)
+from strawberry_ws_otel._attributes import StaticAttributes
 from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._connection import current_connection, current_request
 from strawberry_ws_otel._current import Activation, Current
@@ -23,6 +36,7 @@ from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._recording import Telemetry as Recording
+from strawberry_ws_otel._segments import first_length
 from tests.support.broken_api import PIPES
 from tests.support.clock import Clock, stop_clock
 from tests.support.fake_connection import (
@@ -44,6 +58,10 @@ ID = "0123456789abcdef"
 TRACEPARENT = f"00-{0xABC:032x}-{0xDEF:016x}-01"
 
 Tell = Callable[["FakeConnection"], object]
+
+
+class Handshake(dict[str, str]):
+    """Attributes that can be seen to go."""
 
 
 @pytest.fixture
@@ -173,6 +191,7 @@ def test_a_conversation_of_graphql_transport_ws_is_recorded_completely(
                 "graphql.ws.operation.interrupted_count": 0,
                 "graphql.ws.acknowledged": True,
                 "graphql.ws.receive_idle_time": 3.0,
+                "graphql.ws.send_idle_time": 3.0,
                 "graphql.ws.segment.number": 0,
                 "graphql.ws.duration": 5.0,
             },
@@ -263,6 +282,7 @@ def test_a_conversation_of_graphql_ws_is_recorded_completely(
                 "graphql.ws.operation.interrupted_count": 1,
                 "graphql.ws.acknowledged": True,
                 "graphql.ws.receive_idle_time": 2.0,
+                "graphql.ws.send_idle_time": 0.0,
                 "graphql.ws.segment.number": 0,
                 "graphql.ws.duration": 2.0,
                 "error.type": "server_error",
@@ -365,6 +385,11 @@ def test_a_conversation_is_counted_whole(telemetry: Telemetry, clock: Clock) -> 
         "graphql.server.subscription.active": {labels({}): 0},
         "graphql.server.subscription.event_count": {labels({}): 2},
         "graphql.ws.operation.duration": {lived("completed"): 1, lived("client_completed"): 1},
+        "graphql.ws.time_to_first_result": {
+            labels({"graphql.operation.type": "subscription"}): 1,
+        },
+        "websocket.server.send.blocked": {labels({}): 0},
+        "websocket.server.send.blocked_time": {labels({}): 0},
     }
 
 
@@ -877,7 +902,13 @@ def test_a_refused_handshake_has_no_close_event(telemetry: Telemetry) -> None:
     assert attributes["http.response.status_code"] == 403
     assert attributes["websocket.close.outcome"] == "handshake_rejected"
     assert attributes.keys().isdisjoint(
-        {"websocket.close.code", "websocket.subprotocol", "graphql.ws.receive_idle_time"}
+        {
+            "websocket.close.code",
+            "websocket.subprotocol",
+            "graphql.ws.receive_idle_time",
+            "graphql.ws.send_idle_time",
+            "graphql.ws.send_blocked_time",
+        }
     )
     assert "websocket.server.active_connections" not in telemetry.metrics()
     assert telemetry.total("websocket.server.closes") == 1
@@ -1302,6 +1333,198 @@ def test_wrong_attributes_are_an_error_of_the_caller_s(
             place.run(connection_attributes, wrong)
     with pytest.raises(ValueError, match=r"'error\.type', which is a name of the library"):
         place.run(connection_attributes, {"error.type": "x"})
+
+
+# --- What is open now --------------------------------------------------------------------------
+
+
+def shown(talk: FakeConnection) -> list[OpenConnection]:
+    """The snapshot of a connection, if it is listed; others of the process may be, too."""
+    return [each for each in open_connections(None) if each.id == talk.connection.id]
+
+
+def test_a_connection_is_open_from_its_upgrade_to_the_end_of_its_handler(
+    telemetry: Telemetry,
+) -> None:
+    talk = FakeConnection(config(telemetry))
+    assert shown(talk) == []
+    talk.accept(GRAPHQL_WS)
+    assert len(shown(talk)) == 1
+    talk.connection.close_received(CloseFrame(1000))
+    talk.send_close(1000)
+    assert len(shown(talk)) == 1
+    talk.end()
+    assert shown(talk) == []
+
+
+def test_a_snapshot_says_all_that_is_known_of_a_connection(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    handshake = {"client.address": "192.0.2.1", "user_agent.original": "test"}
+    talk = FakeConnection(config(telemetry), handshake=handshake)
+    clock.passes(1)
+    talk.accept(GRAPHQL_TRANSPORT_WS)
+    talk.initialize()
+    talk.reader.run(connection_attributes, {"tenant": "acme", "seats": 5})
+    operation_in(talk.start_operation("a")).describe("subscription", "Prices")
+    clock.passes(1)
+    talk.send_result("a")
+    talk.send_result("a")
+    talk.start_operation("b", operationName="M")
+    clock.passes(2)
+    assert shown(talk) == [
+        OpenConnection(
+            id=talk.connection.id,
+            subprotocol=GRAPHQL_TRANSPORT_WS,
+            age=4.0,
+            receive_idle_time=2.0,
+            send_idle_time=2.0,
+            is_send_blocked=False,
+            send_blocked_for=0.0,
+            send_blocked_time=0.0,
+            attributes=StaticAttributes({"tenant": "acme", "seats": 5}),
+            client_address="192.0.2.1",
+            user_agent="test",
+            bytes_received=30,
+            bytes_sent=60,
+            messages_received=3,
+            messages_sent=3,
+            operations=(
+                OpenOperation(
+                    id="a",
+                    type="subscription",
+                    name="Prices",
+                    age=3.0,
+                    results=2,
+                    result_idle_time=2.0,
+                ),
+                OpenOperation(
+                    id="b", type=None, name="M", age=2.0, results=0, result_idle_time=None
+                ),
+            ),
+        )
+    ]
+
+
+def test_what_a_snapshot_cannot_know_is_none(telemetry: Telemetry, clock: Clock) -> None:
+    handshake: Any = {"client.address": None, "user_agent.original": ["odd"]}
+    talk = FakeConnection(config(telemetry), handshake=handshake)
+    talk.accept(None)
+    [snapshot] = shown(talk)
+    values = snapshot.as_dict()
+    assert {name for name, value in values.items() if value is None} == {
+        "subprotocol",
+        "receive_idle_time",
+        "send_idle_time",
+        "client_address",
+        "user_agent",
+    }
+    assert (snapshot.age, dict(snapshot.attributes), snapshot.operations) == (0.0, {}, ())
+
+
+def test_a_send_that_waits_is_blocked_until_it_goes_on(telemetry: Telemetry, clock: Clock) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    seen = list[tuple[bool, float, float]]()
+
+    def look(seconds: float) -> None:
+        clock.passes(seconds)
+        [each] = shown(talk)
+        seen.append((each.is_send_blocked, each.send_blocked_for, each.send_blocked_time))
+
+    waits = talk.connection.send_blocked()
+    look(1)
+    look(1)
+    talk.connection.send_unblocked(waits)
+    look(1)
+    waits = talk.connection.send_blocked()
+    look(4)
+    talk.connection.send_unblocked(waits)
+    assert seen == [(True, 1.0, 1.0), (True, 2.0, 2.0), (False, 0.0, 2.0), (True, 4.0, 6.0)]
+
+
+def test_what_comes_while_connections_are_read_has_come_just_now(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    before = clock.now
+    clock.passes(1)
+    talk.start_operation("a")
+    snapshot = talk.connection.snapshot(before)
+    assert snapshot is not None
+    assert (snapshot.receive_idle_time, snapshot.operations[0].age) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("protocol", BOTH)
+def test_the_results_of_operations_stay_in_the_sum_when_these_end(
+    protocol: str, telemetry: Telemetry
+) -> None:
+    talk = connect(telemetry, protocol)
+    talk.start_operation("a")
+    talk.start_operation("b")
+    talk.send_result("a")
+    talk.send_result("b")
+    talk.receive_and_handle({"type": STOP[protocol], "id": "a"})
+    [snapshot] = shown(talk)
+    assert [(each.id, each.results) for each in snapshot.operations] == [("b", 1)]
+    assert (snapshot.messages_sent, snapshot.messages_received) == (2, 3)
+
+
+def test_a_snapshot_that_a_processor_takes_as_an_operation_ends_counts_its_results(
+    telemetry: Telemetry,
+) -> None:
+    talk, taken = connect(telemetry, GRAPHQL_TRANSPORT_WS), list[OpenConnection]()
+
+    class Takes(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            taken.extend(shown(talk))
+
+    telemetry.tracer_provider.add_span_processor(Takes())
+    for id_ in ("a", "b"):
+        talk.start_operation(id_)
+        talk.send_result(id_)
+        talk.receive_and_handle({"type": "complete", "id": id_})
+    assert [(each.messages_sent, each.operations) for each in taken] == [(1, ()), (2, ())]
+
+
+def test_a_snapshot_shows_all_attributes_of_a_call_or_none(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk, seen = connect(telemetry, GRAPHQL_WS), list[dict[str, Any]]()
+
+    class Watched(dict[str, Any]):
+        def items(self) -> Any:
+            for item in super().items():
+                seen.extend(dict(each.attributes) for each in shown(talk))
+                yield item
+
+    monkeypatch.setattr(_connection, "truncated", Watched)
+    talk.reader.run(connection_attributes, {"tenant": "acme", "user": "ada"})
+    assert seen == [{}, {}]
+    [snapshot] = shown(talk)
+    assert snapshot.attributes == {"tenant": "acme", "user": "ada"}
+
+
+@pytest.mark.internal_error
+def test_a_connection_that_cannot_be_read_is_left_out_and_the_log_says_why(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    talk, other = connect(telemetry, GRAPHQL_WS), connect(telemetry, GRAPHQL_WS)
+    talk.connection.traffic.messages = None  # type: ignore[assignment]  # that is what is tried
+    assert (shown(talk), len(shown(other))) == ([], 1)
+    [record] = library_log.records
+    assert record.getMessage().startswith("Telemetry failed in the library: TypeError")
+    talk.connection.traffic.messages = defaultdict(int)
+
+
+def test_a_closed_connection_keeps_nothing_of_its_handshake(telemetry: Telemetry) -> None:
+    handshake = Handshake({"client.address": "192.0.2.1"})
+    talk = FakeConnection(config(telemetry), handshake=handshake)
+    talk.accept(GRAPHQL_WS)
+    kept = weakref.ref(handshake)
+    del handshake
+    assert kept() is not None
+    talk.close_by_client()
+    assert kept() is None
 
 
 def suppressed() -> Context:
@@ -1770,8 +1993,8 @@ def test_an_operation_that_is_described_after_its_task_was_cancelled_is_counted_
 # --- An edge that does not see the frames ------------------------------------------------------
 
 
-def unobserved(telemetry: Telemetry) -> FakeConnection:
-    talk = FakeConnection(config(telemetry))
+def unobserved(telemetry: Telemetry, **options: Any) -> FakeConnection:
+    talk = FakeConnection(config(telemetry, **options))
     talk.protocol = GRAPHQL_TRANSPORT_WS
     talk.connection.accepted(GRAPHQL_TRANSPORT_WS, is_observed=False)
     return talk
@@ -1828,12 +2051,112 @@ def test_a_close_that_nobody_saw_is_by_an_unknown(
     assert attributes["error.type"] == error_type
 
 
+# --- A span for each message -------------------------------------------------------------------
+
+
+def message_spans(telemetry: Telemetry) -> list[tuple[str, str, str | None, Any]]:
+    """Of each message: type, kind, parent, error type; in the order of their ends."""
+    finished = telemetry.exporter.get_finished_spans()
+    names = {each.context.span_id: each.name for each in finished if each.context}
+    return [
+        (
+            each.name.removeprefix("graphql.ws."),
+            each.kind.name,
+            names[each.parent.span_id] if each.parent else None,
+            attributes_of(each).get("error.type"),
+        )
+        for each in finished
+        if each.name.startswith("graphql.ws.")
+    ]
+
+
+CONNECTION, INIT = "GraphQL WebSocket Connection", "GraphQL WebSocket Connection Init"
+
+
+async def test_each_message_has_a_span_below_what_it_is_about(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, message_spans=True)
+    talk.initialize()
+    talk.receive_and_handle({"type": "connection_init"})
+    task = talk.start_operation("a")
+    talk.send_result("a", within=task)
+    talk.send_result("unknown", within=task)
+    operation_in(task).describe("subscription", None)
+    talk.receive_and_handle({"type": "complete", "id": "a"})
+    talk.end_serving(task)
+    talk.receive_and_begin_handling({"type": "ping"})
+    talk.send("pong")
+    talk.end_handling(ValueError())
+    talk.connection.data_received(9)
+    talk.connection.message_unreadable(TimeoutError())
+    talk.connection.data_received(9)
+    talk.connection.message_unreadable(ValueError())
+    talk.close_by_server(4429)
+    assert message_spans(telemetry) == [
+        ("connection_ack", "PRODUCER", INIT, None),
+        ("connection_init", "CONSUMER", INIT, None),
+        ("connection_init", "CONSUMER", CONNECTION, None),
+        ("subscribe", "CONSUMER", "subscription", None),
+        ("next", "PRODUCER", "subscription", None),
+        ("next", "PRODUCER", CONNECTION, None),
+        ("complete", "CONSUMER", "subscription", None),
+        ("pong", "PRODUCER", CONNECTION, None),
+        ("ping", "CONSUMER", CONNECTION, "ValueError"),
+        ("_OTHER", "CONSUMER", CONNECTION, "_OTHER"),
+        ("_OTHER", "CONSUMER", CONNECTION, "ValueError"),
+    ]
+
+
+def test_without_an_id_of_its_own_a_span_of_a_message_is_nowhere_current(
+    telemetry: Telemetry,
+) -> None:
+    no_tracers = trace.NoOpTracerProvider()
+    options = OTelConfig(tracer_provider=no_tracers, meter_provider=telemetry.meter_provider)
+    talk = FakeConnection(replace(options, message_spans=True))
+    talk.accept(GRAPHQL_TRANSPORT_WS)
+    before = talk.reader.context
+    assert talk.receive_and_begin_handling({"type": "ping"}).context is before
+    talk.send("pong")
+    talk.end_handling()
+    assert talk.reader.context is before
+
+
+def test_where_no_frame_is_seen_a_message_has_a_span_all_the_same(telemetry: Telemetry) -> None:
+    talk = unobserved(telemetry, message_spans=True)
+    talk.reader.run(talk.connection.message_received, {"type": "ping"})
+    talk.connection.message_unreadable(ValueError())
+    sending = talk.reader.run(talk.connection.send_begun, {"type": "pong"})
+    talk.reader.run(talk.connection.send_ended, sending, asyncio.CancelledError())
+    sending = talk.reader.run(talk.connection.send_begun, {"type": "pong"})
+    talk.reader.run(talk.connection.send_ended, sending, ConnectionError())
+    talk.end()
+    assert message_spans(telemetry) == [
+        ("_OTHER", "CONSUMER", CONNECTION, "ValueError"),
+        ("pong", "PRODUCER", CONNECTION, None),
+        ("pong", "PRODUCER", CONNECTION, "ConnectionError"),
+        ("ping", "CONSUMER", CONNECTION, None),
+    ]
+
+
+def test_after_the_end_and_without_the_option_a_send_has_no_span(telemetry: Telemetry) -> None:
+    for options in ({"message_spans": True}, {}):
+        talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, **options)
+        assert talk.connection.has_message_spans == bool(options)
+        if options:
+            talk.close_by_client()
+        assert talk.reader.run(talk.connection.send_begun, {"type": "pong"}) is None
+        talk.connection.send_ended(None, None)
+    assert message_spans(telemetry) == []
+
+
 # --- Handling and serving that is nested, late or about nothing ----------------------------------
 
 
-def test_a_message_may_be_handled_within_its_own_handling(telemetry: Telemetry) -> None:
+@pytest.mark.parametrize("message_spans", [False, True])
+def test_a_message_may_be_handled_within_its_own_handling(
+    telemetry: Telemetry, *, message_spans: bool
+) -> None:
     """As where a handler's `handle_message` calls its `handle_connection_init`."""
-    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, message_spans=message_spans)
     message = {"type": "connection_init"}
     talk.receive_and_begin_handling(message)
     outside = talk.reader.context
@@ -1960,6 +2283,65 @@ def test_documents_may_be_looked_up_in_another_order_than_that_of_the_messages(
     assert len(events_of(connection, "graphql.ws.subscribe")) == 1
 
 
+# --- Sends that wait, and silence --------------------------------------------------------------
+
+
+def test_a_send_that_waits_is_the_connection_s_and_that_of_the_operation_of_its_task(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    first, second = talk.start_operation("a"), talk.start_operation("b")
+    own = first.run(talk.connection.send_blocked)
+    clock.passes(1)
+    others = [second.run(talk.connection.send_blocked), talk.connection.send_blocked()]
+    clock.passes(2)
+    talk.connection.send_unblocked(own)
+    clock.passes(4)
+    assert telemetry.total("websocket.server.send.blocked") == 1
+    assert telemetry.total("websocket.server.send.blocked_time") == 7
+    talk.lose()
+    clock.passes(8)
+    for each in others:
+        talk.connection.send_unblocked(each)
+    assert {
+        attributes.get("graphql.ws.operation.id"): attributes["graphql.ws.send_blocked_time"]
+        for attributes in map(attributes_of, telemetry.spans())
+    } == {None: 7, "a": 3, "b": 6}
+    assert telemetry.total("websocket.server.send.blocked") == 0
+    assert telemetry.total("websocket.server.send.blocked_time") == 7
+
+
+def test_both_silences_are_on_the_span_and_on_the_log_record(
+    telemetry: Telemetry, clock: Clock, library_log: LogKeeper
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.start_operation()
+    clock.passes(1)
+    talk.send_result()
+    clock.passes(2)
+    talk.lose()
+    [record] = library_log.records
+    [span] = telemetry.spans("GraphQL WebSocket Connection")
+    for recorded in (vars(record), attributes_of(span)):
+        assert recorded["graphql.ws.receive_idle_time"] == 3
+        assert recorded["graphql.ws.send_idle_time"] == 2
+
+
+def test_where_no_frames_are_seen_the_last_message_to_the_client_ends_the_silence(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = unobserved(telemetry)
+    operation = operation_in(talk.start_operation())
+    talk.connection.message_sent({"type": "next", "id": "a", "payload": {"data": {}}})
+    clock.passes(5)
+    assert operation.results.sent_at == clock.now - 5
+    # The fast path of an edge, which takes no time, is not for it.
+    assert talk.connection.result_name not in RESULT.values()
+    talk.lose()
+    [span] = telemetry.spans("GraphQL WebSocket Connection")
+    assert attributes_of(span)["graphql.ws.send_idle_time"] == 5
+
+
 # --- A broken pipe ---------------------------------------------------------------------------
 
 
@@ -1985,3 +2367,138 @@ def test_a_broken_pipe_changes_no_verdict_and_no_count(
     assert totals.connections() == {GRAPHQL_TRANSPORT_WS: 0, GRAPHQL_WS: 0}
     assert totals.subscriptions() == 0
     assert len(library_log.closes) == 1
+
+
+# --- Segments --------------------------------------------------------------------------------
+
+
+def names_of(telemetry: Telemetry) -> list[tuple[str, int | None]]:
+    """The spans that have ended, in this order, and which segment each is."""
+    ended = telemetry.exporter.get_finished_spans()
+    return [(span.name, attributes_of(span).get("graphql.ws.segment.number")) for span in ended]
+
+
+def test_a_connection_says_when_its_next_segment_is_due(telemetry: Telemetry, clock: Clock) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    due = clock.now + first_length(300, ID)
+    assert talk.connection.rotate() == due
+    clock.now = due
+    # In time for an operation that begins now.
+    assert talk.connection.rotate() == due + 300
+    clock.passes(300)
+    assert talk.connection.rotate() == due + 2 * first_length(300, ID)
+    talk.close_by_client()
+    connections = [(CONNECTION, 0), (CONNECTION, 1)]
+    assert names_of(telemetry) == connections
+
+
+def test_it_ends_one_segment_at_a_time_the_oldest_first(telemetry: Telemetry, clock: Clock) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    talk.initialize()
+    for id_ in ("a", "b"):
+        operation_in(talk.start_operation(id_)).describe("subscription", None)
+        clock.passes(1)
+    clock.passes(1000)
+    for _ in range(3):
+        assert talk.connection.rotate() <= clock.now + 300
+    talk.close_by_client()
+    assert names_of(telemetry)[1:] == [
+        (CONNECTION, 0),
+        ("subscription", 0),
+        ("subscription", 0),
+        ("subscription", 1),
+        ("subscription", 1),
+        (CONNECTION, 1),
+    ]
+
+
+def test_the_totals_of_a_segment_count_from_the_beginning(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    talk.initialize()
+    talk.connection.describe({"tenant": "acme"})
+    place = talk.start_operation("a")
+    for _ in range(2):
+        clock.passes(1000)
+        talk.send_result("a", within=place)
+        talk.connection.rotate()
+    talk.close_by_client()
+    totals = [
+        {
+            name: value
+            for name, value in attributes_of(span).items()
+            if name == "tenant" or name.startswith(("graphql.ws.", "websocket.close.outcome"))
+        }
+        for span in telemetry.spans(CONNECTION)
+    ]
+    said = {
+        "tenant": "acme",
+        "graphql.ws.messages.received": 2,
+        "graphql.ws.operation.count": 1,
+        "graphql.ws.acknowledged": True,
+    }
+    assert totals == [
+        {
+            **said,
+            "graphql.ws.segment.number": 0,
+            "graphql.ws.segment.continued": True,
+            "graphql.ws.messages.sent": 2,
+            "graphql.ws.receive_idle_time": 1000.0,
+            "graphql.ws.send_idle_time": 0.0,
+        },
+        {
+            **said,
+            "graphql.ws.segment.number": 1,
+            "graphql.ws.messages.sent": 3,
+            "graphql.ws.receive_idle_time": 2000.0,
+            "graphql.ws.send_idle_time": 0.0,
+            "graphql.ws.operation.interrupted_count": 1,
+            "graphql.ws.duration": 2000.0,
+            "websocket.close.outcome": "normal",
+        },
+    ]
+
+
+def test_without_a_duration_a_span_lasts_as_long_as_its_connection(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=None)
+    talk.initialize()
+    talk.start_operation("a")
+    clock.passes(1e6)
+    talk.connection.rotate()
+    talk.connection.next_segment()
+    talk.close_by_client()
+    assert [number for _, number in names_of(telemetry)] == [None, None, None]
+
+
+async def test_a_connection_takes_its_turn_until_it_ends(telemetry: Telemetry) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    turn = talk.connection._turn
+    assert turn is not None
+    assert turn.owner() is talk.connection
+    talk.close_by_client()
+    assert turn.owner() is None
+
+
+def test_as_the_process_exits_all_open_segments_end(telemetry: Telemetry, clock: Clock) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS)
+    talk.initialize()
+    talk.start_operation("a")
+    clock.passes(5)
+    talk.connection.leave_open()
+    talk.close_by_client()
+    [_, operation, connection] = map(attributes_of, telemetry.exporter.get_finished_spans())
+    assert (operation["graphql.ws.segment.continued"], operation["graphql.ws.results"]) == (True, 0)
+    assert connection["graphql.ws.segment.continued"] is True
+    assert "websocket.close.outcome" not in connection
+
+
+@pytest.mark.internal_error
+def test_a_segment_that_cannot_be_looked_for_is_looked_for_later(
+    telemetry: Telemetry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    monkeypatch.setattr(_connection, "_due", lambda _: 1 / 0)
+    assert talk.connection.rotate() == clock.now + 300

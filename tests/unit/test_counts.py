@@ -22,13 +22,14 @@ from strawberry_ws_otel._close import (
     outcomes_of,
     verdict,
 )
-from strawberry_ws_otel._counts import Results, Totals, Traffic
+from strawberry_ws_otel._counts import Results, SendWaits, Totals, Traffic
 from strawberry_ws_otel._protocol import (
     GRAPHQL_TRANSPORT_WS,
     GRAPHQL_WS,
     MessageType,
     vocabulary,
 )
+from tests.support.clock import Clock
 from tests.support.strategies import PROPERTY
 from tests.support.traffic import opened, subscribed
 
@@ -281,6 +282,74 @@ def test_no_sum_depends_on_who_is_still_alive(
     assert totals.subscriptions() == sum(not over for *_, over in lives)
     assert sum(totals.connections().values()) == sum(not over for *_, over in lives)
     assert sum(totals.closes().values()) == sum(over for *_, over in lives)
+
+
+# --- Sends that wait ---------------------------------------------------------------------------
+
+
+def test_several_sends_that_wait_at_once_wait_as_long_as_one_does(clock: Clock) -> None:
+    waits = SendWaits()
+    assert (waits.seconds, waits.under_way) == (0, False)
+    waits.begin()
+    clock.passes(1)
+    waits.begin()
+    clock.passes(2)
+    waits.end()
+    assert (waits.seconds, waits.under_way) == (3, True)
+    clock.passes(4)
+    waits.end()
+    clock.passes(8)
+    assert (waits.seconds, waits.under_way) == (7, False)
+    assert waits.look() == (None, 7)
+    waits.begin()
+    began = clock.now
+    clock.passes(16)
+    assert (waits.seconds, waits.under_way) == (23, True)
+    assert waits.look() == (began, 7)
+
+
+def test_waits_that_were_stopped_may_still_end(clock: Clock) -> None:
+    waits = SendWaits()
+    waits.begin()
+    waits.begin()
+    clock.passes(1)
+    waits.stop()
+    clock.passes(2)
+    waits.end()
+    waits.end()
+    assert (waits.seconds, waits.under_way) == (1, False)
+
+
+def test_a_connection_with_sends_that_wait_is_blocked_once_until_it_closes(clock: Clock) -> None:
+    totals = Totals()
+    one, other, _ = (opened(totals, GRAPHQL_WS) for _ in range(3))
+    assert (totals.blocked(), totals.blocked_time()) == (0, 0)
+    one.send_waits.begin()
+    one.send_waits.begin()
+    clock.passes(1)
+    other.send_waits.begin()
+    clock.passes(2)
+    assert (totals.blocked(), totals.blocked_time()) == (2, 5)
+    totals.closed(lost(), one)
+    clock.passes(4)
+    one.send_waits.end()
+    assert (totals.blocked(), totals.blocked_time()) == (1, 9)
+    other.send_waits.end()
+    clock.passes(8)
+    assert (totals.blocked(), totals.blocked_time()) == (0, 9)
+
+
+def test_the_blocked_time_never_decreases_though_a_wait_ends_as_it_is_read(clock: Clock) -> None:
+    totals = Totals()
+    traffic = opened(totals, GRAPHQL_WS)
+    traffic.send_waits.begin()
+    clock.passes(2)
+    assert totals.blocked_time() == 2
+    # The event loop's thread has looked at the clock before the reader did.
+    clock.passes(-1)
+    traffic.send_waits.end()
+    assert traffic.send_waits.seconds == 1
+    assert totals.blocked_time() == 2
 
 
 # --- Threads ---------------------------------------------------------------------------------

@@ -122,6 +122,14 @@ def test_a_span_that_moves_brings_along_what_the_carrier_brought() -> None:
     assert moved.span is placement.span
 
 
+def test_another_span_takes_the_place_of_one_with_what_the_carrier_brought() -> None:
+    placement = placed(OUTER, BELOW, CARRIED).over(recorder(OURS))
+    assert placement is not None
+    assert placement.below is BELOW
+    assert recorded(placement.context) == recorded(placed(OURS, BELOW, CARRIED).context)
+    assert placed(OUTER, BELOW).over(SpanRecorder(INVALID_SPAN, Fuse())) is None
+
+
 BELOW: Final = set_value("shared", "below", holding(THEIRS, user="ann"))
 CARRIED: Final = set_value(
     "brought", 1, set_value("shared", "carried", holding(REMOTE, tenant="acme", user="eve"))

@@ -32,6 +32,7 @@ def test_every_option_but_the_providers_has_a_variable() -> None:
         ("message_events", " 16 ", 16),
         ("phase_spans", "false", False),
         ("phase_spans", "FALSE", False),
+        ("message_spans", "true", True),
         ("capture_document", "True", True),
         ("name_spans_after_operation", "true", True),
         ("trace_shape", "nested", "nested"),

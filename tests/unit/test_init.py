@@ -48,6 +48,7 @@ def test_dir_lists_the_public_names_that_can_be_had(
 ) -> None:
     if not has_aiohttp:
         monkeypatch.setitem(sys.modules, "aiohttp", None)
-    functions = {"connection_attributes", "connection_span"}
-    names = {"OTelConfig", "OTelExtension", "__version__"} | functions
+    functions = {"connection_attributes", "connection_span", "open_connections"}
+    types = {"OTelConfig", "OTelExtension", "OpenConnection", "OpenOperation"}
+    names = {"__version__"} | types | functions
     assert set(dir(strawberry_ws_otel)) == names | ({"OTelViewMixin"} if has_aiohttp else set())

@@ -24,6 +24,7 @@ from strawberry_ws_otel._fuse import FailureLog, Fuse
 from strawberry_ws_otel._metrics import Metrics, _Registry, metrics_of
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
 from tests.support.broken_api import PIPES, PipeError
+from tests.support.clock import Clock
 from tests.support.log import LogKeeper, RaisingHandler, handling
 from tests.support.telemetry import Telemetry, labels
 from tests.support.traffic import opened, subscribed
@@ -35,12 +36,14 @@ SHORT = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 
 GAUGES = {
     "websocket.server.active_connections": "{connection}",
     "graphql.server.subscription.active": "{subscription}",
+    "websocket.server.send.blocked": "{connection}",
 }
 COUNTERS = {
     "websocket.server.closes": "{close}",
     "websocket.server.messages": "{message}",
     "websocket.server.io": "By",
     "websocket.server.errors": "{error}",
+    "websocket.server.send.blocked_time": "s",
     "graphql.server.subscription.event_count": "{event}",
 }
 HISTOGRAMS = {
@@ -48,6 +51,7 @@ HISTOGRAMS = {
     "graphql.ws.operation.duration": LONG,
     "graphql.ws.connection_init.duration": SHORT,
     "graphql.server.request.duration": SHORT,
+    "graphql.ws.time_to_first_result": SHORT,
 }
 DESCRIPTIONS = {
     "websocket.server.active_connections": "Open connections.",
@@ -56,11 +60,14 @@ DESCRIPTIONS = {
     "websocket.server.messages": "Messages, by type and direction.",
     "websocket.server.io": "Payload of messages, before compression.",
     "websocket.server.errors": "ERROR frames.",
+    "websocket.server.send.blocked": "Connections with a send that waits.",
+    "websocket.server.send.blocked_time": "Time for which sends waited for a full buffer.",
     "graphql.ws.connection_init.duration": "From connection_init to its ack or refusal.",
     "graphql.server.request.duration": "Duration of queries and mutations.",
     "graphql.server.subscription.active": "Live subscriptions.",
     "graphql.server.subscription.event_count": "Events of subscriptions.",
     "graphql.ws.operation.duration": "Life of operations over a WebSocket.",
+    "graphql.ws.time_to_first_result": "From an operation to its first result.",
 }
 """What Prometheus shows as HELP."""
 MODERN = vocabulary(GRAPHQL_TRANSPORT_WS)
@@ -77,6 +84,7 @@ def live(made: Metrics) -> None:
     subscribed(totals, 2)
     traffic.messages[MODERN.sent["next"]] = 2
     traffic.bytes_sent = 10
+    traffic.send_waits.begin()
     opened(totals, None)
     totals.frame_failed("TimeoutError")
     totals.event_failed("ValueError")
@@ -87,8 +95,11 @@ def live(made: Metrics) -> None:
         made.record(name, 0.5, {"error.type": None, "kept": "yes"}, Fuse(), Context())
 
 
-def test_what_is_tallied_is_observed_without_empty_attributes(telemetry: Telemetry) -> None:
+def test_what_is_tallied_is_observed_without_empty_attributes(
+    telemetry: Telemetry, clock: Clock
+) -> None:
     live(made_for(telemetry.meter_provider))
+    clock.passes(2.5)
     observed = telemetry.metrics()
     closes = observed.pop("websocket.server.closes")
     assert len(closes) == 18
@@ -114,6 +125,8 @@ def test_what_is_tallied_is_observed_without_empty_attributes(telemetry: Telemet
             labels({}): 2,
             labels({"error.type": "ValueError"}): 1,
         },
+        "websocket.server.send.blocked": {labels({}): 1},
+        "websocket.server.send.blocked_time": {labels({}): 2.5},
         **{name: {labels({"kept": "yes"}): 1} for name in HISTOGRAMS},
     }
 

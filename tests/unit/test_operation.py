@@ -4,6 +4,7 @@ The table is held against a plain account of why an operation ends.
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
@@ -27,6 +28,7 @@ from strawberry_ws_otel._operation import (
     TRANSITIONS,
     Event,
     Operation,
+    OperationLook,
     SocketOperation,
     State,
     leading_operation_type,
@@ -36,7 +38,7 @@ from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, vocabulary
 from strawberry_ws_otel._recording import Telemetry as Recording
 from tests.support.clock import Clock
-from tests.support.fake_connection import QUERY, FakeConnection
+from tests.support.fake_connection import QUERY, FakeConnection, operation_in
 from tests.support.log import LogKeeper
 from tests.support.strategies import PROPERTY
 from tests.support.telemetry import Telemetry, attributes_of, events_of, labels
@@ -689,6 +691,22 @@ def test_what_was_expected_is_learnt_once_at_the_latest_at_the_end(
     assert [span.name for span in telemetry.spans()] == ["mutation"]
 
 
+def test_a_look_shows_the_type_that_is_expected_until_another_one_is_parsed(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    operation = run(telemetry)
+    look = operation.look()
+    assert look == OperationLook("a", None, None, clock.now, 0, None, has_ended=False)
+    operation.expect("subscription", nothing)
+    assert operation.look() == look._replace(type="subscription")
+    operation.describe("query", "N" * 300)
+    operation.fire(Event.RESULT_SENT, False)  # noqa: FBT003  # the detail
+    known = look._replace(type="query", name="N" * 256, results=1)
+    assert operation.look() == known
+    operation.fire(Event.STOP, WORDS.received["complete"])
+    assert operation.look() == known._replace(has_ended=True)
+
+
 def test_the_span_of_a_message_that_has_waited_starts_when_it_was_received(
     telemetry: Telemetry, clock: Clock
 ) -> None:
@@ -824,3 +842,121 @@ def test_of_two_attempts_the_first_one_that_was_parsed_says_the_type(telemetry: 
     assert (operation.type, telemetry.total(ACTIVE)) == ("subscription", 1)
     operation.finish()
     assert telemetry.total(ACTIVE) == 0
+
+
+# --- Segments --------------------------------------------------------------------------------
+
+
+def stream(telemetry: Telemetry, **options: Any) -> Operation:
+    operation = begin(telemetry, segment_duration=300, **options)
+    operation.describe("subscription", "N")
+    return operation
+
+
+async def test_a_stream_over_http_takes_its_turn_until_it_ends(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    operation = stream(telemetry)
+    turn = operation._turn
+    assert turn is not None
+    assert turn.owner() is operation
+    clock.passes(300)
+    operation.errors("E", 1, [{"n": 1}])
+    assert operation.rotate() == clock.now + 600
+    clock.passes(5)
+    operation.finish()
+    assert turn.owner() is None
+    assert operation.rotate() == math.inf
+    described = {
+        "graphql.operation.type": "subscription",
+        "graphql.operation.name": "N",
+        HASH: hash_of(QUERY),
+        "graphql.error.count": 1,
+    }
+    assert [(span.name, attributes_of(span)) for span in telemetry.spans()] == [
+        (
+            "subscription",
+            described | {"graphql.ws.segment.number": 0, "graphql.ws.segment.continued": True},
+        ),
+        (
+            "subscription",
+            described
+            | {
+                "graphql.ws.segment.number": 1,
+                "graphql.ws.duration": 305.0,
+                "error.type": "E",
+            },
+        ),
+    ]
+
+
+def test_without_a_duration_a_stream_takes_no_turns(telemetry: Telemetry) -> None:
+    operation = begin(telemetry, segment_duration=None)
+    operation.describe("subscription", "N")
+    operation.finish()
+    [only] = telemetry.spans()
+    assert "graphql.ws.segment.number" not in attributes_of(only)
+
+
+def test_each_segment_has_errors_of_its_own(telemetry: Telemetry) -> None:
+    operation = stream(telemetry)
+    for count in (12, 3):
+        operation.errors("E", count, [{"n": n} for n in range(count)])
+        assert operation.next_segment()
+    operation.finish()
+    events = [events_of(span, "graphql.error") for span in telemetry.spans()]
+    assert [len(each) for each in events] == [MAX_ERROR_EVENTS, 3, 0]
+
+
+@pytest.mark.internal_error
+def test_a_type_that_cannot_be_learnt_does_not_keep_a_segment_open(telemetry: Telemetry) -> None:
+    operation = begin(telemetry, segment_duration=300)
+
+    def learn() -> None:
+        raise ValueError
+
+    operation.expect("subscription", learn)
+    assert operation.next_segment()
+    operation.finish()
+
+
+def test_a_stream_is_left_open_as_the_process_exits(telemetry: Telemetry) -> None:
+    operation = stream(telemetry)
+    operation.leave_open()
+    [only] = telemetry.spans()
+    assert attributes_of(only)["graphql.ws.segment.continued"] is True
+
+
+def test_results_are_thinned_anew_in_each_segment(telemetry: Telemetry) -> None:
+    talk = FakeConnection(config(telemetry, message_events=1, segment_duration=300))
+    talk.accept(GRAPHQL_TRANSPORT_WS)
+    talk.initialize()
+    place = talk.start_operation("a")
+    operation = operation_in(place)
+    for _ in range(2):
+        for _ in range(5):
+            talk.send_result("a", within=place)
+        assert operation.next_segment()
+    talk.close_by_client()
+    spans = telemetry.spans("GraphQL Operation")
+    found = [
+        [event["graphql.ws.message.sequence"] for event in events_of(span, "graphql.ws.next")]
+        for span in spans
+    ]
+    assert found == [[1, 2, 4], [6, 7, 9], []]
+    assert [attributes_of(span)["graphql.ws.results"] for span in spans] == [5, 10, 10]
+
+
+@pytest.mark.internal_error
+def test_an_operation_whose_next_segment_cannot_start_counts_on(telemetry: Telemetry) -> None:
+    talk = FakeConnection(config(telemetry, message_events=1, segment_duration=300))
+    talk.accept(GRAPHQL_TRANSPORT_WS)
+    place = talk.start_operation("a")
+    operation = operation_in(place)
+    talk.send_result("a", within=place)
+    operation.fuses.spans.blow(ValueError("bad"))
+    assert not operation.next_segment()
+    talk.send_result("a", within=place)
+    talk.close_by_client()
+    [only] = telemetry.spans("GraphQL Operation")
+    assert len(events_of(only, "graphql.ws.next")) == 2

@@ -70,6 +70,13 @@ def test_an_id_belongs_to_the_operation_that_has_it_first(operations: Operations
     assert operations.begun == 2
 
 
+def test_a_look_shows_those_that_are_open_oldest_first(operations: Operations) -> None:
+    first_, second = begun(operations, "a"), begun(operations, "b")
+    assert operations.look() == [first_.look(), second.look()]
+    first_.fire(Event.STOP, STOPPED)
+    assert operations.look() == [second.look()]
+
+
 def test_a_legacy_start_takes_the_id_over(operations: Operations) -> None:
     own = begun(operations)
     restarted = operations.begin(first(), LEGACY)

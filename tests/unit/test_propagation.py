@@ -484,3 +484,32 @@ def test_a_connection_is_linked_to_what_is_no_child_of_its_span(
     assert [(link.context, dict(link.attributes or {})) for link in recorded.links] == (
         [(child.context, attributes)] if apart else []
     )
+
+
+def test_the_later_segments_of_a_root_are_roots_and_lead_to_no_client() -> None:
+    later = Parentage(holding(*LEFT)).of_segments(Fuse())
+    assert (ids(later.context), later.links) == ((0, 0), ())
+    assert get_value(APPLICATION, later.context) == "kept"
+    assert baggage.get_all(later.context) == {"own": "1"}
+
+
+@pytest.mark.parametrize("is_parent", [True, False])
+def test_the_later_segments_lead_to_the_client_s_span_whether_it_was_parent_or_link(
+    is_parent: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    client = trace.set_span_in_context(span_of(1, 2), Context())
+    to_client = LinkTo(span_context(client, Fuse()), "remote")
+    to_connection = LinkTo(span_context(holding(*LEFT), Fuse()), "connection")
+    first = (
+        Parentage(client, (to_connection,), is_apart=True, carried=client)
+        if is_parent
+        else Parentage(Context(), (to_connection, to_client), is_apart=True)
+    )
+    later = first.of_segments(Fuse())
+    assert (ids(later.context), later.links) == ((0, 0), (to_client,))
+
+
+def test_the_later_segments_of_what_is_nested_are_below_the_connection() -> None:
+    below = holding(*LEFT)
+    later = Parentage(below, carried=below, is_nested=True).of_segments(Fuse())
+    assert (later.context, later.links) == (below, ())

@@ -29,6 +29,7 @@ from opentelemetry.trace import (
     Span,
     SpanContext,
     SpanKind,
+    Status,
     StatusCode,
     TraceFlags,
 )
@@ -1065,3 +1066,138 @@ def test_where_the_context_fails_a_measurement_leads_to_no_span(
     monkeypatch.setattr(opentelemetry.context, "_RUNTIME_CONTEXT", Failing())
     off = SpanRecorder(trace.INVALID_SPAN, Fuse(), recording=False, first=0)
     assert off.exemplar_context == Context()
+
+
+# --- Segments --------------------------------------------------------------------------------
+
+
+def continued(
+    before: FakeSpan, after: FakeSpan, act: Callable[[SpanRecorder], object] = bool
+) -> SpanRecorder:
+    """The recorder of a span that goes on in another one, after something happened to it."""
+    recorded = recorder(before, first=1)
+    act(recorded)
+    for real in (before, after):
+        real.calls.clear()
+    recorded.continue_in(SpanRecorder(after, Fuse(), recording=True, context=OTHER_CONTEXT))
+    return recorded
+
+
+def test_a_span_goes_on_in_the_next_segment_and_ends_the_one_before() -> None:
+    before, after = FakeSpan(), FakeSpan()
+    recorded = continued(before, after)
+    recorded.set({"count": 1})
+    recorded.span.update_name("mine")
+    recorded.end()
+    assert before.calls == [("end", None)]
+    assert after.calls == [
+        ("set_attributes", {"count": 1}),
+        ("update_name", "mine"),
+        ("end", None),
+    ]
+
+
+def test_the_ids_of_earlier_segments_are_still_the_span_s() -> None:
+    recorded = continued(FakeSpan(), FakeSpan())
+    ids = [CONTEXT.span_id, OTHER_CONTEXT.span_id, 0x777]
+    assert [recorded.has_id(id_) for id_ in ids] == [True, True, False]
+    assert recorded.context == OTHER_CONTEXT
+
+
+def test_thinning_begins_again_and_the_sequence_goes_on() -> None:
+    after = FakeSpan()
+
+    def talk(recorded: SpanRecorder) -> None:
+        for _ in range(5):
+            recorded.message(PING)
+            recorded.link(LinkTo(OTHER_CONTEXT, "operation"))
+
+    recorded = continued(FakeSpan(), after, talk)
+    talk(recorded)
+    recorded.message(PONG)
+    sequence = [attributes["graphql.ws.message.sequence"] for _, _, attributes, _ in added(after)]
+    assert sequence == [6, 7, 9, 1]
+    assert len(after.named("add_link")) == 3
+    assert recorded.numbered_message(NEXT, 102, before=100) == 104
+
+
+def added(span: FakeSpan) -> list[tuple[Any, ...]]:
+    return span.named("add_event")
+
+
+def test_messages_of_a_segment_that_is_not_recorded_have_their_place_in_the_sequence() -> None:
+    after = FakeSpan()
+    recorded = recorder(FakeSpan(), recording=False)
+    recorded.message(PING)
+    recorded.continue_in(SpanRecorder(after, Fuse(), recording=True, context=OTHER_CONTEXT))
+    recorded.message(PING)
+    [(_, _, attributes, _)] = added(after)
+    assert attributes["graphql.ws.message.sequence"] == 2
+
+
+def test_a_name_that_was_found_while_nothing_was_recorded_is_that_of_the_next_segment() -> None:
+    recorded = recorder(FakeSpan(), recording=False)
+    recorded.rename("subscription")
+    assert recorded.name == "subscription"
+
+
+OK, UNSET = StatusCode.OK, StatusCode.UNSET
+BAD, WORSE = Status(StatusCode.ERROR, "bad"), Status(StatusCode.ERROR, "worse")
+
+
+@pytest.mark.parametrize(
+    ("set_by_application", "status"),
+    [
+        ([], None),
+        ([(UNSET, None)], None),
+        ([(OK, None)], Status(OK)),
+        ([(StatusCode.ERROR, "bad")], BAD),
+        ([(BAD, None), (WORSE, None)], WORSE),
+        ([(BAD, None), (OK, "ignored")], Status(OK)),
+        ([(OK, None), (BAD, None)], Status(OK)),
+        ([(BAD, None), (UNSET, None)], BAD),
+    ],
+)
+def test_the_status_that_the_application_has_set_is_on_the_next_segment(
+    set_by_application: list[tuple[Any, str | None]], status: Status | None
+) -> None:
+    after = FakeSpan()
+
+    def act(recorded: SpanRecorder) -> None:
+        for each in set_by_application:
+            recorded.span.set_status(*each)
+
+    continued(FakeSpan(), after, act)
+    kept = [(each.status_code, each.description) for _, each, _ in after.named("set_status")]
+    assert kept == ([] if status is None else [(status.status_code, status.description)])
+
+
+def test_attributes_of_the_application_are_kept_for_the_next_segment_up_to_128() -> None:
+    recorded = recorder(FakeSpan(recording=False), recording=False)
+    recorded.span.set_attribute("first", 1)
+    recorded.span.set_attributes({f"name{n}": n for n in range(200)})
+    recorded.span.set_attribute("first", 2)
+    kept = recorded.application_attributes
+    assert (len(kept), kept["first"], kept["name126"]) == (128, 2, 126)
+
+
+def test_what_a_span_takes_that_is_no_attribute_at_all_does_no_harm() -> None:
+    recorded = SpanRecorder(NonRecordingSpan(CONTEXT), Fuse(), context=CONTEXT)
+    recorded.span.set_attributes(None)  # type: ignore[arg-type]  # an application's mistake
+    assert recorded.application_attributes == {}
+
+
+def test_a_span_that_is_left_open_ends_with_its_totals_as_continued() -> None:
+    real = FakeSpan()
+    recorded = recorder(real)
+    recorded.leave_open(lambda: {"count": 1})
+    assert real.calls == [
+        ("set_attributes", {"count": 1, "graphql.ws.segment.continued": True}),
+        ("end", None),
+    ]
+
+
+def test_of_a_span_that_is_not_recorded_nobody_asks_for_the_totals() -> None:
+    real = FakeSpan(recording=False)
+    recorder(real, recording=False).leave_open(lambda: pytest.fail("asked"))
+    assert real.calls == [("end", None)]

@@ -20,7 +20,7 @@ from tests.support.views import instrumented
 
 pytestmark = pytest.mark.slow
 
-TELEMETRY = ("internal", "outcomes", "whole", "active")
+TELEMETRY = ("internal", "outcomes", "whole", "active", "open")
 
 
 Pairs = Callable[[str, str], Iterator[tuple[Any, Any]]]
@@ -65,8 +65,8 @@ def recorded(report: dict[str, Any]) -> dict[str, Any]:
     return {key: report[key] for key in TELEMETRY}
 
 
-STOPPED = {"internal": 0, "outcomes": ["server_shutdown"], "whole": True, "active": 0}
-SILENT = {"internal": 0, "outcomes": [], "whole": True, "active": 0}
+STOPPED = {"internal": 0, "outcomes": ["server_shutdown"], "whole": True, "active": 0, "open": 0}
+SILENT = {"internal": 0, "outcomes": [], "whole": True, "active": 0, "open": 0}
 
 
 @pytest.mark.parametrize("protocol", BOTH)

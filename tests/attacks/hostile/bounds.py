@@ -74,6 +74,8 @@ NUMBERS: Final = frozenset(
         name.OPERATION_COUNT,
         name.OPERATION_INTERRUPTED_COUNT,
         name.RECEIVE_IDLE_TIME,
+        name.SEND_IDLE_TIME,
+        name.SEND_BLOCKED_TIME,
         name.ERROR_COUNT,
         name.RESULTS,
         name.TIME_TO_FIRST_RESULT,
@@ -86,6 +88,7 @@ SPAN_NAMES: Final = frozenset(
     {
         *(value for key, value in vars(name).items() if key.startswith("SPAN_")),
         *OPERATION_TYPES,
+        *(f"{name.EVENT_MESSAGE_PREFIX}{message_type}" for message_type in MESSAGE_TYPES),
     }
 )
 EVENT_NAMES: Final = frozenset(

@@ -44,6 +44,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "trusting": {
         "remote_context": "link",
         "message_events": 100,
+        "message_spans": True,
         "error_messages": "all",
         "normal_outcomes": {"invalid_message", 4499},
     },

@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
+    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+from opentelemetry.trace import SpanKind
 
+from strawberry_ws_otel import open_connections
 from strawberry_ws_otel._close import CloseCode, CloseFrame
 from strawberry_ws_otel._connection import Connection, Handling, Running
 from strawberry_ws_otel._operation import EndReason
@@ -156,6 +159,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.asked: list[tuple[AnyConnection, Any]] = []
         self.handlings: list[Work] = []
         self.runs: list[Work] = []
+        self.sendings: list[tuple[AnyConnection, Place, Any]] = []
         self.telemetry = Telemetry()
         self.options: dict[str, Any] = {}
 
@@ -165,6 +169,7 @@ class AnyOrder(RuleBasedStateMachine):
         shape=st.sampled_from(["linked", "nested"]),
         mode=st.sampled_from(["parent", "link", "ignore"]),
         events=st.sampled_from([0, 1, 8]),
+        spans=st.booleans(),
         ordinary=st.sampled_from([(), ("connection_lost", 4100)]),
     )
     def configure(self, *, sampled: bool, **options: Any) -> None:
@@ -173,6 +178,7 @@ class AnyOrder(RuleBasedStateMachine):
             "trace_shape": options["shape"],
             "remote_context": options["mode"],
             "message_events": options["events"],
+            "message_spans": options["spans"],
             "normal_outcomes": options["ordinary"],
         }
         self.connects(options["protocol"], upgraded=True)
@@ -347,6 +353,21 @@ class AnyOrder(RuleBasedStateMachine):
         connection_.notes("transmit")
         connection_.send_message(message, within=within)
 
+    @rule(connection_=anyone, message=mappings, place=places)
+    def sending(self, connection_: AnyConnection, message: dict[str, Any], place: Place) -> None:
+        if connection_.has_message_spans:
+            sending = place.run(connection_.connection.send_begun, message)
+            self.sendings.append((connection_, place, sending))
+
+    @precondition(lambda self: self.sendings)
+    @rule(sending=one_of("sendings"), error=failures)
+    def send_ended(
+        self, sending: tuple[AnyConnection, Place, Any], error: BaseException | None
+    ) -> None:
+        self.sendings.remove(sending)
+        connection_, place, begun = sending
+        place.run(connection_.connection.send_ended, begun, error)
+
     @rule(connection_=anyone, message=mappings, error=st.sampled_from([ValueError(), TypeError()]))
     def not_sent(
         self, connection_: AnyConnection, message: dict[str, Any], error: Exception
@@ -399,11 +420,27 @@ class AnyOrder(RuleBasedStateMachine):
             if count:
                 operation.errors("ValueError", count, [{"graphql.error.message": "bad"}] * count)
 
+    # --- What holds at any time --------------------------------------------------------------
+
+    @invariant()
+    def what_is_open_is_listed_with_what_was_counted(self) -> None:
+        own = {each.connection.id: each for each in self.all}
+        snapshots = [each for each in open_connections(None) if each.id in own]
+        is_open = [id_ for id_, each in own.items() if each.upgraded and not each.over]
+        assert [snapshot.id for snapshot in snapshots] == is_open
+        for snapshot in snapshots:
+            counted = own[snapshot.id].messages
+            assert snapshot.messages_received == counted["receive"]
+            assert snapshot.messages_sent == counted["transmit"]
+            assert json.loads(json.dumps(snapshot.as_dict(), allow_nan=False))["id"] == snapshot.id
+
     # --- What holds in the end ---------------------------------------------------------------
 
     def teardown(self) -> None:
         if not self.all:
             return  # Hypothesis gave it up before it was configured.
+        for sending in list(self.sendings):
+            self.send_ended(sending, None)
         for connection_ in self.living:
             self.ended(connection_, None, up=True)
         assert not any(connection_.fuse.blown for connection_ in self.all)
@@ -420,7 +457,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert set(call_log.ended.values()) <= {1}
         for span in self.telemetry.spans():
             attributes = attributes_of(span)
-            if "graphql.ws.operation.id" in attributes:
+            if "graphql.ws.operation.id" in attributes and span.kind is SpanKind.SERVER:
                 assert attributes["graphql.ws.operation.end_reason"] in set(EndReason)
 
     def assert_counts(self) -> None:

@@ -21,7 +21,7 @@ from aiohttp import web
 from strawberry.aiohttp.views import GraphQLView
 
 import strawberry_ws_otel
-from strawberry_ws_otel import OTelViewMixin
+from strawberry_ws_otel import OTelViewMixin, open_connections
 from strawberry_ws_otel import _semconv as name
 from tests.support.log import LogKeeper, is_internal
 from tests.support.raw_client import Client
@@ -203,6 +203,7 @@ def die(arm: str, place: str, error: str, protocol: str) -> dict[str, Any]:
         "outcomes": [attributes_of(span)[name.CLOSE_OUTCOME] for span in spans],
         "whole": telemetry.span_counter.started == telemetry.span_counter.ended,
         "active": telemetry.total(name.METRIC_ACTIVE_CONNECTIONS),
+        "open": len(open_connections()),
     }
 
 
