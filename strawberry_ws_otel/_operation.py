@@ -497,7 +497,9 @@ class Operation:
     def next_segment(self) -> bool:
         """End the open segment and start the next one; return whether it could start."""
         with self.fuses.library:
-            self._learn_type()
+            # Kept until the type is known: the document may not be parsed yet.
+            if self._describe is not None:
+                self._describe()
         has_started = self.segments is not None and self.segments.rotate(
             self.span,
             self._telemetry.spans,
