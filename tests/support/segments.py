@@ -46,13 +46,15 @@ def joined(spans: Iterable[ReadableSpan]) -> list[ReadableSpan]:
 
 def _id(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.span_id
+    id_: int = span.context.span_id
+    return id_
 
 
 def _before(span: ReadableSpan) -> int:
     """The id of the segment before, 0 of a first one."""
     links = [each for each in span.links if (each.attributes or {}).get(name.LINK) == "segment"]
-    return links[0].context.span_id if links else 0
+    before: int = links[0].context.span_id if links else 0
+    return before
 
 
 def _whole(segments: Sequence[ReadableSpan]) -> ReadableSpan:
@@ -97,9 +99,13 @@ def _assert_same(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
 
 def _assert_sequences(segments: Sequence[ReadableSpan]) -> None:
     """The messages of a type are numbered through all segments."""
-    seen: Counter[str] = Counter()
+    seen: Counter[Any] = Counter()
     for event in chain.from_iterable(each.events for each in segments):
-        number = (event.attributes or {}).get(name.MESSAGE_SEQUENCE)
+        attributes = event.attributes or {}
+        number, type_ = (
+            attributes.get(name.MESSAGE_SEQUENCE),
+            (event.name, attributes.get(name.IO_DIRECTION)),
+        )
         if isinstance(number, int):
-            assert number > seen[event.name], event.name
-            seen[event.name] = number
+            assert number > seen[type_], type_
+            seen[type_] = number
