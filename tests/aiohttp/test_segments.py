@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
+import opentelemetry.context
 import pytest
 import strawberry
 from opentelemetry import baggage, trace
@@ -18,6 +19,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry_ws_otel import OTelExtension, connection_attributes, connection_span
 from strawberry_ws_otel._connection import Connection, current_connection
 from strawberry_ws_otel._current import current
+from tests.support.applications.runtime_contexts import ALL_RUNTIMES
 from tests.support.clock import Clock
 from tests.support.event_loop import Run
 from tests.support.expected import (
@@ -454,6 +456,35 @@ async def test_a_span_that_the_application_holds_open_stays_where_it_began(
         "subscription",
         "loop",
         "subscription 3",
+    ]
+
+
+@pytest.mark.parametrize("shape", ["linked", "nested"])
+@pytest.mark.parametrize("runtime", ALL_RUNTIMES)
+async def test_a_runtime_context_that_keeps_ended_spans_gets_the_new_segment_with_a_result(
+    runtime: str,
+    shape: str,
+    telemetry: Telemetry,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context = ALL_RUNTIMES[runtime](telemetry)
+    monkeypatch.setattr(opentelemetry.context, "_RUNTIME_CONTEXT", context)
+    [child, *_] = children(telemetry)
+    loop = tracer_of(telemetry).start_as_current_span("loop")
+    async with talking(telemetry, clock, trace_shape=shape) as talk:
+        await three_segments(talk)
+        await talk.result(child)
+        await talk.result(loop.__enter__)
+        talk.passes(1200)
+        await talk.result()
+        await talk.result(child)
+        await talk.result(lambda: loop.__exit__(None, None, None))
+
+    assert [each["parent"] for each in recorded(telemetry, "child", "loop")] == [
+        "subscription 3",
+        "subscription 3",
+        "loop",
     ]
 
 
