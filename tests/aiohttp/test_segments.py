@@ -183,10 +183,17 @@ def connections(protocol: str, *, first: list[str]) -> list[dict[str, Any]]:
         idle=900.0,
         **OF_THE_LAST,
     )
-    idle, sent_ = "graphql.ws.receive_idle_time", "graphql.ws.messages.sent"
+
+    def totals(messages: int, received_before: float, sent_before: float) -> dict[str, Any]:
+        return {
+            "graphql.ws.messages.sent": messages,
+            "graphql.ws.receive_idle_time": received_before,
+            "graphql.ws.send_idle_time": sent_before,
+        }
+
     return [
-        segment(last, 0, links=first, events=GREETING, attributes={idle: 300.0, sent_: 2}),
-        segment(last, 1, links=[CONNECTION], attributes={idle: 900.0, sent_: 3}),
+        segment(last, 0, links=first, events=GREETING, attributes=totals(2, 300.0, 300.0)),
+        segment(last, 1, links=[CONNECTION], attributes=totals(3, 900.0, 600.0)),
         last,
     ]
 

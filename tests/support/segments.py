@@ -16,6 +16,7 @@ TOTALS: Final = (
     name.OPERATION_COUNT,
     name.RESULTS,
     name.ERROR_COUNT,
+    name.SEND_BLOCKED_TIME,
 )
 """The attributes that never become less."""
 
