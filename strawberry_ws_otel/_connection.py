@@ -74,6 +74,7 @@ from strawberry_ws_otel._current import (
     current,
     is_being_cancelled,
     placement_of,
+    put_back,
     replace_current,
     running_task,
 )
@@ -713,6 +714,9 @@ class Connection:
             failed = isinstance(payload, Mapping) and bool(payload.get("errors"))
             if operation.fire(RESULT_SENT, failed):
                 operation.results.sent_at = self.traffic.sent_at
+                if operation.is_displaced:
+                    # The task that sends a result makes the next one.
+                    operation.is_displaced = not put_back(operation.span, self._span)
                 return
         self.traffic.messages[message_type] += 1
         match message_type.meaning:
