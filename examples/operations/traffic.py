@@ -94,7 +94,6 @@ TROUBLES: Final[tuple[Mapping[str, tuple[Visit, float]], ...]] = (
         "WebSocketAbnormalCloses": (trouble.oversized_message, 10),
         "WebSocketReconnectStorm": (come_and_go, 30),
         "WebSocketInitTimeouts": (trouble.no_init, 10),
-        "WebSocketResultErrors": (clients.resolver_error, 8),
     },
 )
 """The clients that cause each alert, and how many start each second.

@@ -16,8 +16,8 @@ from examples.operations.binaries import HERE
 from tests.kit.test_rules import run
 
 SEEDS = 6
-MINUTES = 180
-OUTAGE = range(120, 180)
+MINUTES = 150
+OUTAGE = range(120, 150)
 FIRED = 'count by (alertname, job) (count_over_time(ALERTS{alertstate="firing"}[3h]))'
 
 Rates = Sequence[tuple[str, str, float]]
