@@ -73,6 +73,7 @@ def test_one_name_has_one_type(run: Run[Any], telemetry: Telemetry, library_log:
         run(converse(case, arm))
     run(failing(telemetry))
     run(stalling(telemetry))
+    run(living_long(telemetry))
 
     types: dict[str, set[type]] = {}
     for each in attributes(telemetry, library_log):
