@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from examples.operations.binaries import HERE
-from tests.kit.test_rules import run
+from tests.support.kit.prometheus import run
 
 SEEDS = 6
 MINUTES = 150

@@ -1,24 +1,18 @@
 """The files of Prometheus and Alertmanager are right, also where their durations are shortened."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from examples.operations.binaries import HERE, find
+from examples.operations.binaries import HERE
 from examples.operations.ports import Ports
 from examples.operations.rules import OPTIONAL, SHORTER, shortened, write
+from tests.support.kit.prometheus import run
 
 needs_servers = pytest.mark.operations
 
 UNIT_TESTS = sorted((HERE / "rules" / "tests").glob("*.yml"))
-
-
-def run(program: str, *arguments: str | Path) -> None:
-    command = [find(program), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(params=[False, True], ids=["as they are", "shortened"])
