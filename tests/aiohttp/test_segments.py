@@ -570,6 +570,59 @@ async def test_each_segment_is_sampled_by_itself(
     telemetry.shutdown()
 
 
+class Failing(Sampler):
+    """Fails for every later segment."""
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: Any = None,
+        attributes: Any = None,
+        *others: Any,
+    ) -> SamplingResult:
+        if attributes and attributes.get("graphql.ws.segment.number"):
+            raise ValueError("out of order")
+        return ALWAYS_ON.should_sample(parent_context, trace_id, name, kind, attributes, *others)
+
+    def get_description(self) -> str:
+        return "failing"
+
+
+@pytest.mark.internal_error
+async def test_a_span_whose_next_segment_cannot_start_goes_on(clock: Clock) -> None:
+    telemetry = Telemetry(sampler=Failing())
+    async with talking(telemetry, clock) as talk:
+        await three_segments(talk)
+
+    first, second = telemetry.spans(CONNECTION, "subscription")
+    ends = {"graphql.ws.segment.number": 0, "graphql.ws.duration": 900.0}
+    assert ends.items() <= attributes_of(first).items()
+    assert ends.items() <= attributes_of(second).items()
+    assert attributes_of(second)["graphql.ws.results"] == 3
+    assert telemetry.span_counter.started == telemetry.span_counter.ended
+    telemetry.shutdown()
+
+
+async def test_the_span_of_a_message_is_below_the_segment_of_its_time(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    async with talking(telemetry, clock, message_spans=True) as talk:
+        for length in (*LENGTHS, 0):
+            await talk.result()
+            talk.client.json({"type": "ping"})
+            await talk.client.message("pong")
+            talk.passes(length)
+
+    def below(span_name: str) -> list[str]:
+        return [span_name, f"{span_name} 2", f"{span_name} 3"]
+
+    for name, operation_ in (("graphql.ws.ping", CONNECTION), ("graphql.ws.next", "subscription")):
+        parents = [each["parent"] for each in recorded(telemetry, name)]
+        assert parents == below(operation_)
+
+
 class Renaming(SpanProcessor):
     """Gives every span a prefix, and an attribute of the process."""
 
