@@ -10,6 +10,7 @@ CONNECTION_ID: Final = "websocket.connection.id"
 USER_AGENT: Final = "user_agent.original"
 USER_ID: Final = "user.id"
 
+SEGMENT_CONTINUED: Final = "graphql.ws.segment.continued"
 SEGMENT_NUMBER: Final = "graphql.ws.segment.number"
 
 CLOSE_CODE: Final = "websocket.close.code"

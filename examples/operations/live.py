@@ -1,4 +1,4 @@
-"""Shows in Jaeger what is open now: `python examples/operations/live.py`.
+"""Shows in Jaeger what is open now: `python -m examples.operations.live`.
 
 It answers a saved search of `jaeger-ui.json` with the search's result in Jaeger's UI, without what
 has ended since. Jaeger alone cannot: each segment but the last of a connection or subscription has
@@ -11,10 +11,11 @@ has, not what is missing. So this program
 * asks for the segments of each that is left, and takes away what has a last one;
 * leads the browser to the others.
 
-It listens on 127.0.0.1 and needs nothing but Python. Variables: LIVE_PORT, JAEGER_URL (as the
-browser sees it, too), JAEGER_QUERY_PORT if Jaeger is on this machine, and LISTEN_HOST.
+It listens on 127.0.0.1, and this file needs nothing but Python. Variables: LIVE_PORT, LISTEN_HOST,
+JAEGER_URL (where the browser finds it also) or JAEGER_QUERY_PORT for a Jaeger on this machine.
 """
 
+import argparse
 import json
 import os
 import re
@@ -171,6 +172,9 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until the process is stopped."""
+    argparse.ArgumentParser(
+        prog="python -m examples.operations.live", description="Show in Jaeger what is open now."
+    ).parse_args()
     query_port = os.environ.get("JAEGER_QUERY_PORT", "16686")
     Handler.live = Live(os.environ.get("JAEGER_URL", f"http://127.0.0.1:{query_port}"))
     where = os.environ.get("LISTEN_HOST", "127.0.0.1"), int(os.environ.get("LIVE_PORT", "9096"))

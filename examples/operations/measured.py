@@ -29,14 +29,12 @@ class View(OTelViewMixin, GraphQLView[Context, None]):
 
 
 @asynccontextmanager
-async def serving(segment_duration: float = 300) -> AsyncIterator[str]:
-    """Serve on a free port; yield the address."""
+async def serving(segment_duration: float | None = None) -> AsyncIterator[str]:
+    """Serve on a free port, perhaps with other segments; yield the address."""
     app = web.Application()
-    view = View(
-        schema=schema,
-        connection_init_wait_timeout=timedelta(seconds=PATIENCE),
-        otel_config=OTelConfig(segment_duration=segment_duration),
-    )
+    view = View(schema=schema, connection_init_wait_timeout=timedelta(seconds=PATIENCE))
+    if segment_duration is not None:
+        view.otel_config = OTelConfig(segment_duration=segment_duration)
     app.router.add_route("*", PATH, view)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from examples.demo.clients import QUOTE
-from examples.demo.names import SCOPE, SEGMENT_NUMBER
+from examples.demo.names import SCOPE, SEGMENT_CONTINUED, SEGMENT_NUMBER
 from examples.demo.telemetry import SERVICE
 from examples.demo.visitor import subscribe, until
 from examples.operations.measured import AT_ONCE, join, open_session, serving
@@ -61,6 +61,9 @@ SHORT: Final = 0.1
 STAY: Final = 2.0
 """The seconds of a first segment that is measured, and of a connection then."""
 
+STAYING: Final = 100
+"""How many stay at the same time. The library paces the segments of more."""
+
 QUIET: Final = 'subscription Prices { prices(symbol: "LILY", every: 3600) { price } }'
 
 
@@ -72,12 +75,19 @@ def segments_of(life: float) -> int:
     return count
 
 
-async def stay(session: ClientSession, url: str) -> None:
-    """Log in, subscribe to what never comes, and stay for some segments."""
-    socket = await join(session, url)
-    await socket.send_json(subscribe("1", QUIET))
-    await asyncio.sleep(STAY)
-    await socket.close()
+async def stay(url: str, connections: int) -> None:
+    """Have clients log in, subscribe to what never comes, and stay for some segments."""
+    turns = asyncio.Semaphore(STAYING)
+
+    async def one(session: ClientSession) -> None:
+        async with turns:
+            socket = await join(session, url)
+            await socket.send_json(subscribe("1", QUIET))
+            await asyncio.sleep(STAY)
+            await socket.close()
+
+    async with open_session() as session:
+        await asyncio.gather(*(one(session) for _ in range(connections)))
 
 
 async def converse(session: ClientSession, url: str, documents: Sequence[str]) -> None:
@@ -165,10 +175,15 @@ def of_library(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
 
 def of_a_day(spans: Sequence[ReadableSpan], connections: int) -> Amount:
     """Compute what connections make that are open for a day, each with one subscription."""
-    segments = [span for span in spans if SEGMENT_NUMBER in (span.attributes or {})]
-    others = [span for span in spans if SEGMENT_NUMBER not in (span.attributes or {})]
-    expected = 2 * connections * segments_of(DAY)
-    return Amount.of(segments).times(expected / len(segments)) + Amount.of(others)
+    between: list[ReadableSpan] = []
+    others: list[ReadableSpan] = []
+    for span in spans:
+        attributes = span.attributes or {}
+        # The first has the messages of the beginning, and the last one those of the end.
+        is_between = attributes.get(SEGMENT_NUMBER) and SEGMENT_CONTINUED in attributes
+        (between if is_between else others).append(span)
+    expected = 2 * connections * (segments_of(DAY) - 2)
+    return Amount.of(between).times(expected / len(between)) + Amount.of(others)
 
 
 async def measure(connections: int) -> None:
@@ -189,8 +204,8 @@ async def measure(connections: int) -> None:
         async with serving() as url:
             await talk(url, connections, documents)
         report(title, Amount.of(of_library(exporter)))
-    async with serving(SHORT) as url, open_session() as session:
-        await asyncio.gather(*(stay(session, url) for _ in range(connections)))
+    async with serving(SHORT) as url:
+        await stay(url, connections)
     report("a subscription, both open for a day", of_a_day(of_library(exporter), connections))
     tracers.shutdown()
 
