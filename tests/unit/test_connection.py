@@ -2412,6 +2412,22 @@ def test_it_ends_one_segment_at_a_time_the_oldest_first(telemetry: Telemetry, cl
     ]
 
 
+def test_a_result_after_a_segment_leaves_the_context_of_the_application_alone(
+    telemetry: Telemetry, clock: Clock
+) -> None:
+    talk = connect(telemetry, GRAPHQL_TRANSPORT_WS, segment_duration=300)
+    talk.initialize()
+    place = talk.start_operation("a")
+    clock.passes(300)
+    while talk.connection.rotate() <= clock.now:
+        pass
+    place.attach(own := Context({"own": 1}))
+    talk.send_result("a", within=place)
+    assert place.context == own
+    talk.close_by_client()
+    assert names_of(telemetry)[-1] == (CONNECTION, 1)
+
+
 def test_the_totals_of_a_segment_count_from_the_beginning(
     telemetry: Telemetry, clock: Clock
 ) -> None:
