@@ -9,8 +9,8 @@ An edge reports what happens, in the order in which it happens:
 * `message_handling`, `message_handled`: the host begins to handle a message, in any task, and has
   handled it.
 * `operation_running`, `operation_ran`: the host begins to serve an operation, and has served it.
-* `send_begun`, `send_ended`: a message is about to be sent, and it was, or could not be. An edge
-  calls them only if the connection `has_message_spans`.
+* `send_begun`, `send_ended`: a message is about to be sent, and it was, or could not be. Only a
+  connection that has spans of messages needs to be told.
 * `data_sent`: a data frame was written.
 * `message_sent`, `message_failed`: a message was written, or could not be.
 * `close_sent`, `close_dropped`: the server's close frame was written, or could not be made.
@@ -74,6 +74,7 @@ from strawberry_ws_otel._current import (
     current,
     is_being_cancelled,
     placement_of,
+    put_back,
     replace_current,
     running_task,
 )
@@ -713,6 +714,9 @@ class Connection:
             failed = isinstance(payload, Mapping) and bool(payload.get("errors"))
             if operation.fire(RESULT_SENT, failed):
                 operation.results.sent_at = self.traffic.sent_at
+                if operation.is_displaced:
+                    # The task that sends a result makes the next one.
+                    operation.is_displaced = not put_back(operation.span, self._span)
                 return
         self.traffic.messages[message_type] += 1
         match message_type.meaning:

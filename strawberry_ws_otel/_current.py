@@ -42,7 +42,7 @@ class Placement:
     placement put there, piece by piece, out of the context that it is given.
     """
 
-    __slots__ = ("_carried", "below", "context", "span")
+    __slots__ = ("_carried", "below", "context", "is_translated", "span")
 
     def __init__(self, span: SpanRecorder, below: Context, carried: Context | None = None) -> None:
         """Put `span` and what a carrier brought on top of `below`."""
@@ -52,6 +52,8 @@ class Placement:
         self.context = trace.set_span_in_context(
             span.span, below if carried is None else joined(below, carried)
         )
+        self.is_translated = False
+        """Whether the runtime context hands back another object than it was given."""
 
     def moved(self, below: Context) -> "Placement":
         """Return a placement of the same span on top of another context."""
@@ -128,6 +130,26 @@ def replace_current(fuse: Fuse, **changes: Any) -> None:  # the members of `Curr
             attach(now.placement.context)
 
 
+def put_back(span: SpanRecorder, outer: SpanRecorder) -> bool:
+    """Make `span` the current one again where the running task has lost it with a segment.
+
+    ddtrace keeps the real span instead of the context. As that ends, its parent becomes the current
+    one, which `outer`, the connection's, may be. What the application has made current stays.
+
+    Returns:
+        Whether `span` is the current one.
+    """
+    placement = _CURRENT.get().placement
+    if placement is None or placement.span is not span or not placement.is_translated:
+        return True
+    current_id = span_id(get_current())
+    parents = {INVALID_SPAN_ID, span_id(placement.below)}
+    if current_id in parents or outer.has_id(current_id):
+        attach(placement.context)
+        return True
+    return span.context.span_id == current_id
+
+
 def _is_untouched(context: Context, placement: Placement, before: Context) -> bool:
     """Whether the application seems to have attached nothing on top of `placement`.
 
@@ -151,7 +173,7 @@ class Activation:
     inside. `end` attaches the context that is current then, without the placement.
     """
 
-    __slots__ = ("_before", "_fuse", "_inside", "_outside", "_token", "_translates")
+    __slots__ = ("_before", "_fuse", "_inside", "_outside", "_token")
 
     def __init__(self, inside: Current, fuse: Fuse) -> None:
         """Begin to serve `inside`; `fuse` stops what a vendor's runtime context raises."""
@@ -160,14 +182,12 @@ class Activation:
         self._fuse = fuse
         self._before: Context | None = None
         """OpenTelemetry's context around the activation, if it attaches another one."""
-        self._translates = False
-        """Whether the runtime context hands back another object than it was given."""
         self._token = _CURRENT.set(inside)
         if inside.placement is not None and inside.placement is not self._outside.placement:
             try:
                 self._before = get_current()
                 attach(inside.placement.context)
-                self._translates = get_current() is not inside.placement.context
+                inside.placement.is_translated = get_current() is not inside.placement.context
             except Exception as error:  # noqa: BLE001  # a vendor's runtime context
                 fuse.blow(error)
 
@@ -196,7 +216,7 @@ class Activation:
             and placement is self._inside.placement
             and (
                 context is placement.context
-                or (self._translates and _is_untouched(context, placement, before))
+                or (placement.is_translated and _is_untouched(context, placement, before))
             )
         ):
             # The application has attached nothing: the very context of before comes back.

@@ -28,8 +28,8 @@ from strawberry_ws_otel._limits import class_name, present
 _LONG: Final = (0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400)
 """Buckets in seconds for what may live for a day."""
 
-_SHORT: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-"""Buckets in seconds for requests, as the HTTP conventions advise."""
+_SHORT: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2, 2.5, 5, 7.5, 10)
+"""Buckets in seconds for requests, as the HTTP conventions advise, and 2: what a login may take."""
 
 _HISTOGRAMS: Final = (
     (_semconv.METRIC_CONNECTION_DURATION, "Life of connections.", _LONG),

@@ -497,7 +497,9 @@ class Operation:
     def next_segment(self) -> bool:
         """End the open segment and start the next one; return whether it could start."""
         with self.fuses.library:
-            self._learn_type()
+            # Kept until the type is known: the document may not be parsed yet.
+            if self._describe is not None:
+                self._describe()
         has_started = self.segments is not None and self.segments.rotate(
             self.span,
             self._telemetry.spans,
@@ -660,6 +662,7 @@ class SocketOperation(Operation):
         "first",
         "handled_in",
         "id",
+        "is_displaced",
         "payload",
         "placement",
         "registry",
@@ -702,6 +705,7 @@ class SocketOperation(Operation):
         self.send_waits = SendWaits()
         self._next_recorded = 1  # ordinal of the next result that gets an event, or is the first
         self._earlier_results = 0  # in earlier segments
+        self.is_displaced = False  # a runtime context may have lost its span with the last segment
         registry.telemetry.metrics.totals.begun(self.results)
 
     def fire(self, event: Event, detail: Any = None) -> bool:  # noqa: ANN401  # what the event brings
@@ -783,6 +787,7 @@ class SocketOperation(Operation):
             self._earlier_results = results.all
             self._next_recorded = results.all + 1
             results.fast_path_limit = results.ok
+            self.is_displaced = True
         return has_started
 
     def _subscription_id(self) -> str | None:

@@ -46,9 +46,9 @@ class Parentage(NamedTuple):
         They are roots, so that a trace ends some time, and is sampled anew. What is nested stays
         below the connection's span, whose segments change, too.
         """
-        if self.is_nested:
-            return Parentage(self.context)
         links = tuple(link for link in self.links if link.kind == "remote")
+        if self.is_nested:
+            return Parentage(self.context, links)
         if self.carried is not None:
             links = (LinkTo(span_context(self.carried, fuse), "remote"),)
         return Parentage(trace.set_span_in_context(INVALID_SPAN, self.context), links)

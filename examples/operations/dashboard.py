@@ -53,7 +53,9 @@ def graph(panel: Panel) -> Graph:
     if panel.stacked:
         built.fill_opacity(20).stacking(StackingConfig().mode(StackingMode.NORMAL))
     if panel.search:
-        url = f"${{jaeger}}/search?service=${{job}}{panel.search}&lookback=1h&limit=100"
+        # Of what the page showed. Grafana has milliseconds, Jaeger microseconds.
+        shown = "&lookback=custom&start=${__from}000&end=${__to}000"
+        url = f"${{jaeger}}/search?service=${{job}}{panel.search}{shown}&limit=100"
         link = DashboardLink("Search in Jaeger").url(url).target_blank(target_blank=True)
         built.data_links([link])
     for number, (name, query) in enumerate(panel.queries.items()):

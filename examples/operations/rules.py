@@ -26,9 +26,12 @@ SHORTER: Final[Mapping[str, int]] = {
 }
 """Every file, and the number that divides its durations in the kit."""
 
+OPTIONAL: Final = ("rules/slo.yml",)
+"""The files of rules that the kit does not run."""
+
 MILLISECONDS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DURATION: Final = re.compile(
-    r"(?P<before>\[|\boffset |\b(?:for|\w+_for|\w+_wait|\w+_interval): )"
+    r"(?P<before>\[|\boffset |\b(?:for|\w+_for|\w+_wait|interval|\w+_interval): )"
     r"(?P<number>\d+)(?P<unit>[smhd])\b"
 )
 """A duration that Prometheus or Alertmanager reads, not one in names, texts and addresses."""
@@ -60,5 +63,6 @@ def write(folder: Path, ports: Ports, *, shorter: bool = False) -> None:
 
 def alerts() -> tuple[str, ...]:
     """Return the names of all alerts."""
-    texts = ((HERE / name).read_text(encoding="utf-8") for name in SHORTER)
-    return tuple(alert for text in texts for alert in ALERT.findall(text))
+    texts = ((HERE / name).read_text(encoding="utf-8") for name in (*SHORTER, *OPTIONAL))
+    # An alert of two severities has two rules.
+    return tuple(dict.fromkeys(alert for text in texts for alert in ALERT.findall(text)))

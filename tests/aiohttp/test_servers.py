@@ -304,7 +304,7 @@ class Local(Client):
 
     @classmethod
     async def connect(  # type: ignore[override]  # it needs no more
-        cls, _port: int, *, protocol: str | None, headers: Any = None
+        cls, _port: int, *, protocol: str | None, headers: Any = None, tls: None = None
     ) -> Self:
         sock = socket.socket(socket.AF_UNIX)
         sock.connect(cls.path)

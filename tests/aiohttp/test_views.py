@@ -910,7 +910,8 @@ def extra(record: logging.LogRecord) -> dict[str, Any]:
 def expected_extra(verdict: Verdict, whole: SpanDict) -> dict[str, Any]:
     """The verdict as it stands on the span, and what identifies the connection."""
     keys = [key for key in whole["attributes"] if key.startswith("websocket.close.")]
-    return {key: whole["attributes"][key] for key in [*keys, "error.type"]}
+    idle = ["graphql.ws.receive_idle_time", "graphql.ws.send_idle_time"]
+    return {key: whole["attributes"][key] for key in [*keys, *idle, "error.type"]}
 
 
 @pytest.mark.parametrize("case", ABNORMAL)

@@ -38,6 +38,25 @@ def test_every_close_is_recorded_as_it_happened_on_uvloop(
     play_and_assert(case, run, telemetry, library_log)
 
 
+DURATIONS = [
+    pytest.param({"segment_duration": 0.001}, id="1 ms"),
+    pytest.param({"segment_duration": 0.001, "trace_shape": "nested"}, id="1 ms, nested"),
+    pytest.param({"segment_duration": 0.05}, id="50 ms", marks=pytest.mark.matrix),
+]
+
+
+@pytest.mark.parametrize("options", DURATIONS)
+@rows(CASES, is_first_of_few)
+def test_every_close_is_recorded_as_it_happened_in_segments(
+    case: Case,
+    options: dict[str, Any],
+    run: Run[Any],
+    telemetry: Telemetry,
+    library_log: LogKeeper,
+) -> None:
+    play_and_assert(case, run, telemetry, library_log, **options)
+
+
 NO_HANDSHAKES = {
     "no upgrade": {"Upgrade": "h2c"},
     "another version": {"Sec-WebSocket-Version": "5"},

@@ -129,7 +129,7 @@ async def test_with_message_spans_a_message_that_nobody_samples_makes_the_calls_
         # The span, and what was there before.
         "context.attach": 2,
     }
-    assert counted.per_message == [calls] * MESSAGES
+    assert counted.per_message == [calls | FIRST, *[calls] * (MESSAGES - 1)]
 
 
 # --- A whole conversation --------------------------------------------------------------------

@@ -547,6 +547,7 @@ def test_there_is_one_global_provider_whenever_it_is_set(
     assert json.loads(run.output) == {
         "closes": views,
         "active": 0,
+        "open": 0,
         "lives": views,
         "events": 2 * views,
         "spans": sorted([CONNECTION, INIT, "subscription"] * views),

@@ -13,8 +13,9 @@ from tests.support.event_loop import Run
 from tests.support.flood import flooded, flooding
 from tests.support.hosting import hosting
 from tests.support.log import LogKeeper
+from tests.support.schema import make_schema
 from tests.support.telemetry import Telemetry, attributes_of, events_of
-from tests.support.views import instrumented
+from tests.support.views import Ends, instrumented
 
 ELSEWHERE = ("SCOPE", "OTHER", "SPAN_", "EVENT_", "METRIC_", "LOG_")
 """What is no attribute, or one of log records only."""
@@ -56,6 +57,15 @@ async def stalling(telemetry: Telemetry) -> None:
         await flooded(host, telemetry)
 
 
+async def living_long(telemetry: Telemetry) -> None:
+    """Stay until the first segment of the connection has ended."""
+    view = instrumented(telemetry, segment_duration=0.001)
+    ends = Ends(telemetry)
+    async with hosting(view(schema=make_schema(OTelExtension))) as host:
+        await host.acknowledged()
+        await ends.of(_semconv.SPAN_CONNECTION)
+
+
 def test_one_name_has_one_type(run: Run[Any], telemetry: Telemetry, library_log: LogKeeper) -> None:
     providers = telemetry.tracer_provider, telemetry.meter_provider
     arm = traced(*providers, capture_document=True)
@@ -63,6 +73,7 @@ def test_one_name_has_one_type(run: Run[Any], telemetry: Telemetry, library_log:
         run(converse(case, arm))
     run(failing(telemetry))
     run(stalling(telemetry))
+    run(living_long(telemetry))
 
     types: dict[str, set[type]] = {}
     for each in attributes(telemetry, library_log):

@@ -388,7 +388,7 @@ async def test_an_operation_ends_for_one_reason_whatever_happens_to_it(
         if play.task is not None and not play.task.done():
             await play.return_()
         operations = play.puppet.connection._operations
-        left = (operations._open, operations._by_id, operations.winding_down, operations.waiting)
+        left = (operations.open, operations._by_id, operations.winding_down, operations.waiting)
     again = ["rejected" if reason == "connection_closed" else "connection_closed"]
     assert reasons(telemetry) == [reason] + again * (course[-1] is Play.reuse)
     assert left == ({}, {}, {}, {})

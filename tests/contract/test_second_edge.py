@@ -181,6 +181,8 @@ CALLED_BY_STRAWBERRY_S_LAYERS: Final = {
     "message_handled",
     "operation_running",
     "operation_ran",
+    "send_begun",
+    "send_ended",
     "message_sent",
     "message_failed",
 }

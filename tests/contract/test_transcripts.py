@@ -48,6 +48,13 @@ def test_the_conversation_is_the_same_on_uvloop(
     compare(case, run, telemetry, caplog)
 
 
+@rows(REPRESENTATIVE, is_first_of_few)
+def test_the_conversation_is_the_same_in_segments(
+    case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    compare(case, run, telemetry, caplog, segment_duration=0.001)
+
+
 @pytest.mark.internal_error
 @pytest.mark.parametrize("pipe", PIPES)
 @rows([*FEW, *(case for case in ONE_EACH if not is_of_few(case))], is_of_few)

@@ -32,7 +32,9 @@ loop.close()
 """
 
 
-@pytest.mark.parametrize(("how", "complaints"), [([], []), (["leak"], ["ResourceWarning"])])
+@pytest.mark.parametrize(
+    ("how", "complaints"), [([], []), (["segments"], []), (["leak"], ["ResourceWarning"])]
+)
 async def test_conversations_leave_no_warning(
     how: list[str], complaints: list[str], tmp_path: Path
 ) -> None:

@@ -13,8 +13,8 @@ from examples.operations import searches, servers
 from examples.operations.jaeger import Jaeger, Span
 from examples.operations.ports import Ports, url
 from strawberry_ws_otel import _semconv
-from tests.kit.test_live import SEARCHES
 from tests.support.kit.exporting import until
+from tests.support.kit.searches import OF_WHAT_IS_OPEN
 from tests.support.kit.servers import Start
 
 pytestmark = pytest.mark.operations
@@ -109,7 +109,7 @@ async def ids(jaeger: Jaeger) -> dict[str, str]:
 
 
 def test_the_menu_has_the_searches_that_are_tested() -> None:
-    assert searches.saved().keys() == FOUND_BY.keys() | set(SEARCHES)
+    assert searches.saved().keys() == FOUND_BY.keys() | set(OF_WHAT_IS_OPEN)
 
 
 @pytest.mark.parametrize("label", FOUND_BY)

@@ -25,15 +25,10 @@ from examples.operations.ports import Ports, url
 from examples.operations.traffic import QUIET_PRICES
 from strawberry_ws_otel import _semconv
 from tests.support.kit.exporting import Ticker, ticking, until
+from tests.support.kit.searches import OF_WHAT_IS_OPEN
 from tests.support.kit.servers import Start
 
 pytestmark = pytest.mark.operations
-
-SEARCHES = {
-    "Open connections": _semconv.CONNECTION_ID,
-    "Open subscriptions": _semconv.SUBSCRIPTION_ID,
-}
-"""Every search of the menu for what is open, and by what its segments belong together."""
 
 SHORT = 0.3
 """The seconds of a first segment."""
@@ -110,7 +105,7 @@ def segments(ticker: Ticker, key: str) -> dict[str, list[bool]]:
     return found
 
 
-@pytest.mark.parametrize(("label", "key"), SEARCHES.items())
+@pytest.mark.parametrize(("label", "key"), OF_WHAT_IS_OPEN.items())
 async def test_what_is_open_is_found_and_not_what_has_closed_since(
     menu: Menu, ticker: Ticker, label: str, key: str
 ) -> None:

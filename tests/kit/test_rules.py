@@ -1,24 +1,18 @@
 """The files of Prometheus and Alertmanager are right, also where their durations are shortened."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from examples.operations.binaries import HERE, find
+from examples.operations.binaries import HERE
 from examples.operations.ports import Ports
-from examples.operations.rules import SHORTER, shortened, write
+from examples.operations.rules import OPTIONAL, SHORTER, shortened, write
+from tests.support.kit.prometheus import run
 
 needs_servers = pytest.mark.operations
 
 UNIT_TESTS = sorted((HERE / "rules" / "tests").glob("*.yml"))
-
-
-def run(program: str, *arguments: str | Path) -> None:
-    command = [find(program), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(params=[False, True], ids=["as they are", "shortened"])
@@ -39,6 +33,12 @@ def test_alertmanager_takes_its_configuration(written: Path) -> None:
 
 
 @needs_servers
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_prometheus_takes_the_optional_rules(name: str) -> None:
+    run("promtool", "check", "rules", HERE / name)
+
+
+@needs_servers
 @pytest.mark.parametrize("file", UNIT_TESTS, ids=lambda file: file.stem)
 def test_the_unit_tests_of_the_rules_pass(file: Path) -> None:
     run("promtool", "test", "rules", file)
@@ -55,6 +55,7 @@ def test_what_is_shortened_are_durations_and_nothing_else(name: str) -> None:
 
 def test_each_kind_of_duration_is_shortened() -> None:
     assert shortened("scrape_interval: 15s", 60) == "scrape_interval: 250ms"
+    assert shortened("interval: 5m", 60) == "interval: 5000ms"
     assert shortened("group_wait: 30s", 60) == "group_wait: 500ms"
     assert shortened("for: 10m", 60) == "for: 10000ms"
     assert shortened("keep_firing_for: 1h", 60) == "keep_firing_for: 60000ms"

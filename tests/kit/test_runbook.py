@@ -10,7 +10,7 @@ import pytest
 from examples.operations import rules, servers
 from examples.operations.binaries import HERE
 from examples.operations.ports import Ports
-from examples.operations.rules import SHORTER, alerts
+from examples.operations.rules import OPTIONAL, SHORTER, alerts
 from tests.support.kit.servers import Start
 from tests.support.pages import Page
 
@@ -18,7 +18,7 @@ PAGE = Page("docs/operating/runbook.md")
 RUNBOOK = PAGE.text
 PARTS = ("Meaning", "First look", "Usual causes", "Silence")
 
-RULES = "".join((HERE / name).read_text(encoding="utf-8") for name in SHORTER)
+RULES = "".join((HERE / name).read_text(encoding="utf-8") for name in (*SHORTER, *OPTIONAL))
 
 
 def section(title: str) -> list[str]:
@@ -32,26 +32,40 @@ def entry(alert: str) -> str:
     return str(text)
 
 
-def rule(alert: str) -> str:
-    (text,) = re.findall(
-        rf"- alert: {alert}$(.+?)(?=- alert: |\Z)", RULES, re.MULTILINE | re.DOTALL
-    )
-    return str(text)
+def rules_of(alert: str) -> list[str]:
+    """Return the rules of an alert, one for each of its severities."""
+    return re.findall(rf"- alert: {alert}$(.+?)(?=- alert: |\Z)", RULES, re.MULTILINE | re.DOTALL)
 
 
 def test_there_is_an_entry_for_each_alert_and_an_alert_for_each_entry() -> None:
     assert sorted(section("Page") + section("Tickets")) == sorted(alerts())
 
 
-@pytest.mark.parametrize(("title", "severity"), [("Page", "page"), ("Tickets", "ticket")])
-def test_an_entry_stands_where_the_severity_of_its_alert_says(title: str, severity: str) -> None:
-    assert {alert for alert in alerts() if f"severity: {severity}" in rule(alert)} == set(
-        section(title)
-    )
+def test_an_entry_stands_below_the_highest_severity_of_its_alert() -> None:
+    paging = {one for one in alerts() if any("severity: page" in rule for rule in rules_of(one))}
+    assert set(section("Page")) == paging
+    assert set(section("Tickets")) == set(alerts()) - paging
 
 
-def test_only_errors_of_the_server_wake_somebody() -> None:
-    assert section("Page") == ["WebSocketServerFailing"]
+def test_only_what_no_client_can_cause_wakes_somebody() -> None:
+    assert section("Page") == [
+        "WebSocketServerFailing",
+        "WebSocketConnectionsGone",
+        "WebSocketMetricsAbsent",
+        "WebSocketErrorBudgetBurns",
+    ]
+
+
+def test_a_rule_that_pages_says_why() -> None:
+    paging = [rule for rule in RULES.split("\n\n") if "severity: page" in rule]
+    assert len(paging) == 4
+    assert all(re.search("^ +# .*Pages", rule, re.MULTILINE) for rule in paging)
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_two_rules_of_one_alert_never_have_the_same_labels(alert: str) -> None:
+    severities = re.findall(r"severity: (\w+)", "".join(rules_of(alert)))
+    assert len(severities) == len(set(severities)) == len(rules_of(alert))
 
 
 @pytest.mark.parametrize("alert", alerts())
@@ -62,18 +76,24 @@ def test_an_entry_has_all_its_parts(alert: str) -> None:
 
 @pytest.mark.parametrize("alert", alerts())
 def test_an_alert_leads_to_its_entry(alert: str) -> None:
-    assert f"runbook_url: '{{{{ $externalLabels.runbook }}}}#{alert.lower()}'" in rule(alert)
+    runbook = '(query "websocket_alerts:links" | first | label "runbook")'
+    for rule in rules_of(alert):
+        link = f"{{{{ or $externalLabels.runbook {runbook} }}}}#{alert.lower()}"
+        assert f"runbook_url: '{link}'" in rule
 
 
 @pytest.mark.parametrize("alert", alerts())
 def test_an_alert_says_what_happened_to_how_many_and_what_to_search_for(alert: str) -> None:
-    text = rule(alert)
+    jaeger = '(query "websocket_alerts:links" | first | label "jaeger")'
     service = 'service={{ reReplaceAll "^.*/" "" $labels.job | urlquery }}'
-    assert f"{{{{ $externalLabels.jaeger }}}}/search?{service}&" in text
-    assert "summary:" in text
-    assert "description:" in text
-    # Nothing has no number.
-    assert "$value" in text or alert == "WebSocketMetricsAbsent"
+    for rule in rules_of(alert):
+        assert f"{{{{ or $externalLabels.jaeger {jaeger} }}}}/search?{service}&" in rule
+        # It finds the same in the morning.
+        assert re.search(r"&lookback=custom&start=\{\{.+\}\}&end=\{\{.+\}\}&limit=100'", rule)
+        assert "summary:" in rule
+        assert "description:" in rule
+        # Nothing has no number.
+        assert "$value" in rule or alert == "WebSocketMetricsAbsent"
 
 
 @pytest.mark.operations

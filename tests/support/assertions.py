@@ -14,6 +14,7 @@ from tests.support.frames import Opcode
 from tests.support.log import LogKeeper
 from tests.support.raw_client import EOF, RESET, Client
 from tests.support.scenarios.model import BOTH, CLOSED, FAULTS, Ending, Scenario, Verdict
+from tests.support.segments import joined
 from tests.support.server import PATH
 from tests.support.telemetry import Telemetry, attributes_of, events_of, labels
 
@@ -88,8 +89,8 @@ def close_attributes(verdict: Verdict) -> dict[str, Any]:
 
 
 def connection_span(telemetry: Telemetry) -> ReadableSpan:
-    """The one there is."""
-    [span] = telemetry.spans(name.SPAN_CONNECTION)
+    """The one there is; its segments are joined."""
+    [span] = joined(telemetry.spans(name.SPAN_CONNECTION))
     return span
 
 
@@ -156,7 +157,7 @@ def assert_identity(telemetry: Telemetry, case: Case) -> None:
 
 
 def assert_operations(telemetry: Telemetry, scenario: Scenario) -> None:
-    spans = telemetry.spans(*OPERATIONS)
+    spans = joined(telemetry.spans(*OPERATIONS))
     assert [recorded_operation(span) for span in spans] == expected_operations(scenario, spans)
 
 
@@ -319,8 +320,8 @@ def excesses(span: ReadableSpan) -> list[str]:
 
 
 def play_and_assert(
-    case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper
+    case: Case, run: Run[Any], telemetry: Telemetry, library_log: LogKeeper, **options: Any
 ) -> None:
     """Play a case, and compare everything that is recorded with what happened."""
-    arm = traced(telemetry.tracer_provider, telemetry.meter_provider)
+    arm = traced(telemetry.tracer_provider, telemetry.meter_provider, **options)
     assert_case(case, run(converse(case, arm)).client, telemetry, library_log)

@@ -189,6 +189,43 @@ def init(
     return span(INIT, parent=parent, links=links, attributes=attributes, error=error)
 
 
+_OF_THE_END: Final = frozenset(
+    {
+        "error.type",
+        "graphql.ws.duration",
+        "graphql.ws.operation.end_reason",
+        "graphql.ws.operation.interrupted_count",
+        *closing(by_client("normal", 1000, "of the last segment alone")),
+    }
+)
+
+
+def segment(  # noqa: PLR0913  # all in which it differs
+    last: SpanDict,
+    number: int,
+    *,
+    links: Iterable[str],
+    events: Iterable[Event] = (),
+    parent: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> SpanDict:
+    """A segment before the `last`, from which it differs also in these attributes."""
+    return {
+        **last,
+        "parent": parent,
+        "links": list(links),
+        "attributes": {
+            **{key: value for key, value in last["attributes"].items() if key not in _OF_THE_END},
+            "graphql.ws.segment.number": number,
+            "graphql.ws.segment.continued": True,
+            **(attributes or {}),
+        },
+        "events": list(events),
+        "status": "UNSET",
+        "description": None,
+    }
+
+
 def hashed(document: str) -> str:
     return f"sha256:{sha256(document.encode()).hexdigest()}"
 
@@ -309,11 +346,12 @@ def _assert_traces(spans: Iterable[ReadableSpan]) -> None:
 
 
 def _connection_ids(spans: Iterable[ReadableSpan]) -> dict[str, str]:
-    ids = [
+    # Each segment of a connection has its id.
+    ids = dict.fromkeys(
         str((each.attributes or {})["websocket.connection.id"])
         for each in spans
         if each.name == CONNECTION
-    ]
+    )
     assert all(len(bytes.fromhex(id_)) == 8 for id_ in ids)
     return {id_: f"c{number}" for number, id_ in enumerate(ids, start=1)}
 
@@ -321,7 +359,7 @@ def _connection_ids(spans: Iterable[ReadableSpan]) -> dict[str, str]:
 def _span_dict(each: ReadableSpan, labels: Mapping[int, str], ids: Mapping[str, str]) -> SpanDict:
     for link in each.links:
         if each.kind is SpanKind.SERVER:
-            _assert_link(link, labels)
+            _assert_link(link, labels.get(_context(each).span_id, ""), labels)
     return {
         "name": each.name,
         "kind": each.kind.name,
@@ -334,8 +372,8 @@ def _span_dict(each: ReadableSpan, labels: Mapping[int, str], ids: Mapping[str, 
     }
 
 
-def _assert_link(link: Link, labels: Mapping[int, str]) -> None:
-    """Every link of ours says what it leads to."""
+def _assert_link(link: Link, origin: str, labels: Mapping[int, str]) -> None:
+    """Every link of ours says what it leads to, from the span `origin`."""
     attributes = dict(link.attributes or {})
     kind = attributes.pop("graphql.ws.link")
     # An application may have renamed the span: `my query`.
@@ -345,11 +383,17 @@ def _assert_link(link: Link, labels: Mapping[int, str]) -> None:
     elif INIT in target:
         assert kind == "init"
     elif CONNECTION in target:
-        assert kind == "connection"
+        assert kind == ("segment" if _is_connection(origin) else "connection")
+    elif not _is_connection(origin):
+        assert kind == "segment"
     else:
         assert kind == "operation"
         attributes.pop("graphql.operation.name", None)
     assert attributes == {}
+
+
+def _is_connection(label: str) -> bool:
+    return CONNECTION in label and INIT not in label
 
 
 def _label(context: SpanContext, labels: Mapping[int, str]) -> str:

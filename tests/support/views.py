@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, ClassVar
 
@@ -57,24 +57,26 @@ def extension(telemetry: Telemetry, **options: Any) -> Any:
 
 
 class Ends(SpanProcessor):
-    """Lets a test wait for the end of a span."""
+    """Lets a test wait for the end of spans."""
 
     def __init__(self, telemetry: Telemetry) -> None:
-        self._events: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._counts: Counter[str] = Counter()
+        self._events: defaultdict[tuple[str, int], asyncio.Event] = defaultdict(asyncio.Event)
         telemetry.tracer_provider.add_span_processor(self)
 
     def on_end(self, span: ReadableSpan) -> None:
-        self._events[span.name].set()
+        self._counts[span.name] += 1
+        self._events[span.name, self._counts[span.name]].set()
 
-    async def of(self, name: str) -> None:
-        """Wait until a span of this name has ended."""
+    async def of(self, name: str, count: int = 1) -> None:
+        """Wait until so many spans of this name have ended."""
         async with asyncio.timeout(10):
-            await self._events[name].wait()
+            await self._events[name, count].wait()
 
     async def collected(self, name: str) -> None:
         """Wait likewise where the host leaves it to the collector to close its generators."""
         async with asyncio.timeout(10):
-            while not self._events[name].is_set():
+            while not self._counts[name]:
                 gc.collect()
                 await asyncio.sleep(0)
 

@@ -9,7 +9,9 @@ from strawberry_ws_otel import _semconv as name
 from strawberry_ws_otel.instrumentor import StrawberryWebSocketInstrumentor
 from tests.support.telemetry import Telemetry, read
 
-MEASURED = frozenset({name.RECEIVE_IDLE_TIME, name.SEND_IDLE_TIME, name.TIME_TO_FIRST_RESULT})
+MEASURED = frozenset(
+    {name.RECEIVE_IDLE_TIME, name.SEND_IDLE_TIME, name.TIME_TO_FIRST_RESULT, name.DURATION}
+)
 """What is up to the clock."""
 
 

@@ -21,6 +21,7 @@ from strawberry_ws_otel._current import (
     is_being_cancelled,
     joined,
     placement_of,
+    put_back,
     replace_current,
     running_task,
 )
@@ -505,6 +506,38 @@ def test_what_the_application_attaches_in_a_runtime_context_that_translates_stay
     place.attach(change(place.context))
     place.end()
     assert recorded(place.context) == left
+
+
+@pytest.mark.parametrize(
+    ("lost_to", "is_current", "left"),
+    [
+        (Context(), True, OURS),
+        (holding(THEIRS), True, OURS),
+        (holding(OUTER), True, OURS),
+        (holding(OURS), True, OURS),
+        (holding(5), False, 5),
+    ],
+)
+def test_a_span_is_put_back_unless_the_application_has_made_another_one_current(
+    lost_to: Context, left: int, translating: Translating, *, is_current: bool
+) -> None:
+    place = Somewhere(holding(THEIRS))
+    placement = placed(OURS, holding(THEIRS))
+    place.enters(placement)
+    place.attach(lost_to)
+    assert place.run(put_back, placement.span, recorder(OUTER)) is is_current
+    assert span_id(place.context) == left
+
+
+def test_a_span_is_put_back_only_where_it_was_and_where_the_context_is_translated() -> None:
+    place, own = Somewhere(), placed(OURS, Context())
+    assert place.run(put_back, own.span, recorder(OUTER))
+    place.enters(placed(THEIRS, Context()))
+    assert place.run(put_back, own.span, recorder(OUTER))
+    place.enters(own)
+    place.attach(Context())
+    assert place.run(put_back, own.span, recorder(OUTER))
+    assert place.context == {}
 
 
 def test_what_the_application_detaches_inside_is_not_there_outside() -> None:

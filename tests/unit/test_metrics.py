@@ -31,7 +31,7 @@ from tests.support.traffic import opened, subscribed
 
 ROOT = Path(__file__).parents[2]
 LONG = [0.01, 0.1, 1, 10, 60, 300, 900, 3600, 14400, 43200, 86400]
-SHORT = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+SHORT = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2, 2.5, 5, 7.5, 10]
 
 GAUGES = {
     "websocket.server.active_connections": "{connection}",

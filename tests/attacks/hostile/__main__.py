@@ -125,6 +125,7 @@ def report(siege: Siege, rows: list[tuple[str, object]]) -> int:
         ("clients", siege.clients),
         ("connections", books.handshakes),
         ("spans", books.spans.total()),
+        ("segments that were continued", books.continued),
         ("log records", books.records),
         *rows,
         ("series", sum(books.series().values())),

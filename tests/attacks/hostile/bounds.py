@@ -80,6 +80,9 @@ NUMBERS: Final = frozenset(
         name.RESULTS,
         name.TIME_TO_FIRST_RESULT,
         name.MESSAGE_SEQUENCE,
+        name.SEGMENT_NUMBER,
+        name.SEGMENT_CONTINUED,
+        name.DURATION,
         name.LOG_LEFT_OUT,
     }
 )

@@ -28,6 +28,9 @@ class Books(logging.Handler, SpanProcessor):
         super().__init__()
         self.alive: set[int] = set()
         self.spans: Counter[str] = Counter()
+        """Those that have ended, without segments before the last one."""
+        self.continued = 0
+        """Segments before the last one."""
         self.outcomes: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.records = 0
@@ -55,9 +58,12 @@ class Books(logging.Handler, SpanProcessor):
             self.complain(f"{span.name}: ended twice")
             return
         self.alive.remove(context.span_id)
-        self.spans[span.name] += 1
         for wrong in unbounded_span(span):
             self.complain(f"{span.name}: {wrong}")
+        if name.SEGMENT_CONTINUED in (span.attributes or {}):
+            self.continued += 1
+            return
+        self.spans[span.name] += 1
         self._judge(span)
 
     def _judge(self, span: ReadableSpan) -> None:

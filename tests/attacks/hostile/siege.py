@@ -48,8 +48,9 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
         "error_messages": "all",
         "normal_outcomes": {"invalid_message", 4499},
     },
+    "segments": {"segment_duration": 0.001},
 }
-"""The options of the view: none, the fewest records, the most."""
+"""The options of the view: none, the fewest records, the most, and the most spans."""
 
 ENDS: Final = ("close", "close", "fin", "reset", "leave")
 ENDS_OVER_TLS: Final = (*ENDS, "notify", "beneath")

@@ -63,4 +63,5 @@ def test_hostile_frames_leave_nothing_behind_and_nothing_unrecorded(
     assert siege.books.reasons.total() > 100
     assert len(siege.books.outcomes) > 5
     assert len(siege.books.reasons) > 3
+    assert bool(siege.books.continued) is (variant == "segments")
     assert living() == before

@@ -34,6 +34,12 @@ def parse() -> Extent:
     ):
         of = asdict(default)[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=counts(least), default=of, help=text)
+    parser.add_argument(
+        "--segment-duration",
+        type=float,
+        default=default.segment_duration,
+        help="seconds of the first segments",
+    )
     return Extent(**vars(parser.parse_args()))
 
 
@@ -76,7 +82,8 @@ def main() -> int:
         f" of the log: {findings.log}. Log records: {soak.log}."
         f" Missing: {findings.missing.total()}. Spans of nobody: {findings.strays}."
         f" Not played: {findings.unplayed.total()}. Internal errors: {findings.internal}."
-        f" Tasks left: {findings.tasks}. Seed {extent.seed}."
+        f" Segments continued: {findings.segments}. Tasks left: {findings.tasks}."
+        f" Seed {extent.seed}."
     )
     return int(findings.faults > 0)
 

@@ -17,6 +17,7 @@ from tests.attacks.soak.rounds import Round, Visit, play_round
 from tests.attacks.soak.shared_server import Views
 from tests.support.cases import CASES, Case, traced
 from tests.support.log import LogKeeper, is_internal, keeping_log
+from tests.support.segments import joined
 from tests.support.telemetry import Telemetry
 
 
@@ -29,12 +30,14 @@ class Extent:
         connections: how many there are, in all.
         at_once: how many connect at once, in a round.
         seconds: after which no further round begins.
+        segment_duration: the option of the views, in seconds.
     """
 
     seed: int = 1
     connections: int = 10_000
     at_once: int = 2_000
     seconds: float = 600.0
+    segment_duration: float = 300.0
 
 
 @dataclass
@@ -50,7 +53,9 @@ class Findings:
         most: connections that were served at the same time, at most.
         metrics: untrue data points of the metrics.
         log: untrue numbers of log records.
-        strays: spans of no connection that there was, never ended, or ended twice.
+        strays: spans of no connection that there was, never ended, ended twice, or not continued in
+            the next segment.
+        segments: those that were continued.
         internal: failures of the library that it logged.
         tasks: those that are left when everybody has gone.
     """
@@ -64,6 +69,7 @@ class Findings:
     metrics: int = 0
     log: int = 0
     strays: int = 0
+    segments: int = 0
     internal: int = 0
     tasks: int = 0
 
@@ -91,7 +97,11 @@ class Soak:
         self._telemetry = telemetry or Telemetry()
         self._account = Account()
         self.log = Log()
-        arm = traced(self._telemetry.tracer_provider, self._telemetry.meter_provider)
+        arm = traced(
+            self._telemetry.tracer_provider,
+            self._telemetry.meter_provider,
+            segment_duration=extent.segment_duration,
+        )
         self._views = Views(arm)
 
     async def play(self, progress: Callable[[Findings], None]) -> Findings:
@@ -112,7 +122,7 @@ class Soak:
         errors = list(filter(is_internal, log.records))
         self.findings.internal += len(errors)
         self.findings.reports += map(logging.Formatter().format, errors)
-        recorded = conversations(self._spans(), log.closes)
+        recorded = conversations(self._joined(self._spans()), log.closes)
         log.records.clear()
         self.findings.most = max(self.findings.most, played.most)
         for visit in played.visits:
@@ -154,6 +164,17 @@ class Soak:
         self.findings.reports.append(
             f"{visit.case}, {visit.path}, seed {self._extent.seed}: {text}"
         )
+
+    def _joined(self, spans: list[ReadableSpan]) -> list[ReadableSpan]:
+        """Whole spans, the segments of each joined."""
+        try:
+            whole = joined(spans)
+        except AssertionError as error:
+            self.findings.strays += 1
+            self.findings.reports.append(f"Segments: {error}")
+            return spans
+        self.findings.segments += len(spans) - len(whole)
+        return whole
 
     def _spans(self) -> list[ReadableSpan]:
         """The spans of a round, which are then forgotten; each of them has ended once."""

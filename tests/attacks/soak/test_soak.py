@@ -54,6 +54,13 @@ async def test_spans_and_metrics_match_what_happened(seed: int, telemetry: Telem
     assert findings.played.total() == 160
 
 
+async def test_segments_match_what_happened_and_sum_up_to_it(telemetry: Telemetry) -> None:
+    extent = Extent(seed=3, connections=160, at_once=160, segment_duration=0.001)
+    findings = await soak(extent, QUICK, telemetry)
+    assert (findings.reports, findings.faults) == ([], 0)
+    assert findings.segments > 160
+
+
 async def test_the_same_seed_plays_the_same_scenarios(telemetry: Telemetry) -> None:
     first, second = [await soak(FEW, QUICK, Telemetry()) for _ in range(2)]
     assert first.played == second.played

@@ -13,8 +13,8 @@ from aiohttp import ClientError
 
 from examples.demo import trouble
 from examples.demo.visitor import Visitor, subscribe, until, until_closed
-from examples.operations import rules
 from examples.operations.closes import Visit
+from examples.operations.drill import CAUSED
 from examples.operations.process import Process
 from examples.operations.traffic import ORDINARY, TROUBLES, hoard
 from examples.operations.webhook import Notice
@@ -29,7 +29,7 @@ DEPLOY_SECONDS = 15
 PHONES: Mapping[Visit, float] = {trouble.vanished: 0.1, trouble.missed_heartbeat: 0.1}
 """Phones that are lost here and there, so many each second."""
 
-CAUSED = frozenset(alert for troubles in TROUBLES for alert in troubles)
+BY_CLIENTS = frozenset(alert for troubles in TROUBLES for alert in troubles)
 """The alerts that clients can cause."""
 
 LIMIT = 90
@@ -68,7 +68,7 @@ class Record:
 
     async def until_over(self) -> None:
         """Wait until the webhook has received every alert, and its end."""
-        await self._until_none(lambda: set(rules.alerts()) - recorded("resolved", self.last))
+        await self._until_none(lambda: set(CAUSED) - recorded("resolved", self.last))
 
     @property
     def last(self) -> list[Notice]:

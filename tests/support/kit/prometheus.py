@@ -1,11 +1,15 @@
 """Asks Prometheus, through its JSON API."""
 
 import math
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession
+
+from examples.operations.binaries import find
 
 Labels = Mapping[str, str]
 
@@ -36,3 +40,10 @@ class Prometheus:
         """Return the ids of the traces to which the exemplars of an expression lead."""
         data = await self.ask("query_exemplars", query=expression, start="0", end="9999999999")
         return {one["labels"]["trace_id"] for series in data for one in series["exemplars"]}
+
+
+def run(program: str, *arguments: str | Path) -> None:
+    """Run a program of the kit's servers, which has to succeed."""
+    command = [find(program), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    assert done.returncode == 0, done.stdout + done.stderr
