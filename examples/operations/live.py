@@ -42,6 +42,9 @@ AT_ONCE: Final = 8
 """Requests to Jaeger at once."""
 
 TIMEOUT: Final = 20.0
+SHOWN: Final = 200
+"""Traces that a browser is led to, in one address."""
+
 NOTHING: Final = """\
 Nothing that this search finds is open.
 
@@ -86,9 +89,10 @@ class Segment:
 
 
 def newest(segments: Iterable[Segment]) -> list[Segment]:
-    """Choose the newest continued segment of each connection or subscription."""
+    """Choose the newest segment of each connection or subscription, the newest of all first."""
     by_id = {each.id: each for each in sorted(segments, key=lambda each: each.start)}
-    return [each for id_, each in by_id.items() if id_ is not None]
+    found = [each for id_, each in by_id.items() if id_ is not None]
+    return sorted(found, key=lambda each: each.start, reverse=True)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Live:
     jaeger: str
 
     def search(self, query: Mapping[str, str]) -> list[str]:
-        """Return the trace of the newest segment of everything that a search finds and is open.
+        """Return the trace of the newest segment of what a search finds and is open, at most 200.
 
         Raises:
             OSError: Jaeger does not answer, or refuses the search.
@@ -109,11 +113,21 @@ class Live:
         asked = {key: value for key, value in query.items() if key != "lookback"}
         if found := LOOKBACK.fullmatch(query.get("lookback", "")):
             asked["start"] = str(now - int(found[1]) * MICROSECONDS[found[2]])
-        continued = (each for each in self._segments(asked) if each.is_continued)
+        name = query.get("operation")
+        continued = (
+            each
+            for each in self._segments(asked)
+            # A whole trace is returned, and may have more spans.
+            if each.is_continued and name in {None, each.name}
+        )
         candidates = [each for each in newest(continued) if not each.is_overdue(now)]
+        traces: list[str] = []
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            open_ = list(pool.map(self._is_open, candidates, [asked] * len(candidates)))
-        return [each.trace_id for each, is_open in zip(candidates, open_, strict=True) if is_open]
+            while candidates and len(traces) < SHOWN:
+                part, candidates = candidates[:SHOWN], candidates[SHOWN:]
+                open_ = pool.map(self._is_open, part, [asked] * len(part))
+                traces += [each.trace_id for each, yes in zip(part, open_, strict=True) if yes]
+        return traces[:SHOWN]
 
     def _is_open(self, segment: Segment, asked: Mapping[str, str]) -> bool:
         """Return whether no segment is the last one."""
@@ -121,7 +135,6 @@ class Live:
         return all(
             each.is_continued
             for each in self._segments({**asked, "tags": tags})
-            # A whole trace is returned, and may have more spans.
             if (each.id, each.name) == (segment.id, segment.name)
         )
 
@@ -176,7 +189,7 @@ def main() -> None:
         prog="python -m examples.operations.live", description="Show in Jaeger what is open now."
     ).parse_args()
     query_port = os.environ.get("JAEGER_QUERY_PORT", "16686")
-    Handler.live = Live(os.environ.get("JAEGER_URL", f"http://127.0.0.1:{query_port}"))
+    Handler.live = Live(os.environ.get("JAEGER_URL", f"http://127.0.0.1:{query_port}").rstrip("/"))
     where = os.environ.get("LISTEN_HOST", "127.0.0.1"), int(os.environ.get("LIVE_PORT", "9096"))
     with ThreadingHTTPServer(where, Handler) as server:
         server.serve_forever()
