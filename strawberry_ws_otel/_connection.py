@@ -35,7 +35,6 @@ Facts are kept first and recorded second, so that broken telemetry changes no ve
 """
 
 import asyncio
-import math
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -348,7 +347,7 @@ class Connection:
                 )
         # Whole: another thread may look at them.
         self._operations.attributes = kept
-        self._span.set(taken)
+        self._span.set_for_all_segments(taken)
 
     def serving(self, request: object) -> Activation:
         """Enter the context in which the host serves the connection that `request` becomes.
@@ -376,21 +375,24 @@ class Connection:
     # --- Segments ------------------------------------------------------------------------------
 
     def rotate(self) -> float:
-        """End one segment if it is due: the connection's, or that of an operation.
+        """End the connection's segment if it is due, and let its operations take their turns.
+
+        Most operations end before their first segment is due, and take no turn of their own.
 
         Returns:
             When to ask again, on the monotonic clock. That is in `segment_duration` at the latest:
             no operation that begins meanwhile is due before.
         """
         now = time.monotonic()
-        latest = now + (self._telemetry.config.segment_duration or 0)
+        due = now + (self._telemetry.config.segment_duration or 0)
         with self.fuse:
-            owners: list[Connection | SocketOperation] = [self, *self._operations.open]
-            first = min(owners, key=_due)
-            if _due(first) <= now:
-                first.next_segment()
-            return min(latest, *map(_due, owners))
-        return latest
+            for operation in self._operations.open:
+                operation.take_turns()
+            if self.segments is not None:
+                if self.segments.due <= now:
+                    self.next_segment()
+                due = min(due, self.segments.due)
+        return due
 
     def next_segment(self) -> None:
         """End the segment of the connection's span, and start the next one."""
@@ -399,15 +401,14 @@ class Connection:
                 self._span,
                 self._telemetry.spans,
                 self._fuses.spans,
-                attributes=lambda: {
-                    **self._start_attributes(self._operations.route),
-                    **self._operations.attributes,
-                },
+                attributes=lambda: self._start_attributes(self._operations.route),
                 totals=self._summary,
             )
 
     def leave_open(self) -> None:
         """End all open segments as continued: the process exits, and the connection does not."""
+        if self._turn is not None:
+            self._turn.end()
         for operation in list(self._operations.open):
             with self.fuse:
                 operation.leave_open()
@@ -909,6 +910,7 @@ class Connection:
         self._has_ended = True
         if self._turn is not None:
             self._turn.end()
+            self._turn = None
         cause, last = self._input_error, self._message
         is_malformed = exception is not None and (
             (cause is not None and _is_caused_by(exception, cause))
@@ -977,7 +979,8 @@ class Connection:
     def _summary(self) -> Attributes:
         """Return the totals of the conversation so far."""
         counts, acknowledged = {"receive": 0, "transmit": self._operations.all_results}, False
-        for message_type, count in self.traffic.messages.items():
+        # A copy: at the end of the process, another thread asks.
+        for message_type, count in dict(self.traffic.messages).items():
             counts[message_type.direction] += count
             acknowledged |= message_type.meaning is Meaning.ACK
         return {
@@ -1047,7 +1050,8 @@ class Connection:
 
     def snapshot(self, now: float) -> OpenConnection | None:
         """Return what is known of the connection, its times up to `now`; None if it has ended."""
-        with self.fuse:
+        # Of the reader: what fails here is no failure of the connection.
+        with self._telemetry.fuses().library:
             look = settled(self._look)
             return None if look.has_ended else self._shown(look, now)
         return None
@@ -1196,11 +1200,6 @@ class Running(NamedTuple):
 
     activation: Activation
     operation: SocketOperation
-
-
-def _due(owner: Connection | SocketOperation) -> float:
-    """Return when the open segment of a span ends, on the monotonic clock."""
-    return math.inf if owner.segments is None else owner.segments.due
 
 
 def _placed(

@@ -57,7 +57,10 @@ class OpenOperation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenConnection:
-    """A connection at one moment: all fields are of the same one. It has no payloads."""
+    """A connection at one moment: all fields are of the same one, unless it changes all the time.
+
+    It has no payloads.
+    """
 
     id: str
     """`websocket.connection.id` of its telemetry."""

@@ -405,7 +405,7 @@ class Operation:
         self._is_ended = False
         self._recorded_name: str | None = None  # as the parsed document shows it
         self.segments: Segments | None = None
-        self._turn: Turn | None = None  # of a stream over HTTP, which no connection rotates
+        self._turn: Turn | None = None  # where it lives long
 
     def start(self, parentage: Parentage, start_time: int | None = None) -> None:
         """Start the span: now, or at `start_time` in nanoseconds since the epoch."""
@@ -479,13 +479,14 @@ class Operation:
                     _semconv.SUBSCRIPTION_ID: self._subscription_id(),
                 }
             )
-        if is_subscription and self._is_request:
-            self._stream()
-
-    def _stream(self) -> None:
-        """Let the event loop end the segments of a stream over HTTP, which no connection does."""
-        if self.segments is not None:
+        if is_subscription and self._is_request and self.segments is not None:
+            # No connection lets a stream over HTTP take its turns.
             self.span.set({_semconv.SEGMENT_NUMBER: 0})
+            self.take_turns()
+
+    def take_turns(self) -> None:
+        """Let the event loop end the segments; only the first call counts."""
+        if self._turn is None and self.segments is not None:
             self._turn = take_turns(self, self.segments.due)
 
     def rotate(self) -> float:
@@ -500,6 +501,7 @@ class Operation:
             # Kept until the type is known: the document may not be parsed yet.
             if self._describe is not None:
                 self._describe()
+        self._fail_segment()
         has_started = self.segments is not None and self.segments.rotate(
             self.span,
             self._telemetry.spans,
@@ -513,8 +515,16 @@ class Operation:
 
     def leave_open(self) -> None:
         """End the open segment as continued: the process exits, and the operation does not."""
+        if self._turn is not None:
+            self._turn.end()
         with self.fuses.library:
+            self._fail_segment()
             self.span.leave_open(self._totals)
+
+    def _fail_segment(self) -> None:
+        """Set the status of the open segment to ERROR if it has GraphQL errors."""
+        if self._error_type is not None and self._error_count > self._earlier_errors:
+            self.span.fail(self._error_type)
 
     def _totals(self) -> Attributes:
         """Return the counts so far."""
@@ -581,6 +591,7 @@ class Operation:
         self._is_ended = True
         if self._turn is not None:
             self._turn.end()
+            self._turn = None
         error_type = self._error_type or error_type
         self._telemetry.metrics.totals.ended(self.results)
         try:

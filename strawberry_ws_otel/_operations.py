@@ -128,7 +128,7 @@ class Operations:
     @property
     def all_results(self) -> int:
         """The results of all operations, those that go on, too."""
-        return self.results + sum(operation.results.all for operation in self.open)
+        return self.results + sum(operation.results.all for operation in list(self.open))
 
     # --- What happens ---------------------------------------------------------------------------
 

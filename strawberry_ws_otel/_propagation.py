@@ -49,8 +49,10 @@ class Parentage(NamedTuple):
         links = tuple(link for link in self.links if link.kind == "remote")
         if self.is_nested:
             return Parentage(self.context, links)
-        if self.carried is not None:
-            links = (LinkTo(span_context(self.carried, fuse), "remote"),)
+        parent = span_context(self.context if self.carried is None else self.carried, fuse)
+        # The application may have made it current, too.
+        if self.carried is not None or (parent.is_valid and parent.is_remote):
+            links = (LinkTo(parent, "remote"),)
         return Parentage(trace.set_span_in_context(INVALID_SPAN, self.context), links)
 
 

@@ -21,8 +21,10 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import Context
 from heapq import heapify, heappop, heappush
+from threading import get_ident
 from typing import Final, Protocol
 
 from opentelemetry.util.types import AttributeValue
@@ -89,7 +91,7 @@ class Segments:
         """
         self._length = min(2 * self._length, self._longest)
         self.due = time.monotonic() + self._length
-        if fuse.blown:
+        if fuse.blown or not span.has_own_id:
             return False
         # Before the start: what has started has to end.
         last, origin, number = totals(), self._parentage.of_segments(fuse), self.number + 1
@@ -137,8 +139,9 @@ class Turn:
 
     def end(self) -> None:
         """Ask the owner no more."""
-        self.owner = _no_owner
-        self._rotation.turn_ended()
+        if self.owner is not _no_owner:
+            self.owner = _no_owner
+            self._rotation.turn_ended()
 
 
 class Rotation:
@@ -146,28 +149,34 @@ class Rotation:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        # Tuples, which are compared without a call: the collector may remove a turn in any thread.
+        self._thread = get_ident()
         self._turns: list[tuple[float, int, Turn]] = []
         self._order = 0
-        self._ended = 0  # of the turns
+        self._live = 0  # turns that have not ended; the others are dropped later
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
 
     def add(self, owner: Owner, due: float) -> Turn:
         """Ask `owner` to rotate at `due`, and then as it answers, until its turn ends."""
         turn = Turn(self, owner)
+        if len(self._turns) > 2 * self._live:
+            self._turns = [each for each in self._turns if each[-1].owner is not _no_owner]
+            heapify(self._turns)
+        self._live += 1
         self._push(due, turn)
         self._arm()
         return turn
 
     def turn_ended(self) -> None:
-        """Drop the turns that have ended, once they are more than half of all."""
-        self._ended += 1
-        if 2 * self._ended > len(self._turns):
-            self._turns = [each for each in self._turns if each[-1].owner is not _no_owner]
-            heapify(self._turns)
-            self._ended = 0
-            if not self._turns and self._timer is not None:
+        """Stop the timer when all turns have ended; `add` drops those that have.
+
+        The collector ends turns at any moment, and in any thread. Only its own thread may touch a
+        loop: the timer of another one finds no turn when it is due.
+        """
+        self._live -= 1
+        if self._live == 0 and get_ident() == self._thread:
+            self._turns.clear()
+            if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
 
@@ -180,6 +189,14 @@ class Rotation:
     def _push(self, due: float, turn: Turn) -> None:
         self._order += 1
         heappush(self._turns, (due, self._order, turn))
+
+    def _next(self, now: float) -> Turn | None:
+        """Take the first turn, if it is due."""
+        # The collector may have ended all turns since one looked.
+        with suppress(IndexError):
+            if self._turns[0][0] <= now:
+                return heappop(self._turns)[-1]
+        return None
 
     def _arm(self, pause: float = 0.0) -> None:
         """Wake when the first turn is due, but not before the `pause` is over."""
@@ -196,16 +213,19 @@ class Rotation:
 
     def _step(self) -> None:
         self._timer = None
-        now, rotated = time.monotonic(), 0
-        while self._turns and self._turns[0][0] <= now and rotated < _ROTATIONS:
-            turn = heappop(self._turns)[-1]
-            if turn.owner is _no_owner:
-                self._ended -= 1
-            elif (owner := turn.owner()) is not None:
-                self._push(owner.rotate(), turn)
-                rotated += 1
+        now, asked = time.monotonic(), 0
+        while asked < _ROTATIONS and (turn := self._next(now)) is not None:
+            owner = turn.owner()
+            if owner is not None:
+                due = owner.rotate()
+                asked += 1
+                if turn.owner is not _no_owner:
+                    self._push(due, turn)
+            elif turn.owner is not _no_owner:
+                # The collector had it.
+                self._live -= 1
         if self._turns:
-            self._arm(_PAUSE if rotated else 0.0)
+            self._arm(_PAUSE if asked else 0.0)
 
 
 class _Rotations:

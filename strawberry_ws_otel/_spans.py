@@ -130,6 +130,7 @@ class SpanProxy(Span):
     _otel_name: str | None = None
     _otel_attributes: dict[str, AttributeValue] | None = None
     _otel_status: Status | None = None
+    _otel_has_ended = False
 
     def __init__(self, span: Span) -> None:
         self.__span = span
@@ -147,20 +148,24 @@ class SpanProxy(Span):
 
     def _otel_forget(self, context: SpanContext) -> None:
         """Let go of the real span, which has ended and is large: contexts outlive it."""
-        self._otel_attributes = None
         self.__span = ended = _EndedSpan(context, self.__span)
         self.__stands_for = ended.stands_for
 
     def _otel_keep(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Keep attributes of the application's for the next segments."""
+        """Keep attributes of the application's for the next segments, as they are now."""
+        if self._otel_has_ended:
+            return
         if self._otel_attributes is None:
             self._otel_attributes = {}
         kept = self._otel_attributes
         # The API's own span takes whatever it is given.
         with suppress(Exception):
             for key, value in attributes.items():
-                if key in kept or len(kept) < MAX_ATTRIBUTES:
-                    kept[key] = value
+                is_scalar = isinstance(value, str | bool | int | float | bytes)
+                # The SDK refuses what is neither.
+                is_kept = is_scalar or isinstance(value, list | tuple)
+                if is_kept and (key in kept or len(kept) < MAX_ATTRIBUTES):
+                    kept[key] = value if is_scalar else tuple(value)  # type: ignore[arg-type]
 
     def end(self, end_time: int | None = None) -> None:
         """Do nothing: the library ends the span when what it covers is over."""
@@ -171,13 +176,14 @@ class SpanProxy(Span):
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Set attributes on the real span, and on its next segments."""
-        self.__span.set_attributes(attributes)
+        # First, as the next segment may begin in another thread.
         self._otel_keep(attributes)
+        self.__span.set_attributes(attributes)
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         """Set an attribute on the real span, and on its next segments."""
-        self.__span.set_attribute(key, value)
         self._otel_keep({key: value})
+        self.__span.set_attribute(key, value)
 
     def add_event(
         self, name: str, attributes: Attributes = None, timestamp: int | None = None
@@ -200,13 +206,13 @@ class SpanProxy(Span):
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status of the real span, and of its next segments."""
-        self.__span.set_status(status, description)
-        kept = self._otel_status
-        if not isinstance(status, Status):
-            status = Status(status, description if status is StatusCode.ERROR else None)
+        kept, new = self._otel_status, status
+        if not isinstance(new, Status):
+            new = Status(new, description if new is StatusCode.ERROR else None)
         # As in the SDK: OK is final, and UNSET changes nothing.
-        if not status.is_unset and (kept is None or not kept.is_ok):
-            self._otel_status = status
+        if not new.is_unset and (kept is None or not kept.is_ok):
+            self._otel_status = new
+        self.__span.set_status(status, description)
 
     def record_exception(
         self,
@@ -342,6 +348,11 @@ class SpanRecorder:
         if self.recording:
             self._call("set_attributes", present(attributes))
 
+    def set_for_all_segments(self, attributes: Mapping[str, AttributeValue]) -> None:
+        """Set attributes of the application's, on this segment and on all later ones."""
+        self.span._otel_keep(attributes)  # noqa: SLF001  # ours
+        self.set(attributes)
+
     def rename(self, name: str) -> None:
         """Give the span its final name, unless the application or a processor has renamed it."""
         if not self.has_own_id:
@@ -411,14 +422,17 @@ class SpanRecorder:
 
     def leave_open(self, totals: Callable[[], Mapping[str, AttributeValue | None]]) -> None:
         """End the span, and let go of it, though what it covers goes on."""
-        if self.recording:
-            self.set({**totals(), _semconv.SEGMENT_CONTINUED: True})
-        self.end()
+        try:
+            if self.recording:
+                self.set({**totals(), _semconv.SEGMENT_CONTINUED: True})
+        finally:
+            self.end()
 
     def end(self) -> None:
         """End the span, and let go of it; only the first call counts."""
         is_recorded_request = self.recording and self._is_request
         self.recording, self._first, self._ordinals = False, 0, None
+        self.span._otel_has_ended, self.span._otel_attributes = True, None  # noqa: SLF001  # ours
         is_another_current = False
         with self._fuse:
             is_another_current = is_recorded_request and self._is_another_current()

@@ -323,7 +323,8 @@ class Observer:
                 # It is bound already, as a static method would be.
                 attributes[name] = wrapper = partial(_wrap(name, staticmethod(override)), ws)
                 self._wrapped[name] = override, wrapper
-        with suppress(AttributeError):
+        # Of another version of aiohttp, or an application's.
+        with suppress(Exception):
             self._protocol = _ObservedProtocol(ws, self._connection)
 
     @property
@@ -544,7 +545,7 @@ class Observer:
             elif isinstance(error, asyncio.CancelledError):
                 # aiohttp 3.14 writes a frame before it waits for the buffer to drain. A frame that
                 # waits for another to be compressed is not written yet, and looks the same.
-                self.traffic.bytes_sent += utf8_size(data)
+                self._connection.data_sent(utf8_size(data))
                 self._connection.write_cancelled(error)
 
 

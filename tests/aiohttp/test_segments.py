@@ -42,6 +42,7 @@ from tests.support.hosting import Host, hosting, part
 from tests.support.raw_client import Client
 from tests.support.scenarios.model import BOTH
 from tests.support.scenarios.steps import SUBSCRIBE, TRANSPORT, subscribe
+from tests.support.segments import end_due_segments
 from tests.support.telemetry import Telemetry, attributes_of
 from tests.support.views import Ends, View, instrumented
 
@@ -119,8 +120,7 @@ class Talk:
         connection = self.application.connection
         assert connection is not None
         self.clock.passes(seconds)
-        while connection.rotate() <= self.clock.now:
-            pass
+        end_due_segments(connection, self.clock.now)
 
 
 @asynccontextmanager

@@ -8,6 +8,8 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 
 from strawberry_ws_otel import _semconv as name
+from strawberry_ws_otel._connection import Connection
+from strawberry_ws_otel._operation import SocketOperation
 from tests.support.telemetry import attributes_of
 
 TOTALS: Final = (
@@ -28,6 +30,19 @@ LAST: Final = {
     name.OPERATION_INTERRUPTED_COUNT,
 }
 """The attributes of a last segment alone."""
+
+
+def end_due_segments(connection: Connection, now: float) -> None:
+    """End the segments of a connection and its operations that are due, as the timer ends them."""
+    connection.rotate()
+    owners: list[Connection | SocketOperation] = [connection, *connection._operations.open]
+    while due := [each for each in owners if each.segments and each.segments.due <= now]:
+        min(due, key=_due).rotate()
+
+
+def _due(owner: Connection | SocketOperation) -> float:
+    assert owner.segments is not None
+    return owner.segments.due
 
 
 def joined(spans: Iterable[ReadableSpan]) -> list[ReadableSpan]:

@@ -876,7 +876,12 @@ async def test_a_stream_over_http_takes_its_turn_until_it_ends(
     assert [(span.name, attributes_of(span)) for span in telemetry.spans()] == [
         (
             "subscription",
-            described | {"graphql.ws.segment.number": 0, "graphql.ws.segment.continued": True},
+            described
+            | {
+                "graphql.ws.segment.number": 0,
+                "graphql.ws.segment.continued": True,
+                "error.type": "E",
+            },
         ),
         (
             "subscription",
@@ -960,3 +965,17 @@ def test_an_operation_whose_next_segment_cannot_start_counts_on(telemetry: Telem
     talk.close_by_client()
     [only] = telemetry.spans("GraphQL Operation")
     assert len(events_of(only, "graphql.ws.next")) == 2
+
+
+def test_each_segment_with_errors_fails(telemetry: Telemetry) -> None:
+    operation = stream(telemetry)
+    operation.errors("E", 1, [{}])
+    operation.next_segment()
+    operation.next_segment()
+    operation.errors("F", 1, [{}])
+    operation.leave_open()
+    found = [
+        (span.status.status_code.name, attributes_of(span).get("error.type"))
+        for span in telemetry.spans()
+    ]
+    assert found == [("ERROR", "E"), ("UNSET", None), ("ERROR", "E")]

@@ -513,3 +513,10 @@ def test_the_later_segments_of_what_is_nested_are_below_the_connection() -> None
     below = holding(*LEFT)
     later = Parentage(below, carried=below, is_nested=True).of_segments(Fuse())
     assert (later.context, later.links) == (below, ())
+
+
+def test_the_later_segments_lead_to_a_client_s_span_that_the_application_has_made_current() -> None:
+    client = SpanContext(1, 2, is_remote=True)
+    context = trace.set_span_in_context(NonRecordingSpan(client), Context())
+    later = Parentage(context).of_segments(Fuse())
+    assert (ids(later.context), later.links) == ((0, 0), (LinkTo(client, "remote"),))

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import Context as Variables
 from contextvars import ContextVar
+from threading import Thread
 from typing import Any, Final
 
 import pytest
@@ -19,7 +20,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from strawberry_ws_otel._fuse import Fuse
 from strawberry_ws_otel._propagation import Parentage
 from strawberry_ws_otel._segments import Rotation, Segments, Turn, first_length, take_turns
-from strawberry_ws_otel._spans import LinkTo, SpanRecorder, Spans
+from strawberry_ws_otel._spans import NOT_STARTED, LinkTo, SpanRecorder, Spans
 from tests.support.broken_api import PipeError
 from tests.support.clock import Clock, stop_clock
 from tests.support.telemetry import CountingIds, Telemetry
@@ -386,7 +387,8 @@ def test_turns_that_have_ended_are_dropped_before_they_are_due(loop: Loop) -> No
     for owner in many[:900]:
         assert owner.turn is not None
         owner.turn.end()
-    assert len(loop.rotation._turns) < 2 * 100 + 1
+    owners(loop, 300.0)
+    assert len(loop.rotation._turns) == 101
 
 
 def test_a_rotation_keeps_nobody_alive(loop: Loop) -> None:
@@ -397,6 +399,35 @@ def test_a_rotation_keeps_nobody_alive(loop: Loop) -> None:
     assert gone() is None
     loop.step()
     assert loop.waiting == []
+
+
+def test_a_turn_that_another_thread_ends_leaves_the_timer_alone(loop: Loop) -> None:
+    [only] = owners(loop, 300)
+    assert only.turn is not None
+    thread = Thread(target=only.turn.end)
+    thread.start()
+    thread.join()
+    assert loop.waiting == [300]
+    loop.step()
+    assert (only.asked, loop.waiting) == ([], [])
+
+
+def test_a_turn_ends_once(loop: Loop) -> None:
+    first, second = owners(loop, 300, 400)
+    assert first.turn is not None
+    first.turn.end()
+    first.turn.end()
+    assert loop.waiting == [300]
+    loop.step()
+    loop.step()
+    assert second.asked == [second]
+
+
+def test_a_span_without_an_id_of_its_own_has_no_segments() -> None:
+    telemetry = Telemetry()
+    spans, _ = begin(telemetry)
+    segments = Segments(300, Parentage(Context()), 0.0)
+    assert not segments.rotate(NOT_STARTED, spans, Fuse(), attributes=dict, totals=dict)
 
 
 def test_all_can_be_left_open_at_once(loop: Loop) -> None:

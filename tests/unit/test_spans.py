@@ -4,6 +4,7 @@ import gc
 import logging
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, NoReturn
 
@@ -1200,4 +1201,33 @@ def test_a_span_that_is_left_open_ends_with_its_totals_as_continued() -> None:
 def test_of_a_span_that_is_not_recorded_nobody_asks_for_the_totals() -> None:
     real = FakeSpan(recording=False)
     recorder(real, recording=False).leave_open(lambda: pytest.fail("asked"))
+    assert real.calls == [("end", None)]
+
+
+def test_attributes_are_kept_as_they_are_now_and_only_such_as_the_sdk_takes() -> None:
+    recorded = recorder(FakeSpan())
+    values = ["a"]
+    recorded.span.set_attributes({"list": values, "refused": object()})  # type: ignore[dict-item]
+    values.append("b")
+    assert recorded.application_attributes == {"list": ("a",)}
+
+
+def test_a_span_that_has_ended_keeps_no_attributes() -> None:
+    recorded = recorder(FakeSpan())
+    recorded.span.set_attribute("before", 1)
+    recorded.end()
+    recorded.span.set_attribute("after", 1)
+    assert recorded.application_attributes == {}
+
+
+@pytest.mark.parametrize("recording", [True, False])
+def test_a_span_is_left_open_even_if_its_totals_cannot_be_made(*, recording: bool) -> None:
+    real = FakeSpan()
+    recorded = recorder(real, recording=recording)
+
+    def fails() -> NoReturn:
+        raise PipeError
+
+    with suppress(PipeError):
+        recorded.leave_open(fails)
     assert real.calls == [("end", None)]
