@@ -1,4 +1,4 @@
-"""Clients that have trouble or cause it: all but one end their connection in another way."""
+"""Clients that have trouble or cause it. Only the slow reader ends its connection as usual."""
 
 import asyncio
 import json

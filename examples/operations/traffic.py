@@ -24,6 +24,8 @@ PATIENCE: Final = 15.0
 QUIET_PRICES: Final = 'subscription Prices { prices(symbol: "LILY", every: 3600) { tick price } }'
 HOARD_PAUSE: Final = 0.2
 UNREAD_SECONDS: Final = 8
+"""With `PATIENCE`, this leaves time to close: what was not read comes before the close frame."""
+
 SLOW_LOGIN: Final = 1.5
 SLOW_STORE: Final = "slow"
 
