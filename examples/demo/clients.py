@@ -12,6 +12,9 @@ PRICES_WITH_GAP: Final = (
     " { tick price change } }"
 )
 ENDLESS_PRICES: Final = 'subscription Prices { prices(symbol: "LILY") { tick price } }'
+CHARTS: Final = 'subscription Charts { prices(symbol: "ROSE", ticks: 30, every: 0) { tick chart } }'
+"""More than fits into the buffers between the server and a client."""
+
 QUOTE: Final = 'query Quote { quote(symbol: "ROSE") { price } }'
 ORDER: Final = 'mutation Order { placeOrder(symbol: "ROSE", amount: 3) { user amount } }'
 INVALID: Final = 'subscription Volumes { prices(symbol: "ROSE") { volume } }'

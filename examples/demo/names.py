@@ -7,6 +7,7 @@ SCOPE: Final = "strawberry_ws_otel"
 SPAN_CONNECTION: Final = "GraphQL WebSocket Connection"
 
 CONNECTION_ID: Final = "websocket.connection.id"
+SEND_BLOCKED_TIME: Final = "graphql.ws.send_blocked_time"
 USER_AGENT: Final = "user_agent.original"
 USER_ID: Final = "user.id"
 

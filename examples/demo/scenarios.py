@@ -7,19 +7,20 @@ from typing import Final, TypeAlias
 from strawberry.aiohttp.views import GraphQLView
 
 from examples.demo import clients, trouble
-from examples.demo.names import CLOSE_CODE, CLOSE_INITIATOR
+from examples.demo.names import CLOSE_CODE, CLOSE_INITIATOR, SEND_BLOCKED_TIME
 from examples.demo.visitor import Visitor
 from strawberry_ws_otel.console import Conversation
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one connection closed, and how its operations ended."""
+    """How one connection closed, how its operations ended, and whether the client read in time."""
 
     outcome: str
     code: int | None
     initiator: str
     end_reasons: tuple[str, ...] = ()
+    sends_waited: bool = False
 
 
 def verdict_of(conversation: Conversation) -> Verdict:
@@ -30,6 +31,7 @@ def verdict_of(conversation: Conversation) -> Verdict:
         code=code if isinstance(code, int) else None,
         initiator=str(conversation.get(CLOSE_INITIATOR)),
         end_reasons=conversation.end_reasons,
+        sends_waited=conversation.get(SEND_BLOCKED_TIME) is not None,
     )
 
 
@@ -137,6 +139,12 @@ VISITS: Final = (
         "Undecodable compressed data",
         trouble.undecodable_data,
         Verdict("invalid_frame", 1000, "server"),
+    ),
+    Scenario(
+        "slow-reader",
+        "A client slow to read",
+        trouble.slow_reader,
+        Verdict("normal", 1000, "client", ("completed",), sends_waited=True),
     ),
 )
 """They run at the same time."""

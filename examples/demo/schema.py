@@ -19,6 +19,8 @@ tracer = trace.get_tracer("price_ticker")
 
 OPENING_PRICES: Final = {"ROSE": 12.0, "LILY": 7.5, "TULIP": 480.0}
 BROKEN_TICK: Final = ("TULIP", 3)
+CHART: Final = "\n".join("*".rjust(60 + round(50 * math.sin(row / 40))) for row in range(8000))
+"""A drawing of a day: half a megabyte, so that a client can be too slow for it."""
 
 
 class FeedError(Exception):
@@ -57,6 +59,11 @@ class Quote:
         if (self.symbol, self.tick) == BROKEN_TICK:
             raise FeedError(f"the feed has no opening price for {self.symbol}")
         return round(10 * math.sin(self.tick), 1)
+
+    @strawberry.field
+    def chart(self) -> str:
+        """Draw the last day."""
+        return CHART
 
 
 @strawberry.type

@@ -72,10 +72,17 @@ def closes(
             str(verdict.code or "-"),
             *([verdict.initiator] if "initiator" in columns else []),
             conversation.fault,
-            "\n".join(verdict.end_reasons) or "-",
+            "\n".join((*verdict.end_reasons, *waits(conversation))) or "-",
             AS_EXPECTED if is_expected(scenario, conversation) else UNEXPECTED,
         )
     return table
+
+
+def waits(conversation: Conversation) -> Iterator[str]:
+    """Write for how long sends waited for the client to read, if any did."""
+    seconds = conversation.get(names.SEND_BLOCKED_TIME)
+    if isinstance(seconds, float):
+        yield f"sends waited {seconds:.1f} s"
 
 
 def value_of(point: Point) -> str:

@@ -1,12 +1,12 @@
-"""Clients that have trouble or cause it: each ends its connection in another way."""
+"""Clients that have trouble or cause it. Only the slow reader ends its connection as usual."""
 
 import asyncio
 import json
 from typing import Final
 
-from aiohttp import WSServerHandshakeError
+from aiohttp import ClientWebSocketResponse, WSServerHandshakeError
 
-from examples.demo.clients import ENDLESS_PRICES, PRICES_WITH_GAP, QUOTE
+from examples.demo.clients import CHARTS, ENDLESS_PRICES, PRICES_WITH_GAP, QUOTE
 from examples.demo.server import LOST_TOKEN, MAX_MESSAGE_SIZE
 from examples.demo.visitor import Visitor, init, subscribe, until, until_closed
 from examples.demo.wire import COMPRESSED, COMPRESSION
@@ -45,6 +45,21 @@ async def vanished(visitor: Visitor) -> None:
     for _ in range(3):
         await client.receive("next")
     client.vanish()
+
+
+async def read_nothing(socket: ClientWebSocketResponse, seconds: int) -> None:
+    """Read nothing for so long. PONGs that nobody asked for keep the server's heartbeat content."""
+    for _ in range(seconds):
+        await asyncio.sleep(1)
+        await socket.pong()
+
+
+async def slow_reader(visitor: Visitor) -> None:
+    """Follow charts, and read none of them for a moment. Then read them all, and leave as usual."""
+    async with visitor.logged_in() as socket:
+        await socket.send_json(subscribe("1", CHARTS))
+        await read_nothing(socket, 2)
+        await until(socket, "complete")
 
 
 async def oversized_message(visitor: Visitor) -> None:

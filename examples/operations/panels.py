@@ -9,13 +9,16 @@ CLOSES: Final = "websocket_server_closes_total"
 MESSAGES: Final = "websocket_server_messages_total"
 INITS: Final = "graphql_ws_connection_init_duration_seconds"
 OPERATIONS: Final = "graphql_ws_operation_duration_seconds"
+FIRST_RESULTS: Final = "graphql_ws_time_to_first_result_seconds"
 
 OUTCOME: Final = "websocket_close_outcome"
 FAULT: Final = "websocket_close_fault"
+NO_DEPLOYMENT: Final = f'{OUTCOME}!="server_shutdown"'
 TYPE: Final = "graphql_operation_type"
 END_REASON: Final = "graphql_ws_operation_end_reason"
 
 QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+COMMON: Final = {"p50": 0.5, "p95": 0.95}
 
 
 def now(gauge: str, *by: str) -> str:
@@ -29,12 +32,12 @@ def rate(counter: str, *by: str, where: str = "") -> str:
     return f"sum by ({', '.join(by)}) (rate({counter}{{{selector}}}[$__rate_interval]))"
 
 
-def quantiles(histogram: str, *by: str) -> dict[str, str]:
-    """Write a query for each quantile of a histogram."""
+def quantiles(histogram: str, *by: str, which: Mapping[str, float] = QUANTILES) -> dict[str, str]:
+    """Write a query for each quantile of a histogram. Without data it has no value, and not NaN."""
     buckets = rate(f"{histogram}_bucket", *by, "le")
     return {
-        " ".join((name, *map(label, by))): f"histogram_quantile({quantile}, {buckets})"
-        for name, quantile in QUANTILES.items()
+        " ".join((name, *map(label, by))): f"histogram_quantile({quantile}, {buckets}) >= 0"
+        for name, quantile in which.items()
     }
 
 
@@ -114,8 +117,8 @@ ROWS: Final = {
             "percentunit",
             {
                 label(FAULT): rate(CLOSES, FAULT, where=f'{FAULT}!="none"')
-                + " / on () group_left "
-                + rate(CLOSES, where=f'{OUTCOME}!="server_shutdown"')
+                + " / on () group_left () "
+                + f"({rate(CLOSES, where=NO_DEPLOYMENT)} > 0)"
             },
             stacked=True,
         ),
@@ -169,6 +172,20 @@ ROWS: Final = {
                 )
             },
         ),
+        Panel(
+            "Sends that wait now",
+            "Connections with a send that waits, because the client does not read.",
+            "short",
+            {label("job"): now("websocket_server_send_blocked", "job")},
+            stacked=True,
+        ),
+        Panel(
+            "Sends that waited",
+            "The same on average: it misses no wait between two scrapes.",
+            "short",
+            {label("job"): rate("websocket_server_send_blocked_time_seconds_total", "job")},
+            stacked=True,
+        ),
     ),
     "Operations": (
         Panel(
@@ -194,6 +211,26 @@ ROWS: Final = {
             "cps",
             {f"{label(TYPE)} {label(END_REASON)}": rate(f"{OPERATIONS}_count", TYPE, END_REASON)},
             search=search("graphql.ws.operation.end_reason", END_REASON),
+        ),
+        Panel(
+            "Interrupted operations",
+            "Per second, by type: their connection closed first. A click searches Jaeger for them.",
+            "cps",
+            {
+                label(TYPE): rate(
+                    f"{OPERATIONS}_count", TYPE, where=f'{END_REASON}="connection_closed"'
+                )
+            },
+            stacked=True,
+            search=f"&operation=${{__field.labels.{TYPE}}}"
+            "&tags=%7B%22graphql.ws.operation.end_reason%22%3A%22connection_closed%22%7D",
+        ),
+        Panel(
+            "Time to first result",
+            "From an operation's first message to its first result, over a WebSocket.",
+            "s",
+            quantiles(FIRST_RESULTS, TYPE, which=COMMON),
+            exemplars=True,
         ),
         Panel(
             "Life of an operation",

@@ -23,6 +23,9 @@ PATIENCE: Final = 15.0
 
 QUIET_PRICES: Final = 'subscription Prices { prices(symbol: "LILY", every: 3600) { tick price } }'
 HOARD_PAUSE: Final = 0.2
+UNREAD_SECONDS: Final = 8
+"""With `PATIENCE`, this leaves time to close: what was not read comes before the close frame."""
+
 SLOW_LOGIN: Final = 1.5
 SLOW_STORE: Final = "slow"
 
@@ -52,6 +55,13 @@ async def close_the_tab(visitor: Visitor) -> None:
     async with visitor.logged_in() as socket:
         await socket.send_json(subscribe("1", clients.ENDLESS_PRICES))
         await until(socket, "next", times=3)
+
+
+async def stop_reading(visitor: Visitor) -> None:
+    """Follow charts without reading them, for so long that several such clients add up."""
+    async with visitor.logged_in() as socket:
+        await socket.send_json(subscribe("1", clients.CHARTS))
+        await trouble.read_nothing(socket, UNREAD_SECONDS)
 
 
 async def come_and_go(visitor: Visitor) -> None:
@@ -89,6 +99,7 @@ TROUBLES: Final[tuple[Mapping[str, tuple[Visit, float]], ...]] = (
         "WebSocketInitSlow": (slow_login, 5),
         "WebSocketHeartbeatsLost": (trouble.missed_heartbeat, 5),
         "WebSocketSubscriptionsInterrupted": (trouble.vanished, 8),
+        "WebSocketSlowConsumers": (stop_reading, 1.25),
     },
     {
         "WebSocketAbnormalCloses": (trouble.oversized_message, 10),

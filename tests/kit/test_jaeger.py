@@ -39,6 +39,7 @@ FOUND_BY = {
     "Lost heartbeats": {"heartbeat"},
     "Refused handshakes": {"foreign-origin"},
     "Inits that never came": {"no-init"},
+    "Slow consumers": {"slow-reader"},
     "Slow inits": set(),
     "GraphQL errors": {"validation-error", "resolver-error", "heartbeat"},
 }
@@ -80,12 +81,13 @@ def roots(traces: dict[str, tuple[Span, ...]]) -> list[Span]:
 
 @pytest.fixture(scope="module")
 def jaeger(start: Start, ports: Ports) -> Jaeger:
-    """A Jaeger that has heard the whole demo."""
+    """A Jaeger that has received the whole demo from a Collector that keeps everything."""
     start(servers.jaeger(ports))
+    start(servers.collector(ports, environment={"DECISION_WAIT": "1s", "KEPT_PERCENTAGE": "100"}))
     subprocess.run(
         [sys.executable, "-m", "examples.demo"],
         cwd=ROOT,
-        env=os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": url(ports.jaeger_otlp)},
+        env=os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": url(ports.collector_otlp)},
         stdout=subprocess.DEVNULL,
         timeout=60,
         check=True,
@@ -168,6 +170,7 @@ class TestEachScenario:
             code=code if isinstance(code, int) else None,
             initiator=str(connection.attributes[_semconv.CLOSE_INITIATOR]),
             end_reasons=tuple(ending for _, ending in sorted(endings)),
+            sends_waited=_semconv.SEND_BLOCKED_TIME in connection.attributes,
         )
 
     def test_an_abnormal_close_is_an_error_that_names_itself(

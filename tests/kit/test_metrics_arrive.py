@@ -32,12 +32,15 @@ METRICS = {
     "graphql_server_subscription_event_count_total",
     "graphql_ws_connection_init_duration_seconds_bucket",
     "graphql_ws_operation_duration_seconds_bucket",
+    "graphql_ws_time_to_first_result_seconds_bucket",
     "websocket_server_active_connections",
     "websocket_server_closes_total",
     "websocket_server_connection_duration_seconds_bucket",
     "websocket_server_errors_total",
     "websocket_server_io_bytes_total",
     "websocket_server_messages_total",
+    "websocket_server_send_blocked",
+    "websocket_server_send_blocked_time_seconds_total",
 }
 """Each of the library's metrics; of the histograms, their buckets."""
 

@@ -9,10 +9,10 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from examples.demo import clients
+from examples.demo import clients, trouble
 from examples.demo.server import MAX_MESSAGE_SIZE
 from examples.demo.visitor import Visitor, init, subscribe, until_closed
-from examples.operations import servers
+from examples.operations import searches, servers
 from examples.operations.binaries import HERE
 from examples.operations.closes import Visit, leaves
 from examples.operations.jaeger import Jaeger
@@ -223,3 +223,30 @@ async def test_of_what_lives_long_every_segment_is_kept(start: Start) -> None:
     expected = {id_ for ids in segments.values() for id_ in ids}
     [kept] = await until(one.trace_ids, lambda arrived: expected <= arrived[0])
     assert expected <= kept
+
+
+async def test_what_waited_for_a_slow_client_is_kept_and_found_by_a_search(start: Start) -> None:
+    ports = Ports.free()
+    start(servers.jaeger(ports, name="Jaeger of slow clients"))
+    environment = {
+        "DECISION_WAIT": f"{DECISION_WAIT}s",
+        "KEPT_CONVERSATIONS": "^none",
+        "KEPT_PERCENTAGE": "0",
+    }
+    start(servers.collector(ports, name="Collector of slow clients", environment=environment))
+    jaeger = Jaeger(url(ports.jaeger_query))
+    async with ticking(url(ports.collector_otlp)) as ticker:
+        await ticker.traffic.send({clients.query_and_mutation: 5})
+        await ticker.traffic.send({trouble.slow_reader: 2})
+    waited = {
+        id_: spans[0].name
+        for id_, spans in by_trace(ticker.spans).items()
+        if any(_semconv.SEND_BLOCKED_TIME in (span.attributes or {}) for span in spans)
+    }
+    assert sorted(waited.values()) == 2 * [_semconv.SPAN_CONNECTION] + 2 * ["subscription"]
+
+    kept = await until(lambda: jaeger.search(EVERYTHING), lambda found: waited.keys() <= {*found})
+
+    assert kept.keys() == waited.keys()
+    found = await jaeger.search(searches.saved()["Slow consumers"])
+    assert found.keys() == {id_ for id_, name in waited.items() if name != "subscription"}
