@@ -37,13 +37,14 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--memory", action="store_true", help="measure memory and a metrics collection, too")
     add("--scale", action="store_true", help="measure the event loop under load, too")
+    add("--segments", action="store_true", help="measure the end of segments, too")
     add("--check", action="store_true", help="fail if a ceiling is broken")
     add("--json", type=Path, metavar="FILE", help="write every figure as JSON")
     add("--plot", type=Path, metavar="FILE.png", help="draw the figures of CPU time")
     for name, least, text in (
         ("rounds", 2, "rounds of each arm and workload in a process"),
         ("processes", 1, "processes, over which medians are taken"),
-        ("connections", 20, "open connections for --memory and --scale"),
+        ("connections", 20, "open connections for --memory, --scale and --segments"),
         ("messages", 1, "messages of the subscription that is to stay flat"),
         ("seconds", 1, "seconds for which the event loop is watched"),
     ):

@@ -7,8 +7,9 @@ from operator import sub, truediv
 from statistics import median
 from typing import Any, Final
 
-from tests.benchmarks.arms import ARMS, Arm, baseline
+from tests.benchmarks.arms import ARMS, STRAWBERRYS, Arm, baseline, find
 from tests.benchmarks.budgets import Budget, budget
+from tests.benchmarks.pipes import Tracing
 
 
 class Comparison(Enum):
@@ -30,33 +31,87 @@ class Comparison(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One of the things that are measured; `unit` is that of a price."""
+    """One of the things that are measured.
+
+    Attributes:
+        key: how results and budgets call it.
+        title: how tables call it.
+        unit: that of a price.
+        comparison: how a price is compared.
+        prices: the key of its prices, if that is another one.
+        beside: the subject that sampled arms with our mixin are compared with, and no others. By
+            default, each arm is compared with its baseline.
+    """
 
     key: str
     title: str
     unit: str
     comparison: Comparison
+    prices: str = ""
+    beside: str = ""
+
+    def prices_in(self, prices: "Prices") -> Mapping[str, float]:
+        """What each arm costs."""
+        return prices.get(self.prices or self.key, {})
+
+    def against(self, arm: Arm) -> Arm | None:
+        """The arm that another one is compared with, if there is one."""
+        if not self.beside:
+            return baseline(arm)
+        is_ours = arm.subject.mixin and arm.tracing is Tracing.SAMPLED
+        return find(self.beside, Tracing.SAMPLED) if is_ours else None
+
+    def is_about(self, arm: Arm) -> bool:
+        """Whether there is a figure of that arm."""
+        return not self.beside or self.against(arm) is not None
 
 
-MEASURES: Final = tuple(
-    Measure(*row)
-    for row in (
-        ("next", "Server CPU per `next` message", "µs", Comparison.RATIO),
-        ("subscription", "Server CPU per subscription of one message", "µs", Comparison.RATIO),
-        ("query", "Server CPU per query over the socket", "µs", Comparison.RATIO),
-        ("connection", "Server CPU per connect, init, close", "µs", Comparison.EXTRA),
-        ("idle", "Memory per idle connection, without the SDK's spans", "KiB", Comparison.EXTRA),
-        ("idle_sdk", "Memory of the SDK per idle connection", "KiB", Comparison.EXTRA),
-        ("live", "Memory per live subscription, without the SDK's span", "KiB", Comparison.EXTRA),
-        ("live_sdk", "Memory of the SDK per live subscription", "KiB", Comparison.EXTRA),
-        ("growth", "Growth of a long subscription, without the SDK", "KiB", Comparison.EXTRA),
-        ("growth_sdk", "Growth of the SDK's spans in it", "KiB", Comparison.EXTRA),
-        ("collection", "CPU of one metrics collection", "ms", Comparison.EXTRA),
-        ("open", "CPU of 1,000 snapshots of open connections", "ms", Comparison.EXTRA),
-        ("delay_median", "Event-loop delay, median", "ms", Comparison.EXTRA),
-        ("delay_p99", "Event-loop delay, 99th percentile", "ms", Comparison.EXTRA),
-        ("cpu", "Server CPU under that load", "%", Comparison.EXTRA),
-    )
+_SEGMENTS: Final = {0: "idle connections", 1: "connections with a subscription"}
+
+MEASURES: Final = (
+    Measure("next", "Server CPU per `next` message", "µs", Comparison.RATIO),
+    Measure("subscription", "Server CPU per subscription of one message", "µs", Comparison.RATIO),
+    Measure(
+        "subscription_own",
+        "Server CPU per subscription, beside Strawberry's own extension",
+        "µs",
+        Comparison.RATIO,
+        prices="subscription",
+        beside=STRAWBERRYS,
+    ),
+    Measure("query", "Server CPU per query over the socket", "µs", Comparison.RATIO),
+    Measure("connection", "Server CPU per connect, init, close", "µs", Comparison.EXTRA),
+    Measure("idle", "Memory per idle connection, without the SDK's spans", "KiB", Comparison.EXTRA),
+    Measure("idle_sdk", "Memory of the SDK per idle connection", "KiB", Comparison.EXTRA),
+    Measure(
+        "live", "Memory per live subscription, without the SDK's span", "KiB", Comparison.EXTRA
+    ),
+    Measure("live_sdk", "Memory of the SDK per live subscription", "KiB", Comparison.EXTRA),
+    Measure("growth", "Growth of a long subscription, without the SDK", "KiB", Comparison.EXTRA),
+    Measure("growth_sdk", "Growth of the SDK's spans in it", "KiB", Comparison.EXTRA),
+    Measure("collection", "CPU of one metrics collection", "ms", Comparison.EXTRA),
+    Measure("open", "CPU of 1,000 snapshots of open connections", "ms", Comparison.EXTRA),
+    Measure("delay_median", "Event-loop delay, median", "ms", Comparison.EXTRA),
+    Measure("delay_p99", "Event-loop delay, 99th percentile", "ms", Comparison.EXTRA),
+    Measure("cpu", "Server CPU under that load", "%", Comparison.EXTRA),
+    *(
+        Measure(
+            f"segments_{subscriptions}_{key}",
+            f"Segments of {of}: {title}",
+            unit,
+            Comparison.EXTRA,
+        )
+        for subscriptions, of in _SEGMENTS.items()
+        for key, title, unit in (
+            ("cpu", "CPU of a rotation", "µs"),
+            ("most", "most rotations in a step", "segments"),
+            ("median", "CPU of a step, median", "ms"),
+            ("longest", "CPU of a step, longest", "ms"),
+            ("queue", "most spans in the queue", "spans"),
+            ("exported", "spans exported", "spans"),
+            ("took", "time until all have rotated", "s"),
+        )
+    ),
 )
 
 Prices = Mapping[str, Mapping[str, float]]
@@ -85,6 +140,11 @@ class Figure:
         return median(self.prices)
 
     @property
+    def against(self) -> Arm | None:
+        """The arm that it is compared with, if it is."""
+        return self.measure.against(self.arm) if self.compared else None
+
+    @property
     def value(self) -> float | None:
         """The median of the comparisons: what a budget is about."""
         return median(self.compared) if self.compared else None
@@ -110,7 +170,6 @@ class Figure:
 
     def as_json(self) -> dict[str, Any]:
         """All of it as plain values."""
-        against = baseline(self.arm) if self.compared else None
         return {
             "measure": self.measure.key,
             "title": self.measure.title,
@@ -118,7 +177,7 @@ class Figure:
             "arm": self.arm.name,
             "prices": self.prices,
             "price": self.price,
-            "baseline": None if against is None else against.name,
+            "baseline": None if self.against is None else self.against.name,
             "comparison": self.measure.comparison.name.lower(),
             "compared": self.compared,
             "value": self.value,
@@ -135,7 +194,7 @@ def figures(processes: Iterable[Prices]) -> list[Figure]:
         Figure(measure, arm, prices, tuple(_compared(processes, measure, arm)))
         for measure in MEASURES
         for arm in ARMS
-        if (prices := tuple(_prices(processes, measure, arm)))
+        if measure.is_about(arm) and (prices := tuple(_prices(processes, measure, arm)))
     ]
 
 
@@ -146,13 +205,13 @@ def exit_status(of: Iterable[Figure], *, check: bool) -> int:
 
 def _prices(processes: Iterable[Prices], measure: Measure, arm: Arm) -> Iterator[float]:
     for prices in processes:
-        if arm.name in prices.get(measure.key, {}):
-            yield prices[measure.key][arm.name]
+        if arm.name in (of_measure := measure.prices_in(prices)):
+            yield of_measure[arm.name]
 
 
 def _compared(processes: Iterable[Prices], measure: Measure, arm: Arm) -> Iterator[float]:
-    against = baseline(arm)
+    against = measure.against(arm)
     for prices in processes:
-        of_measure = prices.get(measure.key, {})
+        of_measure = measure.prices_in(prices)
         if against is not None and {arm.name, against.name} <= set(of_measure):
             yield measure.comparison.compute(of_measure[arm.name], of_measure[against.name])

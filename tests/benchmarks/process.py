@@ -12,6 +12,7 @@ from typing import Any, Final
 from tests.benchmarks.memory import collection, growth, memory
 from tests.benchmarks.ratios import Prices, ratios
 from tests.benchmarks.scale import scale
+from tests.benchmarks.segments import segments
 from tests.support.file_limit import raise_file_limit
 
 TASKS: Final[Mapping[str, Callable[..., Coroutine[Any, Any, Prices]]]] = {
@@ -20,6 +21,7 @@ TASKS: Final[Mapping[str, Callable[..., Coroutine[Any, Any, Prices]]]] = {
     "growth": growth,
     "collection": collection,
     "scale": scale,
+    "segments": segments,
 }
 
 SDK: Final = "opentelemetry.sdk"

@@ -26,7 +26,8 @@ class Extent:
         processes: how many of each kind.
         memory: whether memory is measured, too.
         scale: whether the event loop's delay is, too.
-        connections: how many are open for `scale` and for the metrics collection.
+        segments: whether the end of segments is, too.
+        connections: how many are open for `scale`, `segments` and the metrics collection.
         messages: of the subscription that is to stay flat.
         seconds: for which the event loop's delay is watched.
     """
@@ -35,6 +36,7 @@ class Extent:
     processes: int = 5
     memory: bool = False
     scale: bool = False
+    segments: bool = False
     connections: int = 10_000
     messages: int = 1_000_000
     seconds: float = 20
@@ -57,6 +59,8 @@ def plan(extent: Extent) -> list[Run]:
         runs += _memory(extent)
     if extent.scale:
         runs += _scale(extent)
+    if extent.segments:
+        runs += _segments(extent)
     return runs
 
 
@@ -87,6 +91,12 @@ def _scale(extent: Extent) -> Iterator[Run]:
                 "seconds": extent.seconds,
             }
             yield Run("scale", arguments, 3, f"scale {number}")
+
+
+def _segments(extent: Extent) -> Iterator[Run]:
+    for subscriptions in (0, 1):
+        arguments = {"connections": extent.connections, "subscriptions": subscriptions}
+        yield Run("segments", arguments, 3, "segments")
 
 
 def measure(extent: Extent, progress: Callable[[Run], None]) -> list[Figure]:

@@ -11,7 +11,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from tests.benchmarks.arms import baseline
 from tests.benchmarks.figures import MEASURES, Comparison, Figure, Measure
 from tests.benchmarks.runs import Run
 
@@ -73,10 +72,9 @@ def _table(measure: Measure, rows: Iterable[Figure]) -> Table:
 def _cells(figure: Figure) -> Iterator[str | Text]:
     yield figure.arm.name
     yield f"{figure.price:.{0 if figure.price >= WHOLE else 2}f}"
-    against = baseline(figure.arm)
-    if figure.value is None or against is None:
+    if figure.value is None or figure.against is None:
         return
-    yield against.name
+    yield figure.against.subject.name
     yield compared(figure.measure, figure.value)
     yield " .. ".join(compared(figure.measure, end(figure.compared)) for end in (min, max))
     budget, verdict = figure.budget, figure.verdict

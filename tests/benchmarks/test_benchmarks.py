@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.benchmarks.arms import ARMS, BOTH, EMPTY, find
+from tests.benchmarks.arms import ARMS, BOTH, EMPTY, STRAWBERRYS, find
 from tests.benchmarks.budgets import BUDGETS
 from tests.benchmarks.figures import MEASURES, Comparison, exit_status, figures
 from tests.benchmarks.pipes import Tracing
@@ -21,7 +21,7 @@ LIMIT = 600
 
 SMALLEST = (
     "tests.benchmarks --rounds 2 --processes 1"
-    " --memory --scale --connections 20 --messages 2000 --seconds 1"
+    " --memory --scale --segments --connections 20 --messages 2000 --seconds 1"
 )
 PER_ROUND = {"next", "subscription", "query", "connection"}
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -100,6 +100,17 @@ def test_it_prints_a_table_for_each_measure_with_a_row_for_each_arm(
 
 
 @pytest.mark.benchmark
+def test_it_exports_the_span_of_every_segment_that_was_due(benchmarked: Benchmarked) -> None:
+    sampled = find(BOTH, Tracing.SAMPLED).name
+    exported = {
+        each["measure"]: each["price"]
+        for each in benchmarked.report["figures"]
+        if each["measure"].endswith("_exported") and each["arm"] == sampled
+    }
+    assert exported == {"segments_0_exported": 20, "segments_1_exported": 40}
+
+
+@pytest.mark.benchmark
 def test_it_draws_a_picture(benchmarked: Benchmarked) -> None:
     assert benchmarked.plot.read_bytes().startswith(PNG)
 
@@ -136,6 +147,18 @@ def test_a_verdict_is_about_the_budget_of_the_arm(price: float, verdict: str) ->
     assert (figure.verdict, figure.broken) == (verdict, over)
     assert exit_status([figure], check=True) == int(over)
     assert exit_status([figure], check=False) == 0
+
+
+@pytest.mark.parametrize(
+    ("price", "verdict"), [(9.9, "below the ceiling"), (10.1, "over the ceiling")]
+)
+def test_a_sampled_subscription_is_compared_with_strawberrys_own_extension_too(
+    price: float, verdict: str
+) -> None:
+    ours, own = find(BOTH, Tracing.SAMPLED), find(STRAWBERRYS, Tracing.SAMPLED)
+    found = figures([{"subscription": {EMPTY: 9.0, ours.name: price, own.name: 10.0}}])
+    [figure] = [each for each in found if each.measure.key == "subscription_own"]
+    assert (figure.arm, figure.against, figure.verdict) == (ours, own, verdict)
 
 
 def limits(cell: str) -> list[str]:

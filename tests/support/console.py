@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-WIDTH: Final = 132
+WIDTH: Final = 140
 
 
 def open_console() -> Console:
