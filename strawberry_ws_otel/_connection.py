@@ -93,7 +93,7 @@ from strawberry_ws_otel._operations import Execution, Operations, unclaimed
 from strawberry_ws_otel._propagation import ConnectionTrace, of_request
 from strawberry_ws_otel._protocol import NO_ID, Meaning, Message, MessageType, vocabulary
 from strawberry_ws_otel._recording import Telemetry
-from strawberry_ws_otel._segments import Segments, first_length, take_turns
+from strawberry_ws_otel._segments import Segments, Turn, first_length, take_turns
 from strawberry_ws_otel._spans import (
     NOT_STARTED,
     LinkTo,
@@ -301,7 +301,11 @@ class Connection:
         self._cancelled_after_write: weakref.ref[asyncio.CancelledError] | None = None
         self._is_closing = False  # the close has begun, and its event is recorded
         self._has_ended = False
-        self._turn = None if self.segments is None else take_turns(self, self.segments.due)
+        self._turn: Turn | None = None
+        if self.segments is not None:
+            # Without turns, the span lasts as long as the connection.
+            with self.fuse:
+                self._turn = take_turns(self, self.segments.due)
 
     @property
     def span(self) -> Span:

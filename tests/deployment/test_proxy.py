@@ -231,7 +231,7 @@ def test_without_the_upgrade_header_there_is_no_connection(
 
 def runbook_rows() -> list[list[str]]:
     (text,) = re.findall(
-        r"^## Behind a proxy$(.+?)(?=^## |\Z)",
+        r"^## Behind a proxy$(.+?)(?=^##|\Z)",
         RUNBOOK.read_text(encoding="utf-8"),
         re.MULTILINE | re.DOTALL,
     )

@@ -898,6 +898,8 @@ async def test_a_stream_over_http_takes_its_turn_until_it_ends(
 def test_without_a_duration_a_stream_takes_no_turns(telemetry: Telemetry) -> None:
     operation = begin(telemetry, segment_duration=None)
     operation.describe("subscription", "N")
+    operation.take_turns()
+    assert operation._turn is None
     operation.finish()
     [only] = telemetry.spans()
     assert "graphql.ws.segment.number" not in attributes_of(only)
@@ -925,9 +927,11 @@ def test_a_type_that_cannot_be_learnt_does_not_keep_a_segment_open(telemetry: Te
     operation.finish()
 
 
-def test_a_stream_is_left_open_as_the_process_exits(telemetry: Telemetry) -> None:
+async def test_a_stream_is_left_open_as_the_process_exits(telemetry: Telemetry) -> None:
     operation = stream(telemetry)
     operation.leave_open()
+    assert operation._turn is not None
+    assert operation._turn.owner() is None
     [only] = telemetry.spans()
     assert attributes_of(only)["graphql.ws.segment.continued"] is True
 
