@@ -91,7 +91,7 @@ class MessageSpans:
     # --- Received -------------------------------------------------------------------------------
 
     def arrived(self) -> None:
-        """Note that a data frame has arrived."""
+        """Record that a data frame has arrived."""
         self._arrivals.append(time.monotonic())
 
     def received(self, message: Message, sequence: int, owner: Owner | None) -> None:
