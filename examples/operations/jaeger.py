@@ -1,11 +1,15 @@
 """Reads traces from Jaeger through its JSON API, with the searches of its UI."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import ClientSession
 from yarl import URL
+
+from examples.operations.live import LOOKBACK, MICROSECONDS
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,12 @@ class Jaeger:
             aiohttp.ClientError: Jaeger does not answer, or refuses the search.
 
         """
-        return await self._traces(search.replace("/search", "/api/traces", 1))
+        path, _, query = search.partition("?")
+        asked = dict(parse_qsl(query))
+        # Its API has no `lookback`, and would look back for two days.
+        if found := LOOKBACK.fullmatch(asked.pop("lookback", "")):
+            asked["start"] = str(time.time_ns() // 1000 - int(found[1]) * MICROSECONDS[found[2]])
+        return await self._traces(f"{path.replace('/search', '/api/traces', 1)}?{urlencode(asked)}")
 
     async def trace(self, trace_id: str) -> tuple[Span, ...]:
         """Return one trace."""

@@ -42,7 +42,7 @@ AT_ONCE: Final = 8
 """Requests to Jaeger at once."""
 
 TIMEOUT: Final = 20.0
-SHOWN: Final = 200
+SHOWN: Final = 150
 """Traces that a browser is led to, in one address."""
 
 NOTHING: Final = """\
@@ -102,7 +102,7 @@ class Live:
     jaeger: str
 
     def search(self, query: Mapping[str, str]) -> list[str]:
-        """Return the trace of the newest segment of what a search finds and is open, at most 200.
+        """Return the trace of the newest segment of what a search finds and is open, at most 150.
 
         Raises:
             OSError: Jaeger does not answer, or refuses the search.
@@ -135,7 +135,8 @@ class Live:
         return all(
             each.is_continued
             for each in self._segments({**asked, "tags": tags})
-            if (each.id, each.name) == (segment.id, segment.name)
+            # A client may use the id of a subscription again: an earlier one has a last segment.
+            if (each.id, each.name) == (segment.id, segment.name) and each.start > segment.start
         )
 
     def _segments(self, query: Mapping[str, str]) -> Iterator[Segment]:
