@@ -55,7 +55,7 @@ def test_the_readme_is_the_first_page() -> None:
 def test_the_api_has_the_docstrings() -> None:
     text = unescape(re.sub("<[^>]+>", "", text_of("reference/api/index.html")))
     assert "The configuration of the view, or of all views of the class." in text
-    assert "Whether parsing, validation and execution get spans." in text
+    assert "Whether parsing, validation and execution of queries and mutations get spans." in text
 
 
 @pytest.mark.parametrize(
