@@ -382,6 +382,13 @@ def test_who_ends_while_it_is_asked_is_asked_no_more(loop: Loop) -> None:
     assert first.asked == [first, second, second, second]
 
 
+def test_the_last_one_may_end_while_it_is_asked(loop: Loop) -> None:
+    [only] = owners(loop, 300)
+    only.ends_when_asked = True
+    loop.step()
+    assert (only.asked, loop.waiting) == ([only], [])
+
+
 def test_turns_that_have_ended_are_dropped_before_they_are_due(loop: Loop) -> None:
     many = owners(loop, *[300.0] * 1000)
     for owner in many[:900]:
@@ -485,6 +492,18 @@ def test_each_loop_has_a_rotation_of_its_own_which_ends_with_its_turns() -> None
     del one, other
     gc.collect()
     assert (first(), second()) == (None, None)
+
+
+def test_what_all_loops_have_is_left_open() -> None:
+    async def leave_open() -> bool:
+        owner = Waited()
+        turn = take_turns(owner, float("inf"))
+        take_turns.__self__.leave_open()  # type: ignore[attr-defined]  # of the registry
+        assert turn is not None
+        turn.end()
+        return owner.has_left
+
+    assert run_in_loop(leave_open)
 
 
 OPEN: Final = """

@@ -1231,3 +1231,11 @@ def test_a_span_is_left_open_even_if_its_totals_cannot_be_made(*, recording: boo
     with suppress(PipeError):
         recorded.leave_open(fails)
     assert real.calls == [("end", None)]
+
+
+def test_what_is_set_for_all_segments_is_on_the_span_and_kept() -> None:
+    real = FakeSpan()
+    recorded = recorder(real)
+    recorded.set_for_all_segments({"tenant": "acme"})
+    assert real.calls == [("set_attributes", {"tenant": "acme"})]
+    assert recorded.application_attributes == {"tenant": "acme"}
