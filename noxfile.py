@@ -187,6 +187,15 @@ def operations(session: nox.Session) -> None:
 
 
 @nox.session
+def rules(session: nox.Session) -> None:
+    """Test the rules of the operator's kit with promtool, two at a time."""
+    session.run("examples/operations/tools/install", external=True)
+    install_checkout(session, "test")
+    required = {"REQUIRE_OPERATIONS": "1"}
+    session.run("python", "-m", "pytest", "-q", "-n", "2", "-m", "rules", "tests/kit", env=required)
+
+
+@nox.session
 def benchmark(session: nox.Session) -> None:
     """Run the benchmark in its smallest form."""
     install_checkout(session, "test")

@@ -19,7 +19,8 @@ RUNNING = pytest.StashKey[list[Process]]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("operations") is None or not (programs := missing()):
+    needs = any(map(item.get_closest_marker, ("operations", "rules")))
+    if not needs or not (programs := missing()):
         return
     reason = f"not installed: {', '.join(programs)}; see {INSTALL}"
     if os.environ.get(REQUIRED):

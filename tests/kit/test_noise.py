@@ -131,14 +131,14 @@ def check(file: Path, metrics: Iterable[tuple[str, str]], expected: Iterable[str
     run("promtool", "test", "rules", file)
 
 
-@pytest.mark.operations
+@pytest.mark.rules
 @pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 def test_no_alert_fires_by_chance(service: Service, tmp_path: Path) -> None:
     metrics = [one for seed in range(SEEDS) for one in series(service, seed)]
     check(tmp_path / "noise.yml", metrics, [])
 
 
-@pytest.mark.operations
+@pytest.mark.rules
 @pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 def test_an_outage_is_no_chance(service: Service, tmp_path: Path) -> None:
     metrics = [one for seed in range(SEEDS) for one in series(service, seed, lost=80)]

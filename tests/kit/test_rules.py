@@ -10,7 +10,7 @@ from examples.operations.ports import Ports
 from examples.operations.rules import OPTIONAL, SHORTER, shortened, write
 from tests.support.kit.prometheus import run
 
-needs_servers = pytest.mark.operations
+needs_servers = pytest.mark.rules
 
 UNIT_TESTS = sorted((HERE / "rules" / "tests").glob("*.yml"))
 
