@@ -80,10 +80,11 @@ class Jaeger:
 
         """
         path, _, query = search.partition("?")
-        asked = dict(parse_qsl(query))
         # Its API has no `lookback`, and would look back for two days.
-        if found := LOOKBACK.fullmatch(asked.pop("lookback", "")):
-            asked["start"] = str(time.time_ns() // 1000 - int(found[1]) * MICROSECONDS[found[2]])
+        asked = [pair for pair in parse_qsl(query) if pair[0] != "lookback"]
+        if found := LOOKBACK.fullmatch(dict(parse_qsl(query)).get("lookback", "")):
+            start = time.time_ns() // 1000 - int(found[1]) * MICROSECONDS[found[2]]
+            asked.append(("start", str(start)))
         return await self._traces(f"{path.replace('/search', '/api/traces', 1)}?{urlencode(asked)}")
 
     async def trace(self, trace_id: str) -> tuple[Span, ...]:
