@@ -218,8 +218,8 @@ async def test_of_what_lives_long_every_segment_is_kept(start: Start) -> None:
             is_continued = _semconv.SEGMENT_CONTINUED in (span.attributes or {})
             if number or is_continued:
                 segments[is_continued].append(id_)
-    # The connection and the subscription of each, and the last segment of both. On a busy machine, others
-    # live long, too.
+    # The connection and the subscription of each, and the last segment of both. On a busy machine,
+    # others live long, too.
     assert len(segments[True]) >= len(segments[False]) >= 2 * 40
     expected = {id_ for ids in segments.values() for id_ in ids}
     [kept] = await until(one.trace_ids, lambda arrived: expected <= arrived[0])
