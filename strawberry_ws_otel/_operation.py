@@ -455,6 +455,8 @@ class Operation:
         if self._is_ended or self.type is not None:
             return
         self._describe, self._expected_type = describe, operation_type
+        # Before the document is parsed: AWS names the spans of resolvers after it.
+        self.span.rename(operation_type)
         if operation_type == SUBSCRIPTION:
             self._telemetry.metrics.totals.subscribed(self.results)
 
@@ -470,7 +472,9 @@ class Operation:
         bounded_name = None if name is None else _bounded_name(name)
         named = name is not None and self.config.name_spans_after_operation
         # Also of a segment that is not sampled: the next one may be.
-        self.span.rename(f"{operation_type} {bounded_name}" if named else operation_type)
+        span_name = f"{operation_type} {bounded_name}" if named else operation_type
+        if span_name != self.span.name:
+            self.span.rename(span_name)
         if self.span.recording:
             self.span.set(
                 {
@@ -593,6 +597,9 @@ class Operation:
             self._turn.end()
             self._turn = None
         error_type = self._error_type or error_type
+        if self.type is None and self.span.name != _semconv.SPAN_OPERATION:
+            # The document is not what it began like.
+            self.span.rename(_semconv.SPAN_OPERATION)
         self._telemetry.metrics.totals.ended(self.results)
         try:
             if self.type != SUBSCRIPTION and (self.type is not None or self._is_request):

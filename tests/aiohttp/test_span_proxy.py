@@ -150,9 +150,7 @@ async def test_a_processor_reads_the_span_that_is_the_parent(
     assert found == [{"tenant": "acme"}] * len(application.places)
     resource = telemetry.tracer_provider.resource
     for place in application.places:
-        # The type of a subscription is not known before its first result.
-        name = OPERATION if place == "subscription" else place
-        assert (name, SpanKind.SERVER, resource) in inheriting.read
+        assert (place, SpanKind.SERVER, resource) in inheriting.read
 
 
 @pytest.mark.parametrize("protocol", EVERYWHERE)

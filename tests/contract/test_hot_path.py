@@ -165,6 +165,11 @@ WITH_EXTENSION = {"context.get_current": 1}
 IF_SAMPLED_WITH_EXTENSION = {
     # The type of the operation, as its first result is sent.
     "Span.set_attributes": 1,
+}
+
+
+AS_IT_BEGINS = {
+    # The span of an operation that is executed is named as its document begins.
     "Span.update_name": 1,
 }
 
@@ -175,7 +180,11 @@ IF_SAMPLED_WITH_EXTENSION = {
         (False, False, [ALWAYS]),
         (False, True, [ALWAYS, WITH_EXTENSION]),
         (True, False, [ALWAYS, IF_SAMPLED]),
-        (True, True, [ALWAYS, IF_SAMPLED, WITH_EXTENSION, IF_SAMPLED_WITH_EXTENSION]),
+        (
+            True,
+            True,
+            [ALWAYS, IF_SAMPLED, WITH_EXTENSION, IF_SAMPLED_WITH_EXTENSION, AS_IT_BEGINS],
+        ),
     ],
     ids=["not sampled", "not sampled, extension", "sampled", "sampled, extension"],
 )

@@ -229,8 +229,7 @@ async def test_each_code_of_the_application_runs_in_the_span_that_it_belongs_to(
     assert seen == {
         "on_ws_connect": {"graphql.ws.connection_init"},
         "the send of connection_ack": {"graphql.ws.connection_ack"},
-        # The type is known with the first result.
-        "the generator": {"GraphQL Operation", "subscription"},
+        "the generator": {"subscription"},
         f"the send of {result}": {f"graphql.ws.{result}"},
         "the send of complete": {"graphql.ws.complete"},
     }
