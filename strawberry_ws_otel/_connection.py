@@ -785,6 +785,8 @@ class Connection:
     def write_cancelled(self, error: asyncio.CancelledError) -> None:
         """Record that the sender of a message was cancelled after its frame was written."""
         self._cancelled_after_write = weakref.ref(error)
+        # Written before the wait that was cancelled, nobody knows how long ago.
+        self.traffic.sent_at = self.traffic.sent_at or time.monotonic()
 
     def _end_init(self, error_type: str | None = None) -> None:
         init, self._init = self._init, None

@@ -545,7 +545,7 @@ class Observer:
             elif isinstance(error, asyncio.CancelledError):
                 # aiohttp 3.14 writes a frame before it waits for the buffer to drain. A frame that
                 # waits for another to be compressed is not written yet, and looks the same.
-                self._connection.data_sent(utf8_size(data))
+                self.traffic.bytes_sent += utf8_size(data)
                 self._connection.write_cancelled(error)
 
 
