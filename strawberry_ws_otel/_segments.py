@@ -115,7 +115,7 @@ class Segments:
 
 
 class Owner(Protocol):
-    """What has segments: a connection, with its operations, or an operation over HTTP."""
+    """What has segments: a connection, or an operation that lives long."""
 
     def rotate(self) -> float:
         """End one segment if it is due; return when to ask again, on the monotonic clock."""

@@ -100,7 +100,7 @@ class Conversation:
         self._chance.choice(steps)()
 
     def _becomes(self, *, received: int = 0, sent: int = 0, **others: Any) -> None:
-        """Note what is true after the step that is about to be taken."""
+        """Keep the state that the next step leads to."""
         last = self.states[-1]
         live = tuple((id_, self._types[id_], self._results[id_]) for id_ in self._live)
         self.states.append(
