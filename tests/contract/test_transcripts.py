@@ -1,9 +1,11 @@
 """The conversation is the same with and without the library: each byte, each close, each task."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from strawberry_ws_otel import _semconv
 from tests.support.broken_api import PIPES, broken_propagator
 from tests.support.cases import (
     BARE,
@@ -19,7 +21,7 @@ from tests.support.cases import (
     traced,
 )
 from tests.support.event_loop import Run
-from tests.support.telemetry import Telemetry
+from tests.support.telemetry import Telemetry, attributes_of
 from tests.support.transcripts import compare, play
 
 pytestmark = pytest.mark.usefixtures("frozen_garbage")
@@ -37,7 +39,18 @@ def test_the_conversation_is_the_same_with_a_span_for_each_message(
     case: Case, run: Run[Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     compare(case, run, telemetry, caplog, message_spans=True)
-    assert telemetry.spans("graphql.ws.connection_init")
+    spans = [attributes_of(span) for span in telemetry.spans()]
+    recorded = Counter(
+        each[_semconv.IO_DIRECTION] for each in spans if _semconv.MESSAGE_SEQUENCE in each
+    )
+    [(received, sent)] = [
+        (each[_semconv.MESSAGES_RECEIVED], each[_semconv.MESSAGES_SENT])
+        for each in spans
+        if _semconv.MESSAGES_SENT in each
+    ]
+    # What could not be sent any more has a span, too.
+    assert recorded["receive"] == received
+    assert recorded["transmit"] >= sent
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)

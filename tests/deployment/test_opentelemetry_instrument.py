@@ -32,6 +32,7 @@ CHANGING: Final = {
     name.CONNECTION_ID,
     name.SUBSCRIPTION_ID,
     name.SERVER_PORT,
+    name.DURATION,
     name.RECEIVE_IDLE_TIME,
     name.SEND_IDLE_TIME,
     name.TIME_TO_FIRST_RESULT,
