@@ -91,6 +91,12 @@ def library_log(request: pytest.FixtureRequest) -> Iterator[LogKeeper]:
         assert not internal, "".join(map(logging.Formatter().format, internal))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _what_other_modules_left_is_frozen() -> None:
+    """Spare the collector, and who asks it for all objects, what earlier modules have left."""
+    freeze()
+
+
 @pytest.fixture
 def frozen_garbage() -> None:
     """Put all that is older than a test out of the collector's sight, or it takes its time."""
