@@ -22,7 +22,10 @@ READ_BY_TESTS = (
     *map(str, Path().glob("*.md")),
 )
 PYTEST = ("python", "-m", "pytest", "-q", "-n", "0")
-"""The tests in one process: CI runs several sessions at once, and coverage measures one process."""
+"""The tests in one process: CI runs several sessions at once, and coverage measures one process.
+
+A session of marked tests names their folders: to collect all tests takes longer than to run a few.
+"""
 [*_, BY_DEFAULT] = PYPROJECT["tool"]["pytest"]["ini_options"]["addopts"]
 ALL = ("-m", BY_DEFAULT.replace(" and not slow", ""))
 """What `pytest` runs by default, and what is slow."""
@@ -87,7 +90,7 @@ def types(session: nox.Session) -> None:
     """Check types, including those of the tests and examples and those that a user imports."""
     install_checkout(session, "dev")
     session.run("mypy")
-    session.run(*PYTEST, "-m", "types")
+    session.run(*PYTEST, "-m", "types", "tests/contract", "tests/docs")
 
 
 @nox.session(python=PYTHONS)
@@ -149,7 +152,8 @@ def tools(session: nox.Session) -> None:
     """Test with clients on Node and in Chromium, and behind nginx."""
     session.run("tests/tools/install", external=True)
     install_checkout(session, "test")
-    session.run(*PYTEST, "-m", "tools", env={"REQUIRE_TOOLS": "1"})
+    marked = ("-m", "tools", "tests/clients", "tests/deployment")
+    session.run(*PYTEST, *marked, env={"REQUIRE_TOOLS": "1"})
 
 
 @nox.session
@@ -182,7 +186,7 @@ def operations(session: nox.Session) -> None:
     session.run("examples/operations/tools/install", external=True)
     install_checkout(session, "test")
     required = {"REQUIRE_OPERATIONS": "1"}
-    session.run(*PYTEST, "-m", "operations", env=required)
+    session.run(*PYTEST, "-m", "operations", "tests/kit", env=required)
     session.run("python", "-m", "examples.operations", "--check")
 
 
@@ -199,4 +203,4 @@ def rules(session: nox.Session) -> None:
 def benchmark(session: nox.Session) -> None:
     """Run the benchmark in its smallest form."""
     install_checkout(session, "test")
-    session.run(*PYTEST, "-m", "benchmark")
+    session.run(*PYTEST, "-m", "benchmark", "tests/benchmarks")

@@ -19,6 +19,17 @@ MODULES: Final = {
 ONLY_TESTS: Final = ("unit", "contract", "aiohttp", "docs", "examples", "kit", "attacks/faults")
 """Packages whose helpers are in `tests.support`. The others are programs with tests."""
 
+FOLDERS: Final = {
+    "types": ("contract", "docs"),
+    "tools": ("clients", "deployment"),
+    "operations": ("kit",),
+    "rules": ("kit",),
+    "benchmark": ("benchmarks",),
+    "site": ("docs",),
+    "package": ("docs",),
+}
+"""Where the sessions of noxfile.py look for the tests with a mark."""
+
 
 def imports_of(module: str) -> set[str]:
     """The modules that a module imports from, wherever in it, and whole modules of packages."""
@@ -55,6 +66,16 @@ def test_helpers_know_no_package_of_tests() -> None:
 def test_a_package_of_tests_has_no_other_modules(package: str) -> None:
     stems = {path.stem for path in (TESTS / package).glob("*.py")} - {"__init__", "conftest"}
     assert sorted(stem for stem in stems if not stem.startswith("test_")) == []
+
+
+@pytest.mark.parametrize("mark", FOLDERS)
+def test_a_mark_is_where_its_session_looks_for_it(mark: str) -> None:
+    marked = [
+        path.relative_to(TESTS).parts[0]
+        for path in TESTS.rglob("test_*.py")
+        if f"pytest.mark.{mark}" in path.read_text(encoding="utf-8")
+    ]
+    assert sorted(set(marked)) == sorted(FOLDERS[mark])
 
 
 def test_each_module_of_the_library_has_unit_tests_of_its_name_or_an_exception() -> None:
