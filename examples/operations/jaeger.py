@@ -1,7 +1,7 @@
 """Reads traces from Jaeger through its JSON API, with the searches of its UI."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from aiohttp import ClientSession
 from yarl import URL
 
-from examples.operations.live import LOOKBACK, MICROSECONDS
+from examples.operations.live import fixed
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Span:
     name: str
     start: int
     """In microseconds since 1970."""
+    duration: int
+    """In microseconds."""
+    service: str
+    process: Mapping[str, object]
+    """The attributes of its resource."""
     attributes: Mapping[str, object]
     events: tuple[Event, ...]
     parent: str | None
@@ -37,14 +42,18 @@ class Span:
     """The traces that it links to."""
 
     @classmethod
-    def of(cls, span: Mapping[str, Any]) -> Self:
-        """Read a span of the API."""
+    def of(cls, span: Mapping[str, Any], processes: Mapping[str, Any]) -> Self:
+        """Read a span of the API; `processes` are those of its trace."""
+        process = processes[span["processID"]]
         references = span["references"]
         return cls(
             trace_id=span["traceID"],
             span_id=span["spanID"],
             name=span["operationName"],
             start=span["startTime"],
+            duration=span["duration"],
+            service=process["serviceName"],
+            process=by_key(process["tags"]),
             attributes=by_key(span["tags"]),
             events=tuple(event_of(by_key(log["fields"])) for log in span["logs"]),
             parent=next(
@@ -68,7 +77,7 @@ def event_of(fields: dict[str, object]) -> Event:
 
 @dataclass(frozen=True)
 class Jaeger:
-    """A Jaeger at `url`, such as `http://127.0.0.1:16686`."""
+    """A Jaeger at `url`, such as `http://127.0.0.1:16686` or `https://tracing.example/jaeger`."""
 
     url: str
 
@@ -77,15 +86,20 @@ class Jaeger:
 
         Raises:
             aiohttp.ClientError: Jaeger does not answer, or refuses the search.
+            ValueError: The search has a `lookback` that is no time.
 
         """
-        path, _, query = search.partition("?")
-        # Its API has no `lookback`, and would look back for two days.
-        asked = [pair for pair in parse_qsl(query) if pair[0] != "lookback"]
-        if found := LOOKBACK.fullmatch(dict(parse_qsl(query)).get("lookback", "")):
-            start = time.time_ns() // 1000 - int(found[1]) * MICROSECONDS[found[2]]
-            asked.append(("start", str(start)))
-        return await self._traces(f"{path.replace('/search', '/api/traces', 1)}?{urlencode(asked)}")
+        query = parse_qsl(search.partition("?")[2])
+        return await self.traces(fixed(query, time.time_ns() // 1000))
+
+    async def traces(self, query: Sequence[tuple[str, str]]) -> dict[str, tuple[Span, ...]]:
+        """Do a search with the names and values that the API knows; return the traces by their id.
+
+        Raises:
+            aiohttp.ClientError: Jaeger does not answer, or refuses the search.
+
+        """
+        return await self._traces(f"/api/traces?{urlencode(query)}")
 
     async def trace(self, trace_id: str) -> tuple[Span, ...]:
         """Return one trace."""
@@ -93,11 +107,11 @@ class Jaeger:
 
     async def _traces(self, path: str) -> dict[str, tuple[Span, ...]]:
         async with (
-            ClientSession(self.url, raise_for_status=True) as session,
-            session.get(URL(path, encoded=True)) as response,
+            ClientSession(raise_for_status=True) as session,
+            session.get(URL(self.url + path, encoded=True)) as response,
         ):
             answer = await response.json()
         return {
-            trace["traceID"]: tuple(Span.of(span) for span in trace["spans"])
+            trace["traceID"]: tuple(Span.of(span, trace["processes"]) for span in trace["spans"])
             for trace in answer["data"]
         }

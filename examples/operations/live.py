@@ -20,7 +20,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -33,8 +33,14 @@ CONTINUED: Final = "graphql.ws.segment.continued"
 IDS: Final = ("graphql.subscription.id", "websocket.connection.id")
 """What the segments of a subscription have in common, and those of a connection."""
 
-MICROSECONDS: Final = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-LOOKBACK: Final = re.compile(r"(\d+)([smhd])")
+MICROSECONDS: Final = {
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
+}
+LOOKBACK: Final = re.compile(r"(\d+)([smhdw])")
 SLACK: Final = 60 * MICROSECONDS["s"]
 """How late a segment may end and arrive: a tail sampler waits before it passes it on."""
 
@@ -52,6 +58,28 @@ A connection or subscription is found as soon as its first segment has ended, wh
 `segment_duration` (5 minutes by default), and until its last one has arrived.
 """
 HELP: Final = "This address answers searches of Jaeger's UI, for example /search?service=...\n"
+
+
+def fixed(query: Collection[tuple[str, str]], now: int) -> list[tuple[str, str]]:
+    """Replace the `lookback` of a search of Jaeger's UI, which its API does not know, by a `start`.
+
+    A `start` that the search already has stays: the UI writes both, and means the `start`.
+
+    Args:
+        query: The names and values of the search.
+        now: Microseconds since 1970.
+
+    Raises:
+        ValueError: The `lookback` is no time.
+
+    """
+    asked = [(name, value) for name, value in query if name != "lookback"]
+    lookback = dict(query).get("lookback", "custom")
+    if lookback == "custom" or "start" in dict(asked):
+        return asked
+    if not (found := LOOKBACK.fullmatch(lookback)):
+        raise ValueError(f"lookback={lookback} is no time such as 2h")
+    return [*asked, ("start", str(now - int(found[1]) * MICROSECONDS[found[2]]))]
 
 
 @dataclass(frozen=True)
@@ -109,10 +137,7 @@ class Live:
             ValueError: The search is none of Jaeger's UI.
         """
         now = time.time_ns() // 1000
-        # Its API has no `lookback`.
-        asked = {key: value for key, value in query.items() if key != "lookback"}
-        if found := LOOKBACK.fullmatch(query.get("lookback", "")):
-            asked["start"] = str(now - int(found[1]) * MICROSECONDS[found[2]])
+        asked = dict(fixed(query.items(), now))
         name = query.get("operation")
         continued = (
             each

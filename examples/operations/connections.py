@@ -1,0 +1,404 @@
+"""Asks Jaeger for the connections that a search is about, and for others of the same time.
+
+* A connection has several spans if it has segments. The last one has the verdict.
+* An init or an operation names its connection by `websocket.connection.id`. A connection that has
+  been open for less than five minutes has no span yet: then its operations say what they know.
+* Jaeger returns whole traces. What counts is the spans in them that the search is about.
+* The others are those that closed normally. If the connections of the search did so themselves, as
+  in a reconnect storm, they are all that the search does not find.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Self, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from examples.demo.names import (
+    CLOSE_OUTCOME,
+    CONNECTION_ID,
+    DURATION,
+    ERROR_TYPE,
+    OPERATION_NAME,
+    SPAN_CONNECTION,
+    USER_AGENT,
+)
+from examples.operations.comparing import Values
+from examples.operations.jaeger import Jaeger, Span
+from examples.operations.live import MICROSECONDS, fixed
+
+NORMAL: Final = "normal"
+HOUR: Final = MICROSECONDS["h"]
+DAY: Final = MICROSECONDS["d"]
+
+LIMIT: Final = 100
+"""How many traces Jaeger's API returns, unless the search says so."""
+
+OTHERS: Final = 200
+"""How many connections are compared with."""
+
+OPERATIONS: Final = 20
+"""How many traces of each connection are read to learn its operations."""
+
+AT_ONCE: Final = 8
+"""Requests to Jaeger at once."""
+
+DURATION_OF_GO: Final = re.compile(r"([\d.]+)(ns|us|µs|ms|s|m|h)")
+GO_UNITS: Final = {"ns": 0.001, "us": 1, "µs": 1, "ms": 1000, "s": 1e6, "m": 60e6, "h": 3600e6}
+
+DOCUMENTS: Final = (OPERATION_NAME, "graphql.document.hash")
+"""What names an operation; the second one, if it has no name.
+
+A tail sampler may have kept the spans of few operations, so these are not known of all connections.
+"""
+
+NONE: Final = "(none)"
+"""The user agent of a client that sent none."""
+
+OF_CLIENT: Final = (USER_AGENT, "client.address")
+OF_REQUEST: Final = (
+    "http.route",
+    "server.address",
+    "websocket.subprotocol",
+    *DOCUMENTS,
+)
+OF_PROCESS: Final = (
+    "service.instance.id",
+    "service.version",
+    "host.name",
+    "k8s.pod.name",
+    "k8s.node.name",
+    "cloud.availability_zone",
+    "cloud.region",
+)
+OF_CLOSE: Final = (
+    CLOSE_OUTCOME,
+    ERROR_TYPE,
+    "websocket.close.reason",
+    "websocket.close.code",
+    "http.response.status_code",
+    "graphql.ws.acknowledged",
+)
+
+OTHER_NAMES: Final = re.compile(
+    r"(websocket|graphql\.(ws|error|operation|document|subscription)|otel|internal|span)\..+"
+    r"|error|sampler\..+|w3c\..+|network\.protocol\.name|url\.path|server\.port"
+)
+"""The names of the library and of Jaeger. All others are the application's."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+GIVE: Final = "Give the address of a search, such as http://127.0.0.1:16686/search?service=..."
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search of Jaeger's UI."""
+
+    jaeger: Jaeger
+    query: tuple[tuple[str, str], ...]
+    """Names and values, as the API takes them."""
+    service: str
+    operation: str | None
+    tags: Mapping[str, str]
+    durations: tuple[float, float]
+    """The shortest and the longest, in microseconds."""
+    start: int
+    """In microseconds since 1970, like the end."""
+    end: int
+    limit: int
+
+    @classmethod
+    def of(cls, address: str) -> Self:
+        """Read the address of a search, as it is copied from the browser or from an alert.
+
+        Raises:
+            ValueError: It is no such address; the message says what to give.
+
+        """
+        parts = urlsplit(address.strip().strip("<>\"'"))
+        prefix, page, rest = parts.path.rpartition("/search")
+        if "/trace/" in parts.path:
+            raise ValueError(f"This is the page of one trace. {GIVE}")
+        if parts.scheme not in {"http", "https"} or not page or rest.strip("/"):
+            raise ValueError(f"{address!r} is no search in Jaeger's UI. {GIVE}")
+        if not {"service", "traceID"} & dict(parse_qsl(parts.query)).keys():
+            raise ValueError(f"The search names no service. {GIVE}")
+        now = time.time_ns() // 1000
+        try:
+            query = fixed(parse_qsl(parts.query), now)
+            asked = dict(query)
+            return cls(
+                jaeger=Jaeger(f"{parts.scheme}://{parts.netloc}{prefix}"),
+                query=tuple(query),
+                service=asked.get("service", ""),
+                operation=asked.get("operation"),
+                tags=tags_of(query),
+                durations=(
+                    microseconds(asked.get("minDuration", "0s")),
+                    microseconds(asked["maxDuration"]) if "maxDuration" in asked else float("inf"),
+                ),
+                # Jaeger's API looks back for two days by default.
+                start=int(asked.get("start", now - 2 * DAY)),
+                end=int(asked.get("end", now)),
+                limit=int(asked.get("limit", LIMIT)),
+            )
+        except ValueError as error:
+            raise ValueError(f"Jaeger's UI does not make such a search: {error}") from error
+
+    def about(self, spans: Sequence[Span]) -> Self:
+        """Return the search with service and time of the spans, if it names traces by their ids."""
+        if self.service or not spans:
+            return self
+        return replace(
+            self,
+            service=Counter(span.service for span in spans).most_common(1)[0][0],
+            start=min(span.start for span in spans) - HOUR,
+            end=max(span.start + span.duration for span in spans) + HOUR,
+        )
+
+    def matching(self, spans: Iterable[Span]) -> list[Span]:
+        """Return the spans of a conversation that the search is about, in a trace that it finds."""
+        named = [
+            span
+            for span in spans
+            if CONNECTION_ID in span.attributes
+            and self.service in {"", span.service}
+            and self.operation in {None, span.name}
+        ]
+        # A store may understand a tag in another way, for example as a regular expression.
+        tagged = [span for span in named if self.has_tags(span)] or named
+        return [span for span in tagged if self.has_duration(span)]
+
+    def finds(self, spans: Iterable[Span]) -> bool:
+        """Return whether the search would find one of the spans; a list of traces finds no more."""
+        return not self.names_traces and any(map(self.has_tags, self.matching(spans)))
+
+    def has_tags(self, span: Span) -> bool:
+        """Return whether the span has all tags of the search, as Jaeger understands them."""
+        fields = [span.attributes, span.process]
+        fields += [{"event": event.name, **event.attributes} for event in span.events]
+        return all(
+            any(text(field[name]) == value for field in fields if name in field)
+            for name, value in self.tags.items()
+        )
+
+    def has_duration(self, span: Span) -> bool:
+        """Return whether it lasted for so long; for a last segment, whether all of them did."""
+        shortest, longest = self.durations
+        whole = span.attributes.get(DURATION)
+        lasted = whole * 1e6 if isinstance(whole, int | float) else 0
+        return shortest <= span.duration and max(span.duration, lasted) <= longest
+
+    @property
+    def names_traces(self) -> bool:
+        """Whether it is a list of traces, such as `live.py` makes."""
+        return "traceID" in dict(self.query)
+
+    @property
+    def finds_all(self) -> bool:
+        """Whether it leaves nothing out: there is nothing else to compare with."""
+        has_durations = {"minDuration", "maxDuration"} & dict(self.query).keys()
+        return not (self.tags or has_durations or self.names_traces)
+
+    async def traces(self, **query: str) -> list[tuple[Span, ...]]:
+        """Ask for other traces of the same service and time."""
+        asked = {
+            "service": self.service,
+            "start": str(self.start),
+            "end": str(self.end),
+            **query,
+        }
+        return list((await self.jaeger.traces(list(asked.items()))).values())
+
+    async def conversation(self, connection_id: str, **query: str) -> list[Span]:
+        """Ask for the spans of one connection, which may have begun long before."""
+        traces = await self.traces(
+            tags=json.dumps({CONNECTION_ID: connection_id}),
+            start=str(self.start - DAY),
+            end=str(self.end + DAY),
+            **query,
+        )
+        spans = (span for trace in traces for span in trace)
+        return [span for span in spans if span.attributes.get(CONNECTION_ID) == connection_id]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search is about."""
+
+    search: Search
+    connections: Mapping[str, Values]
+    """What is known of each connection, by its id."""
+    spans: Counter[str]
+    """How many spans of each connection were found."""
+    are_operations: bool
+    """Whether some of those are spans of operations or inits."""
+    is_limited: bool
+    """Whether there may be more."""
+
+    @property
+    def are_normal(self) -> bool:
+        """Whether most of the connections closed normally, and the search is for connections."""
+        normal = sum(
+            NORMAL in values.get(CLOSE_OUTCOME, ()) for values in self.connections.values()
+        )
+        return not self.are_operations and 2 * normal >= len(self.connections)
+
+
+async def find(search: Search) -> Found:
+    """Do the search, and learn about the connections behind what it finds.
+
+    Raises:
+        aiohttp.ClientError: Jaeger does not answer, or refuses the search.
+
+    """
+    traces = await search.jaeger.traces(search.query)
+    spans = [span for trace in traces.values() for span in search.matching(trace)]
+    search = search.about(spans)
+    by_id = by_connection(spans)
+
+    async def learn(connection_id: str) -> Values:
+        found = by_id[connection_id]
+        if any(span.name == SPAN_CONNECTION for span in found):
+            conversation = await search.conversation(connection_id, limit=str(OPERATIONS))
+            return values_of([*conversation, *found])
+        segments = await search.conversation(connection_id, operation=SPAN_CONNECTION)
+        errors = {
+            text(span.attributes[ERROR_TYPE]) for span in found if ERROR_TYPE in span.attributes
+        }
+        return values_of([*segments, *found], errors)
+
+    return Found(
+        search=search,
+        connections=dict(zip(by_id, await each(learn, by_id), strict=True)),
+        spans=Counter({id_: len(found) for id_, found in by_id.items()}),
+        are_operations=any(span.name != SPAN_CONNECTION for span in spans),
+        is_limited=len(traces) >= search.limit and not search.names_traces,
+    )
+
+
+async def others(found: Found) -> list[Values]:
+    """Return the connections to compare with, as far as there are any.
+
+    Raises:
+        aiohttp.ClientError: Jaeger does not answer.
+
+    """
+    search = found.search
+    if search.finds_all:
+        return []
+    query = {"operation": SPAN_CONNECTION, "limit": str(OTHERS)}
+    if not found.are_normal:
+        query["tags"] = json.dumps({CLOSE_OUTCOME: NORMAL})
+    elif longest := dict(search.query).get("maxDuration"):
+        query["minDuration"] = longest
+    elif shortest := dict(search.query).get("minDuration"):
+        query["maxDuration"] = shortest
+    traces = await search.traces(**query)
+    by_id = by_connection(
+        span for trace in traces for span in trace if span.name == SPAN_CONNECTION
+    )
+
+    async def learn(connection_id: str) -> Values | None:
+        conversation = await search.conversation(connection_id, limit=str(OPERATIONS))
+        spans = [*conversation, *by_id[connection_id]]
+        return None if search.finds(spans) else values_of(spans)
+
+    ids = [id_ for id_ in by_id if id_ not in found.connections]
+    return [values for values in await each(learn, ids) if values is not None]
+
+
+def values_of(spans: Iterable[Span], errors: Collection[str] = ()) -> Values:
+    """Collect what the spans of a connection say of it, and the errors of its operations."""
+    ordered = sorted(spans, key=lambda span: span.start)
+    segments = [span for span in ordered if span.name == SPAN_CONNECTION]
+    operations = [span for span in ordered if span.name != SPAN_CONNECTION]
+    said: dict[str, object] = {}
+    for span in (*operations, *segments):
+        said |= {name: span.process[name] for name in OF_PROCESS if name in span.process}
+        said |= {name: value for name, value in span.attributes.items() if is_of_connection(name)}
+    if segments:
+        said.setdefault(USER_AGENT, NONE)
+        last = segments[-1].attributes
+        said |= {name: last[name] for name in OF_CLOSE if name in last}
+    values = {name: frozenset({text(value)}) for name, value in said.items()}
+    # An abnormal close without an exception has its outcome as its error.
+    outcome = values.get(CLOSE_OUTCOME, frozenset())
+    all_errors = (values.pop(ERROR_TYPE, frozenset()) | {*errors}) - outcome
+    more = {ERROR_TYPE: all_errors, **documents_of(operations)}
+    return values | {name: several for name, several in more.items() if several}
+
+
+def documents_of(operations: Iterable[Span]) -> dict[str, frozenset[str]]:
+    """Return what names the operations: their names, and the hashes of those without a name."""
+    named = [
+        next((name, text(span.attributes[name])) for name in DOCUMENTS if name in span.attributes)
+        for span in operations
+        if not span.attributes.keys().isdisjoint(DOCUMENTS)
+    ]
+    return {key: frozenset(value for name, value in named if name == key) for key in DOCUMENTS}
+
+
+def is_of_connection(name: str) -> bool:
+    """Return whether an attribute says who a connection is of; it may be the application's."""
+    if name in OF_CLOSE or name in DOCUMENTS:
+        return False
+    return name in {*OF_CLIENT, *OF_REQUEST} or not OTHER_NAMES.fullmatch(name)
+
+
+def by_connection(spans: Iterable[Span]) -> dict[str, list[Span]]:
+    """Sort spans by their connection."""
+    found = defaultdict(list)
+    for span in spans:
+        if CONNECTION_ID in span.attributes:
+            found[str(span.attributes[CONNECTION_ID])].append(span)
+    return dict(found)
+
+
+async def each(
+    function: Callable[[Item], Awaitable[Result]], items: Iterable[Item]
+) -> list[Result]:
+    """Call a function for each item, for some at once."""
+    at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: Item) -> Result:
+        async with at_once:
+            return await function(item)
+
+    return await asyncio.gather(*map(one, items))
+
+
+def tags_of(query: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Read the tags of a search: JSON in `tags`, or `name:value` in each `tag` of older links."""
+    tags: dict[str, str] = {}
+    for name, value in query:
+        if name == "tags":
+            tags |= {key: text(one) for key, one in json.loads(value).items()}
+        elif name == "tag":
+            key, _, one = value.partition(":")
+            tags[key] = one
+    return tags
+
+
+def text(value: object) -> str:
+    """Write a value of an attribute as Jaeger's searches do."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def microseconds(duration: str) -> float:
+    """Read a duration of Jaeger's UI, such as `1m30s`.
+
+    Raises:
+        ValueError: It is none.
+
+    """
+    parts = DURATION_OF_GO.findall(duration)
+    if not parts or "".join(map("".join, parts)) != duration:
+        raise ValueError(f"{duration} is no duration such as 1.5s")
+    return sum(float(number) * GO_UNITS[unit] for number, unit in parts)

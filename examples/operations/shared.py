@@ -1,0 +1,191 @@
+"""Says what connections share: `python -m examples.operations.shared URL`.
+
+The URL is the link of an alert, or the address of any search in Jaeger's UI. The connections that
+it is about are compared with the normal closes of the same time: what they share with those tells
+nothing.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from aiohttp import ClientError
+
+from examples.demo.names import CONNECTION_ID, USER_AGENT
+from examples.operations.comparing import Shared, Values, telling
+from examples.operations.connections import (
+    DOCUMENTS,
+    OF_CLIENT,
+    OF_CLOSE,
+    OF_PROCESS,
+    OF_REQUEST,
+    Found,
+    Search,
+    find,
+    others,
+)
+
+ENOUGH: Final = 5
+"""Fewer connections are too few to tell what they share."""
+
+WIDTH: Final = 100
+"""How much of a value is shown."""
+
+NAMED, NOT_TOLD, FAILED = 0, 1, 2
+
+STATUSES: Final = """\
+exit status:
+  0  the connections share something that the others do not
+  1  nothing can be told: they share nothing, are too few, or there is nothing to compare with
+  2  the URL is no search, or Jaeger does not answer
+"""
+
+
+def printable(value: str) -> str:
+    """Truncate a value, and replace what could change a terminal: clients choose some of them."""
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in value)
+    return shown if len(shown) <= WIDTH else f"{shown[: WIDTH - 1]}…"
+
+
+def number(count: int, what: str) -> str:
+    """Write a number of things."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def attributes(found: Found) -> tuple[str, ...]:
+    """Return the names of the attributes that say who it is, without those of the search's tags."""
+    known = (*OF_CLIENT, *OF_REQUEST, *OF_PROCESS, *OF_CLOSE)
+    names = {name for values in found.connections.values() for name in values}
+    ordered = (*OF_CLIENT, *sorted(names - {*known}), *OF_REQUEST, *OF_PROCESS)
+    return tuple(name for name in ordered if name not in found.search.tags)
+
+
+def of_close(found: Found) -> tuple[str, ...]:
+    """Return the names of the attributes that say how it ended."""
+    return tuple(name for name in OF_CLOSE if name not in found.search.tags)
+
+
+def table(values: Sequence[Shared], compared: str) -> Iterator[str]:
+    """Write a line for each value."""
+    rows = [
+        (
+            f"{len(one.found)} of {one.found_of} found",
+            *([f"{one.compared} of {one.compared_of} {compared}"] if one.compared_of else []),
+            one.attribute,
+            f"{'has ' if one.part else ''}{printable(one.value)}",
+        )
+        for one in values
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for *counts, attribute, value in rows:
+        columns = [f"{count:>{width}}" for count, width in zip(counts, widths, strict=False)]
+        yield "  ".join([*columns, f"{attribute:{widths[-2]}}", value])
+
+
+def few(found: Found) -> Iterator[str]:
+    """Write a line for each connection."""
+    for id_, values in found.connections.items():
+        yield "  ".join(
+            [
+                *([number(found.spans[id_], "operation")] if found.are_operations else []),
+                f"{CONNECTION_ID}={id_}",
+                *(
+                    f"{name}={', '.join(map(printable, sorted(values[name])))}"
+                    for name in (*attributes(found), *of_close(found))
+                    if name in values
+                ),
+            ]
+        )
+
+
+def notes(found: Found) -> Iterator[str]:
+    """Say what the counts leave out, and what they hide."""
+    if found.is_limited:
+        yield f"The search stops at limit={found.search.limit}: there may be more."
+    if unknown := sum(USER_AGENT not in values for values in found.connections.values()):
+        yield (
+            f"{number(unknown, 'connection')} of these have no span in Jaeger: they are open, or"
+            " were not sampled. Their clients are not known."
+        )
+    [(id_, most)], all_ = found.spans.most_common(1), found.spans.total()
+    if found.are_operations and len(found.connections) >= ENOUGH and 2 * most >= all_:
+        yield f"{most} of {all_} operations are of one connection: {CONNECTION_ID}={id_}"
+
+
+def heading(found: Found, compared: Sequence[Values]) -> str:
+    """Say how many connections were found, and what they are compared with."""
+    what = f"{number(len(found.connections), 'connection')} found"
+    others_ = "other" if found.are_normal else "normal close"
+    if len(found.connections) < ENOUGH:
+        return f"{what}: too few to tell what they share."
+    if len(compared) >= ENOUGH:
+        return f"{what}, compared with {number(len(compared), others_)} of the same time."
+    if found.search.finds_all:
+        return (
+            f"{what}. Nothing to compare with: the search leaves nothing out."
+            " Add a tag to it, such as error=true."
+        )
+    return f"{what}. Nothing to compare with: {number(len(compared), others_)} at the same time."
+
+
+def answer(found: Found, compared: Sequence[Values]) -> tuple[int, list[str]]:
+    """Return the exit status and the lines that say what the connections share."""
+    connections = list(found.connections.values())
+    if not connections:
+        return NOT_TOLD, ["The search finds no WebSocket. Check its service and its time."]
+    head = heading(found, compared)
+    if len(connections) < ENOUGH:
+        return NOT_TOLD, [head, *few(found), *notes(found)]
+    can_compare = len(compared) >= ENOUGH
+    others_ = compared if can_compare else ()
+    who = telling(connections, others_, attributes(found), DOCUMENTS)
+    how = telling(connections, others_, of_close(found))
+    name = "other" if found.are_normal else "normal"
+    lines = [head]
+    if who:
+        lines += ["What they share:" if can_compare else "What many share:", *table(who, name)]
+    elif can_compare:
+        closes = "others" if found.are_normal else "normal closes"
+        lines += [f"Nothing in common that the {closes} do not also have."]
+    if how:
+        lines += ["How they ended:", *table(how, name)]
+    return NAMED if who and can_compare else NOT_TOLD, [*lines, *notes(found)]
+
+
+async def ask(address: str) -> tuple[int, list[str]]:
+    """Do the search, compare, and return the answer.
+
+    Raises:
+        aiohttp.ClientError: Jaeger does not answer, or refuses the search.
+        ValueError: The address is no search.
+
+    """
+    found = await find(Search.of(address))
+    return answer(found, await others(found) if len(found.connections) >= ENOUGH else [])
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.operations.shared",
+        description="Say what the connections of a search in Jaeger share, and normal ones do not.",
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("url", help="the search: an alert's link, or copied from Jaeger's UI")
+    try:
+        status, lines = asyncio.run(ask(parser.parse_args().url))
+    except (ClientError, TimeoutError) as error:
+        print(f"Jaeger does not answer: {error}", file=sys.stderr)
+        return FAILED
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    print("\n".join(lines))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
