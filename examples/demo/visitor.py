@@ -1,12 +1,13 @@
 """What every scenario gets: the server's address, and the messages of both subprotocols."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 
+from examples.demo.server import HOST
 from examples.demo.wire import RawClient
 
 TRANSPORT_WS: Final = "graphql-transport-ws"
@@ -43,13 +44,19 @@ async def until_closed(socket: ClientWebSocketResponse) -> int | None:
 
 @dataclass(frozen=True)
 class Visitor:
-    """One client. Its name is its user agent, which identifies its conversation afterwards."""
+    """One client. Its name is its user agent, which identifies its conversation afterwards.
+
+    It sends the headers with its handshake, and comes from the address if it is `raw`: otherwise
+    the session has the address.
+    """
 
     name: str
     port: int
     url: str
     session: ClientSession
     stop_server: Callable[[], Awaitable[None]]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    address: str = HOST
 
     @asynccontextmanager
     async def socket(
@@ -57,7 +64,7 @@ class Visitor:
     ) -> AsyncIterator[ClientWebSocketResponse]:
         """Open a WebSocket without sending anything; close it with 1000 at the end."""
         async with self.session.ws_connect(
-            self.url, protocols=[protocol], origin=origin, headers={"User-Agent": self.name}
+            self.url, protocols=[protocol], origin=origin, headers=self._handshake
         ) as socket:
             yield socket
 
@@ -71,6 +78,12 @@ class Visitor:
             await until(socket, "connection_ack")
             yield socket
 
-    async def raw(self, extensions: str = "") -> RawClient:
+    async def raw(self, headers: Mapping[str, str] | None = None) -> RawClient:
         """Open a WebSocket on a bare socket, without sending anything."""
-        return await RawClient.connect(self.port, self.name, extensions)
+        return await RawClient.connect(
+            self.port, {**self._handshake, **(headers or {})}, self.address
+        )
+
+    @property
+    def _handshake(self) -> dict[str, str]:
+        return {"User-Agent": self.name, **self.headers}

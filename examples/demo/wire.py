@@ -13,15 +13,14 @@ from examples.demo.server import HOST, PATH
 HANDSHAKE: Final = (
     f"GET {PATH} HTTP/1.1\r\n"
     "Host: {host}:{port}\r\n"
-    "User-Agent: {agent}\r\n"
     "Connection: Upgrade\r\n"
     "Upgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     "Sec-WebSocket-Protocol: graphql-transport-ws\r\n"
-    "{extensions}\r\n"
+    "{headers}\r\n"
 )
-COMPRESSION: Final = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+COMPRESSION: Final = {"Sec-WebSocket-Extensions": "permessage-deflate"}
 
 FIN: Final = 0x80
 COMPRESSED: Final = 0x40
@@ -39,10 +38,11 @@ class RawClient:
     writer: asyncio.StreamWriter
 
     @classmethod
-    async def connect(cls, port: int, agent: str, extensions: str = "") -> Self:
-        """Upgrade to graphql-transport-ws."""
-        reader, writer = await asyncio.open_connection(HOST, port)
-        request = HANDSHAKE.format(host=HOST, port=port, agent=agent, extensions=extensions)
+    async def connect(cls, port: int, headers: Mapping[str, str], address: str = HOST) -> Self:
+        """Upgrade to graphql-transport-ws, with more headers, from an address of this machine."""
+        reader, writer = await asyncio.open_connection(HOST, port, local_addr=(address, 0))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        request = HANDSHAKE.format(host=HOST, port=port, headers=lines)
         writer.write(request.encode())
         answer = await reader.readuntil(b"\r\n\r\n")
         if b" 101 " not in answer.splitlines()[0]:

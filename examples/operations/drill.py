@@ -1,4 +1,7 @@
-"""A drill: an ordinary time, trouble for most of the alerts, and the time until all resolve."""
+"""A drill: an ordinary time, trouble for most of the alerts, and the time until all resolve.
+
+After each trouble, the search of each alert has to lead to the client that has caused it.
+"""
 
 import asyncio
 import time
@@ -11,7 +14,16 @@ from examples.operations import searches
 from examples.operations.closes import ABNORMAL
 from examples.operations.jaeger import Jaeger
 from examples.operations.process import Process
-from examples.operations.traffic import EVERY_CLOSE, ORDINARY, TROUBLES, Traffic
+from examples.operations.shared import ask
+from examples.operations.traffic import (
+    CULPRITS,
+    EVERY_CLOSE,
+    LABELS,
+    ORDINARY,
+    TROUBLES,
+    Traffic,
+    visits,
+)
 from examples.operations.webhook import Notice
 
 POLL: Final = 0.5
@@ -39,17 +51,26 @@ class Watch:
     """The state of the alerts; `report` is called for each change."""
 
     report: Callable[[Notice], object]
-    fired: set[str] = field(default_factory=set)
     resolved: set[str] = field(default_factory=set)
+    _fired: dict[frozenset[tuple[str, str]], str] = field(default_factory=dict)
+    """The search of each alert that has fired, by its labels."""
     _now: dict[frozenset[tuple[str, str]], str] = field(default_factory=dict)
 
     def see(self, notice: Notice) -> None:
         """Record an alert. A message repeats the unchanged alerts of its group."""
         one = frozenset(notice.labels.items())
+        if notice.status == "firing":
+            self._fired[one] = notice.annotations["jaeger"]
         if self._now.get(one) != notice.status:
             self._now[one] = notice.status
-            (self.fired if notice.status == "firing" else self.resolved).add(notice.alert)
+            if notice.status == "resolved":
+                self.resolved.add(notice.alert)
             self.report(notice)
+
+    def searches(self, alert: str) -> list[str]:
+        """Return the searches of an alert that has fired; none if it has not."""
+        labels = {"alertname": alert, **LABELS.get(alert, {})}.items()
+        return [search for one, search in self._fired.items() if labels <= one]
 
     @property
     def firing(self) -> set[str]:
@@ -58,7 +79,7 @@ class Watch:
 
     def forget(self) -> None:
         """Forget all alerts."""
-        self.fired.clear()
+        self._fired.clear()
         self.resolved.clear()
 
 
@@ -88,10 +109,12 @@ class Drill:
             await self.traffic.send(EVERY_CLOSE)
             await self._until_seen()
         for troubles in TROUBLES:
-            async with self.traffic.coming({**ORDINARY, **dict(troubles.values())}):
+            async with self.traffic.coming(visits(troubles)):
                 await self._until_fired("Trouble of several kinds", *troubles)
+            await self._until_named(*troubles)
         async with self.traffic.hoarding(), self.traffic.coming(ORDINARY):
             await self._until_fired("Ever more subscriptions", "WebSocketGaugeOnlyGrows")
+        await self._until_named("WebSocketGaugeOnlyGrows")
         with self.collector.paused():
             await self._until_fired("The Collector hangs", "WebSocketMetricsAbsent")
         async with self.traffic.coming(ORDINARY):
@@ -114,7 +137,22 @@ class Drill:
         self.say(f"{what}, until {', '.join(expected)} fired")
 
         async def missing() -> set[str]:
-            return {f"{alert} firing" for alert in expected if alert not in self.watch.fired}
+            return {f"{alert} firing" for alert in expected if not self.watch.searches(alert)}
+
+        await self._until_nothing(missing)
+
+    async def _until_named(self, *alerts: str) -> None:
+        """Ask who it is, as an operator does with the search of each alert."""
+        unknown = dict.fromkeys(alerts)
+
+        async def missing() -> set[str]:
+            for alert in tuple(unknown):
+                client = CULPRITS[alert]
+                answers = [await ask(search) for search in self.watch.searches(alert)]
+                if any(not client.missing_in("\n".join(lines)) for _, lines in answers):
+                    self.say(f"{alert} leads to {client.agent} from {client.address}")
+                    del unknown[alert]
+            return {f"{CULPRITS[alert].agent} named for {alert}" for alert in unknown}
 
         await self._until_nothing(missing)
 

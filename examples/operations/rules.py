@@ -2,8 +2,9 @@
 
 An alert looks at minutes, hours or days, and nobody waits that long to see it fire. So every
 duration in the files (`for`, ranges, offsets, the intervals of scraping, evaluating and notifying)
-can be divided by the same number. The expressions and their thresholds stay the same: what runs at
-60 times the speed here is what runs in production. The texts of the alerts also stay the same, and
+can be divided by the same number, and so can the minutes and hours for which a connection lasted
+that an alert's search finds. The expressions and their thresholds stay the same: what runs at 60
+times the speed here is what runs in production. The texts of the alerts also stay the same, and
 still name minutes.
 """
 
@@ -31,10 +32,14 @@ OPTIONAL: Final = ("rules/slo.yml",)
 
 MILLISECONDS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DURATION: Final = re.compile(
-    r"(?P<before>\[|\boffset |\b(?:for|\w+_for|\w+_wait|interval|\w+_interval): )"
+    r"(?P<before>\[|\boffset |\b(?:for|\w+_for|\w+_wait|interval|\w+_interval): "
+    r"|&(?:min|max)Duration=(?=\d+[mh]))"
     r"(?P<number>\d+)(?P<unit>[smhd])\b"
 )
-"""A duration that Prometheus or Alertmanager reads, not one in names, texts and addresses."""
+"""A duration that Prometheus or Alertmanager reads, not one in names and texts.
+
+In the address of a search it is one of minutes or hours: seconds are the same for everybody.
+"""
 
 ALERT: Final = re.compile(r"^ +- alert: (\w+)$", re.MULTILINE)
 

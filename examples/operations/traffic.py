@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
+from itertools import count, cycle
 from typing import Final
 
-from aiohttp import ClientSession, TCPConnector
+from aiohttp import ClientSession, TCPConnector, web
 
 from examples.demo import clients, trouble
 from examples.demo.schema import Context
 from examples.demo.server import Server, TickerView, serving
 from examples.demo.visitor import TOKEN, Visitor, init, subscribe, until, until_closed
 from examples.operations.closes import ABNORMAL, Visit
+from strawberry_ws_otel import connection_attributes
 
 SENDING: Final = 2.0
 """Seconds over which the clients start."""
@@ -26,12 +27,26 @@ HOARD_PAUSE: Final = 0.2
 UNREAD_SECONDS: Final = 8
 """With `PATIENCE`, this leaves time to close: what was not read comes before the close frame."""
 
+TENANT_HEADER: Final = "X-Tenant"
+TENANT_ID: Final = "tenant.id"
+
 SLOW_LOGIN: Final = 1.5
 SLOW_STORE: Final = "slow"
 
 
 class StoreView(TickerView):
-    """The ticker's view, whose session store is slow for clients that ask for it."""
+    """The ticker's view, whose session store is slow for clients that ask for it.
+
+    A proxy in front of it would name the tenant, after it has checked who the client is.
+    """
+
+    async def create_websocket_response(
+        self, request: web.Request, subprotocol: str | None
+    ) -> web.WebSocketResponse:
+        """Record the tenant, also of clients that never log in."""
+        if tenant := request.headers.get(TENANT_HEADER):
+            connection_attributes({TENANT_ID: tenant})
+        return await super().create_websocket_response(request, subprotocol)
 
     async def on_ws_connect(self, context: Context) -> dict[str, object] | None:
         """Wait for the store, then log in as usual."""
@@ -83,36 +98,140 @@ async def hoard(visitor: Visitor) -> None:
         await asyncio.gather(subscribe_again_and_again(), until_closed(socket))
 
 
+@dataclass(frozen=True)
+class Client:
+    """Who a visitor is."""
+
+    agent: str
+    address: str
+    """Any address of 127.0.0.0/8 is this machine's own."""
+    tenant: str
+
+    def missing_in(self, text: str) -> set[str]:
+        """Return what a text does not say of this client."""
+        return {value for value in (self.agent, self.address, self.tenant) if value not in text}
+
+    def doing(self, visit: Visit) -> Visit:
+        """Make a visit that this client makes, whoever the visitor is."""
+
+        async def done(visitor: Visitor) -> None:
+            connector = TCPConnector(limit=0, local_addr=(self.address, 0))
+            async with ClientSession(connector=connector) as session:
+                await visit(
+                    replace(
+                        visitor,
+                        name=self.agent,
+                        session=session,
+                        headers={TENANT_HEADER: self.tenant},
+                        address=self.address,
+                    )
+                )
+
+        return done
+
+
+BROWSER: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0"
+PEOPLE: Final = tuple(
+    Client(BROWSER.format(126 + number % 4), f"127.0.0.{101 + number}", tenant)
+    for number, tenant in zip(range(21), cycle(("rosehill", "lakeside", "meadow")), strict=False)
+)
+"""The clients of an ordinary day."""
+
+
+def somebody(visit: Visit) -> Visit:
+    """Make a visit that one of the ordinary clients makes, each time another one."""
+    visits = cycle([client.doing(visit) for client in PEOPLE])
+
+    async def done(visitor: Visitor) -> None:
+        await next(visits)(visitor)
+
+    return done
+
+
 ORDINARY: Final[Mapping[Visit, float]] = {
-    clients.subscription: 1.0,
-    clients.legacy_subscription: 1.0,
-    clients.query_and_mutation: 1.0,
-    close_the_tab: 1.0,
-    clients.validation_error: 0.5,
-    clients.resolver_error: 0.5,
+    somebody(clients.subscription): 1.0,
+    somebody(clients.legacy_subscription): 1.0,
+    somebody(clients.query_and_mutation): 1.0,
+    somebody(close_the_tab): 1.0,
+    somebody(clients.validation_error): 0.5,
+    somebody(clients.resolver_error): 0.5,
 }
 """The clients of an ordinary day, and how many start each second."""
 
-TROUBLES: Final[tuple[Mapping[str, tuple[Visit, float]], ...]] = (
+
+@dataclass(frozen=True)
+class Trouble:
+    """What causes an alert: what a client does, how often each second, and which client it is."""
+
+    does: Visit
+    each_second: float
+    client: Client
+
+    @property
+    def visit(self) -> Visit:
+        """What the client does, done by it."""
+        return self.client.doing(self.does)
+
+
+TROUBLES: Final[tuple[Mapping[str, Trouble], ...]] = (
     {
-        "WebSocketServerFailing": (trouble.handler_exception, 3),
-        "WebSocketInitSlow": (slow_login, 5),
-        "WebSocketHeartbeatsLost": (trouble.missed_heartbeat, 5),
-        "WebSocketSubscriptionsInterrupted": (trouble.vanished, 8),
-        "WebSocketSlowConsumers": (stop_reading, 1.25),
+        "WebSocketServerFailing": Trouble(
+            trouble.handler_exception, 3, Client("kiosk/4.2", "127.0.0.11", "harbour")
+        ),
+        "WebSocketInitSlow": Trouble(
+            slow_login, 5, Client("florist-app/2.3.1 (Android 14)", "127.0.0.12", "orchid")
+        ),
+        "WebSocketHeartbeatsLost": Trouble(
+            trouble.missed_heartbeat, 5, Client("van-tablet/1.0", "127.0.0.13", "couriers")
+        ),
+        "WebSocketSubscriptionsInterrupted": Trouble(
+            trouble.vanished, 8, Client("price-wall/0.8", "127.0.0.14", "station")
+        ),
+        "WebSocketSlowConsumers": Trouble(
+            stop_reading, 1.25, Client("chart-export/3", "127.0.0.15", "archive")
+        ),
     },
     {
-        "WebSocketAbnormalCloses": (trouble.oversized_message, 10),
-        "WebSocketReconnectStorm": (come_and_go, 30),
-        "WebSocketInitTimeouts": (trouble.no_init, 10),
+        "WebSocketAbnormalCloses": Trouble(
+            trouble.oversized_message,
+            10,
+            Client("bulk-import/1.9", "127.0.0.21", "wholesale"),
+        ),
+        "WebSocketReconnectStorm": Trouble(
+            come_and_go, 30, Client("feed-bot/1.2", "127.0.0.22", "aggregator")
+        ),
+        "WebSocketInitTimeouts": Trouble(
+            trouble.no_init, 10, Client("uptime-probe/5.0", "127.0.0.23", "monitoring")
+        ),
     },
 )
-"""The clients that cause each alert, and how many start each second.
+"""The clients that cause each alert.
 
-About twice what an alert needs. In two groups: all at once are too many for a small machine.
+About twice as many as an alert needs. In two groups: all at once are too many for a small machine.
 """
 
-EVERY_CLOSE: Final[Mapping[Visit, int]] = dict.fromkeys(ABNORMAL.values(), 1)
+HOARDING_CLIENT: Final = Client("dashboard/0.3", "127.0.0.31", "head-office")
+"""The client that starts more and more subscriptions, which causes WebSocketGaugeOnlyGrows."""
+
+
+CULPRITS: Final[Mapping[str, Client]] = {
+    **{alert: one.client for troubles in TROUBLES for alert, one in troubles.items()},
+    "WebSocketGaugeOnlyGrows": HOARDING_CLIENT,
+}
+"""The client that causes each alert."""
+
+LABELS: Final[Mapping[str, Mapping[str, str]]] = {
+    "WebSocketAbnormalCloses": {"websocket_close_outcome": "invalid_frame"}
+}
+"""The labels of an alert that several clients cause."""
+
+
+def visits(troubles: Mapping[str, Trouble]) -> dict[Visit, float]:
+    """Return ordinary clients and those that cause troubles, and how many start each second."""
+    return {**ORDINARY, **{one.visit: one.each_second for one in troubles.values()}}
+
+
+EVERY_CLOSE: Final[Mapping[Visit, int]] = dict.fromkeys(map(somebody, ABNORMAL.values()), 1)
 """The clients that cause one abnormal close of every kind."""
 
 
@@ -178,7 +297,7 @@ class Traffic:
     @asynccontextmanager
     async def hoarding(self) -> AsyncIterator[None]:
         """Let a client start more and more subscriptions, while the block runs."""
-        client = asyncio.create_task(self.visit(hoard, patience=None))
+        client = asyncio.create_task(self.visit(HOARDING_CLIENT.doing(hoard), patience=None))
         try:
             yield
         finally:

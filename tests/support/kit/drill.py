@@ -5,7 +5,7 @@ The servers are real, and so is the traffic; only the durations are shorter (`ru
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from examples.demo.visitor import Visitor, subscribe, until, until_closed
 from examples.operations.closes import Visit
 from examples.operations.drill import CAUSED
 from examples.operations.process import Process
-from examples.operations.traffic import ORDINARY, TROUBLES, hoard
+from examples.operations.traffic import HOARDING_CLIENT, ORDINARY, TROUBLES, hoard, visits
 from examples.operations.webhook import Notice
 from tests.support.kit.visits import Clients
 
@@ -103,7 +103,7 @@ async def regular(visitor: Visitor, delay: float) -> None:
 
 
 @asynccontextmanager
-async def alone(coroutine: Coroutine[object, object, None]) -> AsyncIterator[None]:
+async def alone(coroutine: Awaitable[None]) -> AsyncIterator[None]:
     """Run something beside the block, and cancel it at its end."""
     task = asyncio.ensure_future(coroutine)
     try:
@@ -175,11 +175,11 @@ class Drill:
         """Let everything go wrong that clients can cause."""
         self.record.begin(TROUBLE)
         for troubles in TROUBLES:
-            async with self.clients.coming({**ORDINARY, **dict(troubles.values())}):
+            async with self.clients.coming(visits(troubles)):
                 await self.record.until_firing(*troubles)
 
     async def hoarder(self) -> None:
         """Let a client begin subscriptions and end none."""
         self.record.begin(HOARDER)
-        async with alone(hoard(self.clients.visitor())):
+        async with alone(HOARDING_CLIENT.doing(hoard)(self.clients.visitor())):
             await self.record.until_firing("WebSocketGaugeOnlyGrows")
