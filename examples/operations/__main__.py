@@ -127,8 +127,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="end once every kind of abnormal close was seen in Jaeger and every alert that a drill"
-        " causes has fired and resolved, or one of the steps has taken"
+        help="end once every kind of abnormal close was seen in Jaeger, every alert that a drill"
+        " causes has fired, led to its client and resolved, or one of the steps has taken"
         f" {LIMIT:.0f} s; on any free ports",
     )
     return parser.parse_args()

@@ -28,6 +28,7 @@ PYPROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_
 
 RUN_ELSEWHERE: Final = {
     "amtool": "tests/kit/test_runbook.py",
+    "curl": "tests/kit/test_runbook.py",
     "opentelemetry-instrument": "tests/deployment/test_opentelemetry_instrument.py",
     "pip-audit": "SECURITY.md says what it needs",
     "prometheus": "tests/kit/test_tutorial_alert.py",

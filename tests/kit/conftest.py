@@ -1,7 +1,8 @@
 """Servers for the tests of the operator's kit, or the reason why there are none."""
 
 import os
-from collections.abc import Generator, Iterator
+import shutil
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,8 +20,13 @@ RUNNING = pytest.StashKey[list[Process]]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    needs = any(map(item.get_closest_marker, ("operations", "rules")))
-    if not needs or not (programs := missing()):
+    if any(map(item.get_closest_marker, ("operations", "rules"))):
+        require(missing())
+
+
+def require(programs: Sequence[str]) -> None:
+    """Skip the test if programs are missing, or fail it."""
+    if not programs:
         return
     reason = f"not installed: {', '.join(programs)}; see {INSTALL}"
     if os.environ.get(REQUIRED):
@@ -37,6 +43,11 @@ def pytest_runtest_makereport(
         for process in item.session.stash.get(RUNNING, []):
             report.sections.append((process.server.name, process.end_of_log()))
     return report
+
+
+@pytest.fixture
+def curl_and_jq() -> None:
+    require([program for program in ("curl", "jq") if not shutil.which(program)])
 
 
 @pytest.fixture(scope="module")

@@ -3,20 +3,26 @@
 import os
 import re
 import subprocess
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from examples.demo.telemetry import SERVICE
 from examples.operations import rules, servers
 from examples.operations.binaries import HERE
-from examples.operations.ports import Ports
+from examples.operations.jaeger import Jaeger
+from examples.operations.ports import Ports, url
 from examples.operations.rules import OPTIONAL, SHORTER, alerts
+from strawberry_ws_otel import _semconv
+from tests.support.kit.recorded import Conversation, Service
 from tests.support.kit.servers import Start
-from tests.support.pages import Page
+from tests.support.pages import ROOT, Page
 
 PAGE = Page("docs/operating/runbook.md")
 RUNBOOK = PAGE.text
-PARTS = ("Meaning", "First look", "Usual causes", "Silence")
+PARTS = ("Meaning", "First look", "Who", "Usual causes", "Silence")
 
 RULES = "".join((HERE / name).read_text(encoding="utf-8") for name in (*SHORTER, *OPTIONAL))
 
@@ -75,6 +81,14 @@ def test_an_entry_has_all_its_parts(alert: str) -> None:
 
 
 @pytest.mark.parametrize("alert", alerts())
+def test_an_entry_says_how_to_find_out_who_it_is(alert: str) -> None:
+    (step,) = re.findall(r"^\*\*Who\.\*\* (.+?)\n\n", entry(alert), re.MULTILINE | re.DOTALL)
+    assert "](#who-is-it)" in step
+    assert "normal closes of the same time" in " ".join(step.split())
+    assert "alert's search" in step
+
+
+@pytest.mark.parametrize("alert", alerts())
 def test_an_alert_leads_to_its_entry(alert: str) -> None:
     runbook = '(query "websocket_alerts:links" | first | label "runbook")'
     for rule in rules_of(alert):
@@ -109,3 +123,56 @@ def test_the_commands_for_silences_run(tmp_path: Path, start: Start, ports: Port
             env=os.environ | {"USER": "somebody"},
             check=True,
         )
+
+
+BOT = {_semconv.USER_AGENT: "feed-bot/1.2", _semconv.CLIENT_ADDRESS: "192.0.2.7"}
+
+
+@pytest.fixture
+async def incident(start: Start, ports: Ports) -> AsyncIterator[Service]:
+    """A service that refuses one client nine times, and another client once."""
+    start(servers.jaeger(ports))
+    service = Service(SERVICE, Jaeger(url(ports.jaeger_query)), url(ports.jaeger_otlp))
+    for _ in range(30):
+        service.record(Conversation())
+    for attributes in [*[BOT] * 9, {}]:
+        service.record(Conversation("forbidden", attributes))
+    await service.stored()
+    yield service
+    await service.shut_down()
+
+
+def output_of(command: str) -> list[str]:
+    done = subprocess.run(  # noqa: S603  # the page's own command
+        ["/bin/bash", "-euo", "pipefail", "-c", command],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.operations
+async def test_the_commands_that_say_who_it_is_name_the_client(
+    curl_and_jq: None, incident: Service, ports: Ports
+) -> None:
+    shared, rough = (
+        block.replace(":16686", f":{ports.jaeger_query}")
+        for block in PAGE.blocks("shell")
+        if "examples.operations.shared" in block or block.startswith("curl ")
+    )
+    assert output_of(shared.replace(".venv/bin/python", sys.executable)) == [
+        "10 connections found, compared with 30 normal closes of the same time.",
+        "What they share:",
+        "9 of 10 found  0 of 30 normal  user_agent.original  feed-bot/1.2",
+        "9 of 10 found  0 of 30 normal  client.address       192.0.2.7",
+        "How they ended:",
+        "10 of 10 found  0 of 30 normal  websocket.close.outcome  forbidden",
+    ]
+    counts = [line.split(maxsplit=1) for line in output_of(rough)]
+    assert ["9", 'user_agent.original "feed-bot/1.2"'] in counts
+    assert ["9", 'client.address "192.0.2.7"'] in counts
+    normal = rough.replace("error%22%3A%22true", "websocket.close.outcome%22%3A%22normal")
+    assert normal != rough
+    assert not any("feed-bot" in line for line in output_of(normal))
