@@ -129,10 +129,10 @@ def counted(
 ) -> Iterator[Shared]:
     """Count the values of an attribute, in both groups.
 
-    Of an attribute in `only_known`, only those are compared of which it is known.
+    For an attribute in `only_known`, only those are compared of which one of these is known.
     """
     others = holders(compared, attribute)
-    known = sum(attribute in each for each in compared)
+    known = sum(any(name in each for name in only_known) for each in compared)
     for (part, value), numbers in holders(found, attribute).items():
         yield Shared(
             attribute,

@@ -39,7 +39,10 @@ LIMIT: Final = 100
 """How many traces Jaeger's API returns, unless the search says so."""
 
 OTHERS: Final = 200
-"""How many connections are compared with."""
+"""How many connections are compared with, if there are more: up to twice as many."""
+
+SHORTEST: Final = MICROSECONDS["s"]
+"""The shortest part of the time that is searched."""
 
 OPERATIONS: Final = 20
 """How many traces of each connection are read to learn its operations."""
@@ -69,6 +72,8 @@ OF_REQUEST: Final = (
 OF_PROCESS: Final = (
     "service.instance.id",
     "service.version",
+    "service.namespace",
+    "deployment.environment.name",
     "host.name",
     "k8s.pod.name",
     "k8s.node.name",
@@ -206,24 +211,43 @@ class Search:
         has_durations = {"minDuration", "maxDuration"} & dict(self.query).keys()
         return not (self.tags or has_durations or self.names_traces)
 
-    async def traces(self, **query: str) -> list[tuple[Span, ...]]:
-        """Ask for other traces of the same service and time."""
+    async def newest(
+        self, query: Iterable[tuple[str, str]], limit: int
+    ) -> dict[str, tuple[Span, ...]]:
+        """Ask for at least so many of the newest traces, as far as there are any.
+
+        A store may return any of those that it finds, if they are more: badger orders them by their
+        duration, if that is asked for. So this asks for a later and later part of the time.
+        """
+        asked = [pair for pair in query if pair[0] != "start"]
+        start, earlier = self.start, dict[str, tuple[Span, ...]]()
+        while True:
+            traces = await self.jaeger.traces([*asked, ("start", str(start))])
+            if len(traces) < limit or self.end - start < SHORTEST:
+                return traces | earlier
+            start, earlier = (start + self.end) // 2, traces
+
+    async def others(self, **query: str) -> dict[str, tuple[Span, ...]]:
+        """Ask for the newest traces of other connections, of the same service and time."""
         asked = {
             "service": self.service,
-            "start": str(self.start),
+            "operation": SPAN_CONNECTION,
             "end": str(self.end),
+            "limit": str(OTHERS),
             **query,
         }
-        return list((await self.jaeger.traces(list(asked.items()))).values())
+        return await self.newest(asked.items(), OTHERS)
 
     async def conversation(self, connection_id: str, **query: str) -> list[Span]:
         """Ask for the spans of one connection, which may have begun long before."""
-        traces = await self.traces(
-            tags=json.dumps({CONNECTION_ID: connection_id}),
-            start=str(self.start - DAY),
-            end=str(self.end + DAY),
+        asked = {
+            "service": self.service,
+            "tags": json.dumps({CONNECTION_ID: connection_id}),
+            "start": str(self.start - DAY),
+            "end": str(self.end + DAY),
             **query,
-        )
+        }
+        traces = (await self.jaeger.traces(list(asked.items()))).values()
         spans = (span for trace in traces for span in trace)
         return [span for span in spans if span.attributes.get(CONNECTION_ID) == connection_id]
 
@@ -239,6 +263,8 @@ class Found:
     """How many spans of each connection were found."""
     are_operations: bool
     """Whether some of those are spans of operations or inits."""
+    traces: int
+    """How many traces were found, also those of no WebSocket."""
     is_limited: bool
     """Whether there may be more."""
 
@@ -258,7 +284,10 @@ async def find(search: Search) -> Found:
         aiohttp.ClientError: Jaeger does not answer, or refuses the search.
 
     """
-    traces = await search.jaeger.traces(search.query)
+    if search.names_traces:
+        traces = await search.jaeger.traces(search.query)
+    else:
+        traces = await search.newest(search.query, search.limit)
     spans = [span for trace in traces.values() for span in search.matching(trace)]
     search = search.about(spans)
     by_id = by_connection(spans)
@@ -279,6 +308,7 @@ async def find(search: Search) -> Found:
         connections=dict(zip(by_id, await each(learn, by_id), strict=True)),
         spans=Counter({id_: len(found) for id_, found in by_id.items()}),
         are_operations=any(span.name != SPAN_CONNECTION for span in spans),
+        traces=len(traces),
         is_limited=len(traces) >= search.limit and not search.names_traces,
     )
 
@@ -293,16 +323,16 @@ async def others(found: Found) -> list[Values]:
     search = found.search
     if search.finds_all:
         return []
-    query = {"operation": SPAN_CONNECTION, "limit": str(OTHERS)}
+    query: dict[str, str] = {}
     if not found.are_normal:
         query["tags"] = json.dumps({CLOSE_OUTCOME: NORMAL})
     elif longest := dict(search.query).get("maxDuration"):
         query["minDuration"] = longest
     elif shortest := dict(search.query).get("minDuration"):
         query["maxDuration"] = shortest
-    traces = await search.traces(**query)
+    traces = await search.others(**query)
     by_id = by_connection(
-        span for trace in traces for span in trace if span.name == SPAN_CONNECTION
+        span for trace in traces.values() for span in trace if span.name == SPAN_CONNECTION
     )
 
     async def learn(connection_id: str) -> Values | None:
@@ -316,33 +346,26 @@ async def others(found: Found) -> list[Values]:
 
 def values_of(spans: Iterable[Span], errors: Collection[str] = ()) -> Values:
     """Collect what the spans of a connection say of it, and the errors of its operations."""
+    values: dict[str, set[str]] = defaultdict(set)
     ordered = sorted(spans, key=lambda span: span.start)
     segments = [span for span in ordered if span.name == SPAN_CONNECTION]
-    operations = [span for span in ordered if span.name != SPAN_CONNECTION]
-    said: dict[str, object] = {}
-    for span in (*operations, *segments):
-        said |= {name: span.process[name] for name in OF_PROCESS if name in span.process}
-        said |= {name: value for name, value in span.attributes.items() if is_of_connection(name)}
+    for span in ordered:
+        for name, value in span.attributes.items():
+            if is_of_connection(name):
+                values[name].add(text(value))
+        for name in OF_PROCESS:
+            if name in span.process:
+                values[name].add(text(span.process[name]))
     if segments:
-        said.setdefault(USER_AGENT, NONE)
+        values[USER_AGENT] = values[USER_AGENT] or {NONE}
         last = segments[-1].attributes
-        said |= {name: last[name] for name in OF_CLOSE if name in last}
-    values = {name: frozenset({text(value)}) for name, value in said.items()}
+        values |= {name: {text(last[name])} for name in OF_CLOSE if name in last}
     # An abnormal close without an exception has its outcome as its error.
-    outcome = values.get(CLOSE_OUTCOME, frozenset())
-    all_errors = (values.pop(ERROR_TYPE, frozenset()) | {*errors}) - outcome
-    more = {ERROR_TYPE: all_errors, **documents_of(operations)}
-    return values | {name: several for name, several in more.items() if several}
-
-
-def documents_of(operations: Iterable[Span]) -> dict[str, frozenset[str]]:
-    """Return what names the operations: their names, and the hashes of those without a name."""
-    named = [
-        next((name, text(span.attributes[name])) for name in DOCUMENTS if name in span.attributes)
-        for span in operations
-        if not span.attributes.keys().isdisjoint(DOCUMENTS)
-    ]
-    return {key: frozenset(value for name, value in named if name == key) for key in DOCUMENTS}
+    values[ERROR_TYPE] = (values[ERROR_TYPE] | {*errors}) - values[CLOSE_OUTCOME]
+    for span in ordered:
+        for name in [name for name in DOCUMENTS if name in span.attributes][:1]:
+            values[name].add(text(span.attributes[name]))
+    return {name: frozenset(several) for name, several in values.items() if several}
 
 
 def is_of_connection(name: str) -> bool:

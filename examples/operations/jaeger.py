@@ -113,5 +113,5 @@ class Jaeger:
             answer = await response.json()
         return {
             trace["traceID"]: tuple(Span.of(span, trace["processes"]) for span in trace["spans"])
-            for trace in answer["data"]
+            for trace in answer["data"] or ()
         }

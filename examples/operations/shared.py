@@ -103,7 +103,10 @@ def few(found: Found) -> Iterator[str]:
 def notes(found: Found) -> Iterator[str]:
     """Say what the counts leave out, and what they hide."""
     if found.is_limited:
-        yield f"The search stops at limit={found.search.limit}: there may be more."
+        yield (
+            f"The search stops at limit={found.search.limit}: these are the newest, there may be"
+            " more."
+        )
     if unknown := sum(USER_AGENT not in values for values in found.connections.values()):
         yield (
             f"{number(unknown, 'connection')} of these have no span in Jaeger: they are open, or"
@@ -134,7 +137,12 @@ def answer(found: Found, compared: Sequence[Values]) -> tuple[int, list[str]]:
     """Return the exit status and the lines that say what the connections share."""
     connections = list(found.connections.values())
     if not connections:
-        return NOT_TOLD, ["The search finds no WebSocket. Check its service and its time."]
+        why = (
+            f"what it finds ({number(found.traces, 'trace')}) are operations over HTTP or others"
+            if found.traces
+            else "check its service and its time"
+        )
+        return NOT_TOLD, [f"The search finds no WebSocket: {why}."]
     head = heading(found, compared)
     if len(connections) < ENOUGH:
         return NOT_TOLD, [head, *few(found), *notes(found)]

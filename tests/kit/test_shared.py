@@ -111,6 +111,24 @@ class TestIncidents:
             ],
         )
 
+    async def test_an_operation_without_a_name_is_named_by_its_document(
+        self, service: Service
+    ) -> None:
+        hash_ = {"graphql.document.hash": "sha256:12ab"}
+        for _ in range(10):
+            id_ = service.record(Conversation("client_terminated", operations={}))
+            service.span("subscription", {**hash_, _semconv.CONNECTION_ID: id_}, "pod-1")
+        _, lines = await service.answer(of("client_terminated"))
+        assert "10 of 10 found  0 of 50 normal  graphql.document.hash  sha256:12ab" in [
+            re.sub(" {2,}", "  ", line) for line in lines
+        ]
+
+    async def test_a_client_without_a_user_agent_is_named_as_such(self, service: Service) -> None:
+        for _ in range(10):
+            service.record(Conversation("init_timeout", {_semconv.USER_AGENT: ""}))
+        _, lines = await service.answer(of("init_timeout"))
+        assert lines[2] == "10 of 10 found  0 of 50 normal  user_agent.original  (none)"
+
     async def test_few_are_shown_one_by_one(self, service: Service) -> None:
         id_ = service.record(
             Conversation("server_error", {**BOT, "tenant.id": "acme"}, instance="pod-1")
@@ -139,15 +157,26 @@ class TestIncidents:
     async def test_a_search_that_finds_nothing_says_so(self, service: Service) -> None:
         assert await service.answer(of("server_error")) == (
             NOT_TOLD,
-            ["The search finds no WebSocket. Check its service and its time."],
+            ["The search finds no WebSocket: check its service and its time."],
+        )
+
+    async def test_a_search_that_finds_operations_over_http_says_so(self, service: Service) -> None:
+        service.span("query", {_semconv.ERROR_TYPE: "FeedError"})
+        status, [line] = await service.answer("operation=query")
+        assert status == NOT_TOLD
+        assert line == (
+            "The search finds no WebSocket:"
+            " what it finds (1 trace) are operations over HTTP or others."
         )
 
     async def test_a_search_that_stops_at_its_limit_says_so(self, service: Service) -> None:
         for _ in range(20):
             service.record(Conversation("forbidden", BOT))
         _, lines = await service.answer(f"{of('forbidden')}&limit=15")
-        assert lines[0] == "15 connections found, compared with 50 normal closes of the same time."
-        assert lines[-1] == "The search stops at limit=15: there may be more."
+        assert re.match(r"(1[5-9]|20) connections found, compared with 50 normal closes", lines[0])
+        assert lines[-1] == (
+            "The search stops at limit=15: these are the newest, there may be more."
+        )
 
 
 @pytest.mark.operations
@@ -157,19 +186,24 @@ class TestSearches:
     ) -> None:
         for _ in range(30):
             service.record(Conversation(seconds=100))
-        for _ in range(150):
-            service.record(Conversation(attributes=BOT, seconds=0.1))
         # One that stays has a short last segment.
         id_ = service.record(Conversation(None, seconds=100))
         end: Attributes = {_semconv.SEGMENT_NUMBER: 1, _semconv.DURATION: 101.0}
         verdict = {**end, _semconv.CONNECTION_ID: id_, _semconv.CLOSE_OUTCOME: "normal"}
         service.span(_semconv.SPAN_CONNECTION, verdict, time_=(100, 1))
+        # In the last minute.
+        service.began += 540 * SECOND
+        for _ in range(120):
+            service.record(Conversation(attributes=BOT, seconds=3.0))
         status, lines = await service.answer(f"operation={CONNECTION}&maxDuration=1m&limit=100")
         assert status == NAMED
-        assert lines[0] == "99 connections found, compared with 31 others of the same time."
-        assert re.fullmatch(
-            r"\d+ of 99 found  0 of 31 other  user_agent.original  feed-bot/1.2", lines[2]
+        assert lines[0].endswith(" connections found, compared with 31 others of the same time.")
+        found, of = map(int, re.findall(r"\d+", lines[2])[:2])
+        assert (
+            lines[2] == f"{found} of {of} found  0 of 31 other  user_agent.original  feed-bot/1.2"
         )
+        # The others are shorter, and earlier.
+        assert 100 <= found <= of < 200
 
     async def test_the_inits_of_a_search_lead_to_their_connections(self, service: Service) -> None:
         ids = [service.record(Conversation(attributes=BOT)) for _ in range(6)]
@@ -222,7 +256,7 @@ class TestSearches:
         status, lines = await service.answer(f"operation={CONNECTION}&tags=" + quote('{"x":"y"}'))
         assert (status, lines) == (
             NOT_TOLD,
-            ["The search finds no WebSocket. Check its service and its time."],
+            ["The search finds no WebSocket: check its service and its time."],
         )
         status, lines = await service.answer(
             f"operation={CONNECTION}&tags=" + quote(f'{{"{_semconv.CLIENT_ADDRESS}":"192.0.2.7"}}')

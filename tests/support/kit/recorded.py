@@ -31,8 +31,8 @@ Attributes = Mapping[str, Value]
 class Conversation:
     """One connection with its operations; one without an outcome is open.
 
-    `attributes` are added to what an ordinary client has. One that is not recorded has no span of
-    its connection, as in its first minutes.
+    `attributes` are added to what an ordinary client has; an empty text removes one. One that is
+    not recorded has no span of its connection, as in its first minutes.
     """
 
     outcome: str | None = "normal"
@@ -42,6 +42,10 @@ class Conversation:
     seconds: float = 2.0
     segments: int = 1
     is_recorded: bool = True
+
+
+def known(attributes: Attributes) -> Attributes:
+    return {name: value for name, value in attributes.items() if value != ""}
 
 
 @dataclass
@@ -87,7 +91,7 @@ class Service:
             end = verdict if is_last else {_semconv.SEGMENT_CONTINUED: True}
             self.span(
                 _semconv.SPAN_CONNECTION,
-                {**shared, _semconv.SEGMENT_NUMBER: segment, **end},
+                {**known(shared), _semconv.SEGMENT_NUMBER: segment, **end},
                 instance,
                 (segment * one.seconds, one.seconds),
             )
