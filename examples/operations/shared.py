@@ -67,6 +67,11 @@ def of_close(found: Found) -> tuple[str, ...]:
     return tuple(name for name in OF_CLOSE if name not in found.search.tags)
 
 
+def part_of(one: Shared) -> str:
+    """Return the word before a value that is a part of the attribute's."""
+    return {"client.address": "in "}.get(one.attribute, "has ") if one.part else ""
+
+
 def table(values: Sequence[Shared], compared: str) -> Iterator[str]:
     """Write a line for each value."""
     rows = [
@@ -74,7 +79,7 @@ def table(values: Sequence[Shared], compared: str) -> Iterator[str]:
             f"{len(one.found)} of {one.found_of} found",
             *([f"{one.compared} of {one.compared_of} {compared}"] if one.compared_of else []),
             one.attribute,
-            f"{'has ' if one.part else ''}{printable(one.value)}",
+            f"{part_of(one)}{printable(one.value)}",
         )
         for one in values
     ]

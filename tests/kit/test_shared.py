@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -71,6 +72,34 @@ class TestIncidents:
         assert (status, lines[1:]) == (
             NAMED,
             ["What they share:", "20 of 20 found  0 of 50 normal  tenant.id  acme"],
+        )
+
+    async def test_one_bad_network_is_named(self, service: Service) -> None:
+        for number in range(20):
+            address = {_semconv.CLIENT_ADDRESS: f"203.0.113.{number}"}
+            service.record(Conversation("connection_lost", address))
+        status, lines = await service.answer(of("connection_lost"))
+        assert (status, lines[1:]) == (
+            NAMED,
+            [
+                "What they share:",
+                "20 of 20 found  0 of 50 normal  client.address  in 203.0.113.0/24",
+            ],
+        )
+
+    async def test_two_culprits_are_named_one_after_the_other(self, service: Service) -> None:
+        other = {_semconv.USER_AGENT: "poller/3", _semconv.CLIENT_ADDRESS: "198.51.100.1"}
+        for attributes in [BOT, other] * 10:
+            service.record(Conversation("invalid_message", attributes))
+        status, lines = await service.answer(of("invalid_message"))
+        assert (status, sorted(lines[2:])) == (
+            NAMED,
+            [
+                "10 of 20 found  0 of 50 normal  client.address       192.0.2.7",
+                "10 of 20 found  0 of 50 normal  client.address       198.51.100.1",
+                "10 of 20 found  0 of 50 normal  user_agent.original  feed-bot/1.2",
+                "10 of 20 found  0 of 50 normal  user_agent.original  poller/3",
+            ],
         )
 
     async def test_one_bad_process_is_named(self, service: Service) -> None:
@@ -269,6 +298,29 @@ class TestSearches:
         # The last segment has the verdict.
         assert any(line.endswith("websocket.close.outcome  connection_lost") for line in lines)
 
+    async def test_an_older_link_has_a_tag_for_each(self, service: Service) -> None:
+        for _ in range(6):
+            service.record(Conversation("forbidden", BOT))
+        tags = "&tag=error:true&tag=websocket.close.outcome:forbidden"
+        status, lines = await service.answer(f"operation={CONNECTION}{tags}")
+        assert (status, lines[0]) == (
+            NAMED,
+            "6 connections found, compared with 50 normal closes of the same time.",
+        )
+
+    async def test_a_client_whose_trace_has_several_connections_counts_for_those_that_match(
+        self, service: Service
+    ) -> None:
+        ids = [service.record(Conversation(attributes=BOT, is_recorded=False)) for _ in range(12)]
+        outcomes = ["forbidden", "normal"] * 6
+        verdicts: list[Attributes] = [
+            {**BOT, _semconv.CONNECTION_ID: id_, _semconv.CLOSE_OUTCOME: outcome}
+            for id_, outcome in zip(ids, outcomes, strict=True)
+        ]
+        service.trace(_semconv.SPAN_CONNECTION, verdicts)
+        _, lines = await service.answer(of("forbidden"))
+        assert lines[0].startswith("6 connections found, compared with 56 normal closes")
+
     async def test_a_list_of_traces_is_a_search_too(self, service: Service) -> None:
         for _ in range(6):
             service.record(Conversation("forbidden", BOT))
@@ -311,6 +363,20 @@ class TestSearches:
             service.record(Conversation("client_terminated", {**BOT, **reason}))
         _, lines = await service.answer(of("client_terminated"))
         assert any(line.endswith("websocket.close.reason  \ufffd[2J\ufffdevil") for line in lines)
+
+
+@pytest.mark.operations
+async def test_a_jaeger_below_a_path_is_found_there(start: Start, tmp_path: Path) -> None:
+    ports, overlay = Ports.free(), tmp_path / "overlay.yaml"
+    overlay.write_text("extensions: {jaeger_query: {base_path: /tracing}}", encoding="utf-8")
+    start(servers.jaeger(ports, overlay, name="Jaeger below a path"))
+    jaeger = Jaeger(f"{url(ports.jaeger_query)}/tracing")
+    service = Service("app", jaeger, url(ports.jaeger_otlp))
+    for outcome in ["forbidden"] * 5 + ["normal"] * 9:
+        service.record(Conversation(outcome))
+    _, lines = await service.answer(of("forbidden"))
+    assert lines[0] == "5 connections found, compared with 9 normal closes of the same time."
+    await service.shut_down()
 
 
 @pytest.mark.parametrize(

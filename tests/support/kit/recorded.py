@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -10,7 +10,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace import SpanKind, StatusCode, Tracer, set_span_in_context
 
 from examples.operations.jaeger import Jaeger
 from examples.operations.shared import ask
@@ -116,6 +116,18 @@ class Service:
         if _semconv.ERROR_TYPE in attributes:
             span.set_status(StatusCode.ERROR)
         span.end(start + int(seconds * SECOND))
+
+    def trace(self, name: str, spans: Iterable[Attributes]) -> None:
+        """Record spans of one trace, as those of a client that sends its trace context."""
+        tracer = self._tracer("pod-0")
+        parent = tracer.start_span("client", start_time=self.began)
+        context = set_span_in_context(parent)
+        for attributes in spans:
+            one = tracer.start_span(
+                name, context, SpanKind.SERVER, attributes, start_time=self.began
+            )
+            one.end(self.began + SECOND)
+        parent.end(self.began + SECOND)
 
     def _tracer(self, instance: str) -> Tracer:
         if instance not in self._tracers:
