@@ -77,9 +77,13 @@ class Watch:
         """The alerts that fire now."""
         return {dict(one)["alertname"] for one, status in self._now.items() if status == "firing"}
 
+    def forget_searches(self) -> None:
+        """Forget which alerts have fired, and their searches."""
+        self._fired.clear()
+
     def forget(self) -> None:
         """Forget all alerts."""
-        self._fired.clear()
+        self.forget_searches()
         self.resolved.clear()
 
 
@@ -109,6 +113,7 @@ class Drill:
             await self.traffic.send(EVERY_CLOSE)
             await self._until_seen()
         for troubles in TROUBLES:
+            await self._until_quiet(*troubles)
             async with self.traffic.coming(visits(troubles)):
                 await self._until_fired("Trouble of several kinds", *troubles)
             await self._until_named(*troubles)
@@ -132,6 +137,17 @@ class Drill:
 
         await self._until_nothing(missing)
         self.say(f"Jaeger has {len(seen & ABNORMAL.keys())} kinds of abnormal closes")
+
+    async def _until_quiet(self, *alerts: str) -> None:
+        """Wait until no earlier trouble makes them fire: their searches would lead there."""
+        self.say("A quiet time before the next trouble")
+
+        async def missing() -> set[str]:
+            return {f"{alert} resolved" for alert in alerts if alert in self.watch.firing}
+
+        async with self.traffic.coming(ORDINARY):
+            await self._until_nothing(missing)
+        self.watch.forget_searches()
 
     async def _until_fired(self, what: str, *expected: str) -> None:
         self.say(f"{what}, until {', '.join(expected)} fired")
