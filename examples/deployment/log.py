@@ -1,4 +1,4 @@
-"""Writes the time, the trace and the connection before each record of the log.
+"""Writes the time, the trace and the connection before each record, and the client behind a close.
 
 A record that is made while a connection is served belongs to that connection, and to the current
 span. The traceback of what ended it does not: aiohttp logs that when the connection is over. But
@@ -16,8 +16,11 @@ from strawberry_ws_otel import connection_span
 
 FORMAT: Final = (
     "%(asctime)s %(levelname)s trace=%(trace_id)s connection=%(connection_id)s"
-    " %(name)s: %(message)s"
+    " %(name)s: %(message)s%(details)s"
 )
+DETAILS: Final = ("error.type", "client.address", "user_agent.original")
+"""The fields of a close that stand behind its message."""
+
 UNKNOWN: Final = "-"
 CONNECTION: Final = "websocket.connection.id"
 
@@ -52,7 +55,9 @@ def _add_ids(record: logging.LogRecord) -> bool:
         _CLOSE.set(_Close(fields.get("error.type", ""), trace_id, connection_id))
     elif connection_id == UNKNOWN and (close := _CLOSE.get()) and _is_of(record, close):
         trace_id, connection_id = close.trace_id, close.connection_id
-    fields.update(trace_id=trace_id, connection_id=connection_id)
+    # Quoted: the client writes its user agent itself.
+    details = "".join(f" {key}={fields[key]!r}" for key in DETAILS if key in fields)
+    fields.update(trace_id=trace_id, connection_id=connection_id, details=details)
     return True
 
 

@@ -78,6 +78,25 @@ async def test_the_traceback_has_the_ids_of_the_close_beside_it(
     assert "tests.support.schema.AppError: no database" in written.getvalue()
 
 
+async def test_behind_the_message_of_a_close_is_who_the_client_was(
+    telemetry: Telemetry, written: StringIO
+) -> None:
+    await breaks(telemetry)
+    [message] = re.findall(r"GraphQL WebSocket .*", written.getvalue())
+    assert message.endswith(
+        "AppError: no database error.type='tests.support.schema.AppError'"
+        " client.address='127.0.0.1' user_agent.original='wire/1.0'"
+    )
+
+
+def test_what_a_client_says_of_itself_begins_no_line(written: StringIO) -> None:
+    agent = "x' connection=688ab1507049031d\n2026-01-01 \x1b[2J"
+    log.error("closed", extra={"websocket.connection.id": "1", "user_agent.original": agent})
+    [line] = written.getvalue().splitlines()
+    assert line.isprintable()
+    assert line.endswith(f"closed user_agent.original={agent!r}")
+
+
 async def test_a_traceback_of_a_close_that_is_not_logged_has_no_ids(
     telemetry: Telemetry, clock: Clock, written: StringIO
 ) -> None:
