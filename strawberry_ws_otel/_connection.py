@@ -1060,9 +1060,7 @@ class Connection:
         """Return who the client was, as the handshake says."""
         with self.fuse:
             handshake = self._handshake_attributes()
-            return {
-                key: handshake.get(key) for key in (_semconv.CLIENT_ADDRESS, _semconv.USER_AGENT)
-            }
+            return {key: handshake.get(key) for key in _CLIENT}
         return {}
 
     def _has_message(self, error: BaseException) -> bool:

@@ -21,7 +21,6 @@ MILLISECOND: Final = 1_000_000
 SECOND: Final = 1_000_000_000
 FEW: Final = 10
 
-
 _EXCEPTIONS: Final = frozenset({_semconv.EVENT_EXCEPTION, _semconv.EVENT_WEBSOCKET_ERROR})
 _TROUBLES: Final = _EXCEPTIONS | {_semconv.EVENT_GRAPHQL_ERROR}
 
