@@ -283,7 +283,7 @@ def schemas() -> Path:
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema that refuses what it does not know; the operator drops that silently."""
-    inner = {
+    inner: dict[str, Any] = {
         key: closed(value)
         for key, value in schema.items()
         if key in {"items", "additionalProperties"} and isinstance(value, dict)
