@@ -35,7 +35,6 @@ INITS: Final = "graphql_ws_connection_init_duration_seconds"
 OPERATIONS: Final = "graphql_ws_operation_duration_seconds"
 FIRST_RESULTS: Final = "graphql_ws_time_to_first_result_seconds"
 INFO: Final = "target_info"
-SPAN_QUEUE: Final = "otel_sdk_processor_span_queue"
 COLLECTOR_QUEUE: Final = "otelcol_exporter_queue"
 
 OUTCOME: Final = "websocket_close_outcome"
@@ -63,10 +62,25 @@ def rate(counter: str, *by: str, where: str = "") -> str:
     return f"sum by ({', '.join(by)}) (rate({counter}{{{selector}}}[$__rate_interval]))"
 
 
+def ours(query: str) -> str:
+    """Restrict a query for metrics that every service has to processes that serve WebSockets."""
+    return f"{query} and on ({', '.join(VARIABLES)}) {CONNECTIONS}{{{PROCESS}}}"
+
+
 def collector_rate(counter: str, *by: str) -> str:
     """Write the query for the rate of a Collector's own counter; its releases write two names."""
     selector = f'{{__name__=~"{counter}(_total)?", {CLUSTER}}}'
     return f"sum by ({', '.join(by)}) (rate({selector}[$__rate_interval]))"
+
+
+def of_each(gauge: str) -> str:
+    """Write the query for a gauge of the SDK, of each process that serves WebSockets."""
+    return f"sum by (job, instance) ({ours(f'{gauge}{{{PROCESS}}}')})"
+
+
+def failed(counter: str) -> str:
+    """Write the query for the rate of failures that a counter of the SDK counts."""
+    return f'rate({counter}{{{PROCESS}, {ERROR}!=""}}[$__rate_interval])'
 
 
 def or_none(query: str, name: str) -> str:
@@ -143,7 +157,9 @@ class Annotation:
     color: str
 
 
+SENT: Final = collector_rate("otelcol_exporter_sent_spans", "exporter")
 EACH_PROCESS: Final = tuple(VARIABLES)
+INFOS: Final = ours(f"{INFO}{{{PROCESS}}}")
 CLOSED: Final = f"({rate(CLOSES, *EACH_PROCESS, where=NO_DEPLOYMENT)} > 0)"
 PROCESSES: Final = Table(
     "Processes",
@@ -160,12 +176,11 @@ PROCESSES: Final = Table(
             "percentunit",
         ),
     },
-    f"group by ({', '.join((*EACH_PROCESS, VERSION, HOST))}) ({INFO}{{{PROCESS}}})",
+    f"group by ({', '.join((*EACH_PROCESS, VERSION, HOST))}) ({INFOS})",
 )
 
-VERSIONS: Final = (
-    f"group by (cluster, namespace, job, {VERSION}) ({INFO}{{{PROCESS}, {VERSION}!=''}}"
-)
+VERSIONS: Final = ours(f'{INFO}{{{PROCESS}, {VERSION}!=""}}')
+BY_VERSION: Final = f"group by (cluster, namespace, job, {VERSION})"
 ANNOTATIONS: Final = (
     Annotation(
         "Alerts",
@@ -178,16 +193,16 @@ ANNOTATIONS: Final = (
     # A version that no process had five minutes before.
     Annotation(
         "Deploys",
-        f"{VERSIONS}) unless {VERSIONS} offset 5m)",
-        f"{{{{job}}}} {label(VERSION)}",
+        f"{BY_VERSION} ({VERSIONS}) unless {BY_VERSION} ({INFO}{{{PROCESS}}} offset 5m)",
+        f"{label('job')} {label(VERSION)}",
         "blue",
     ),
     # Deploys of a service without a version, crashes, and more of them for more load.
     Annotation(
         "New processes",
-        f"count by (cluster, namespace, job) ({INFO}{{{PROCESS}}}"
+        f"count by (cluster, namespace, job) ({INFOS}"
         f" unless on ({', '.join(EACH_PROCESS)}) {INFO}{{{PROCESS}}} offset 5m)",
-        "{{job}}",
+        label("job"),
         "purple",
     ),
 )
@@ -385,12 +400,12 @@ ROWS: Final[Mapping[str, tuple[Panel | Table, ...]]] = {
     "Health of the telemetry": (
         Panel(
             "Queues of spans",
-            "How full they are. What does not fit into a full queue is lost. The panel is empty"
-            " without the SDK's own metrics: see OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED.",
-            "percentunit",
+            "Spans that wait for the exporter in each process, and how many have room. The others"
+            " are lost. The panel needs OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED.",
+            "short",
             {
-                "{{job}} {{instance}}": f"{now(f'{SPAN_QUEUE}_size', *EACH_PROCESS)}"
-                f" / ({now(f'{SPAN_QUEUE}_capacity', *EACH_PROCESS)} > 0)"
+                "{{job}} {{instance}}": of_each("otel_sdk_processor_span_queue_size"),
+                "{{job}} {{instance}} at most": of_each("otel_sdk_processor_span_queue_capacity"),
             },
         ),
         Panel(
@@ -400,7 +415,7 @@ ROWS: Final[Mapping[str, tuple[Panel | Table, ...]]] = {
             "cps",
             {
                 f"{title} {label(ERROR)}": or_none(
-                    rate(counter, ERROR, where=f'{ERROR}!=""'), ERROR
+                    f"sum by ({ERROR}) ({ours(failed(counter))})", ERROR
                 )
                 for title, counter in {
                     "not queued:": "otel_sdk_processor_span_processed_total",
@@ -431,14 +446,21 @@ ROWS: Final[Mapping[str, tuple[Panel | Table, ...]]] = {
             "Per second: received, refused, sent on, and lost because nobody took them.",
             "cps",
             {
-                f"{title} {label(by)}": collector_rate(counter, by)
-                for title, counter, by in (
-                    ("received by", "otelcol_receiver_accepted_spans", "receiver"),
-                    ("refused by", "otelcol_receiver_refused_spans", "receiver"),
-                    ("sent by", "otelcol_exporter_sent_spans", "exporter"),
-                    ("not queued by", "otelcol_exporter_enqueue_failed_spans", "exporter"),
-                    ("not sent by", "otelcol_exporter_send_failed_spans", "exporter"),
+                "received by {{receiver}}": collector_rate(
+                    "otelcol_receiver_accepted_spans", "receiver"
+                ),
+                "refused by {{receiver}}": collector_rate(
+                    "otelcol_receiver_refused_spans", "receiver"
+                ),
+                "sent by {{exporter}}": SENT,
+                # This counter begins with the first loss.
+                "not queued by {{exporter}}": collector_rate(
+                    "otelcol_exporter_enqueue_failed_spans", "exporter"
                 )
+                + f" or 0 * {SENT}",
+                "not sent by {{exporter}}": collector_rate(
+                    "otelcol_exporter_send_failed_spans", "exporter"
+                ),
             },
         ),
     ),
