@@ -255,14 +255,11 @@ ROWS: Final[Mapping[str, tuple[Panel | Table, ...]]] = {
         ),
         Panel(
             "Abnormal closes by fault",
-            "Their share of all closes, without deployments. It is 0 for `none` if there are none.",
+            "Their share of all closes, without deployments.",
             "percentunit",
             {
-                label(FAULT): or_none(
-                    f"{rate(CLOSES, FAULT, where=ABNORMAL)} / on () group_left () "
-                    f"({rate(CLOSES, where=NO_DEPLOYMENT)} > 0)",
-                    FAULT,
-                )
+                label(FAULT): f"{rate(CLOSES, FAULT, where=ABNORMAL)} / on () group_left () "
+                f"({rate(CLOSES, where=NO_DEPLOYMENT)} > 0)"
             },
             stacked=True,
         ),

@@ -68,10 +68,13 @@ async def ticking(
 
 
 async def until(
-    ask: Callable[[], Awaitable[Found]], is_enough: Callable[[Found], bool], pause: float = 0.2
+    ask: Callable[[], Awaitable[Found]],
+    is_enough: Callable[[Found], bool],
+    pause: float = 0.2,
+    patience: float = PATIENCE,
 ) -> Found:
     """Ask again and again until the answer is enough, or time is up; return the last answer."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while True:
         answer = await ask()
         if is_enough(answer) or time.monotonic() > deadline:

@@ -31,11 +31,6 @@ class Query(NamedTuple):
             text = text.replace(f"${name}", value)
         return text
 
-    @property
-    def in_the_kit(self) -> str:
-        """The query as the page on the kit tells to ask it: a minute is a second."""
-        return rules.shortened(self.text, 60)
-
 
 def of_dashboard() -> list[Query]:
     """Return the queries of the panels and annotations."""
@@ -49,10 +44,10 @@ def of_dashboard() -> list[Query]:
 
 
 def of_runbook() -> list[Query]:
-    """Return the queries of the sections."""
+    """Return the queries of the sections, as one asks them in the kit: a minute is a second."""
     queries, title = [], ""
     for found in _TITLE_OR_QUERY.finditer(_RUNBOOK.text):
         title = found["title"] or title
         if found["query"]:
-            queries.append(Query(title, found["query"]))
+            queries.append(Query(title, rules.shortened(found["query"], 60)))
     return queries
