@@ -39,7 +39,11 @@ class Ticker:
 
 @asynccontextmanager
 async def ticking(
-    endpoint: str, segment_duration: float = 300, schedule_delay_millis: int = 200
+    endpoint: str,
+    segment_duration: float = 300,
+    schedule_delay_millis: int = 200,
+    *,
+    name_spans_after_operation: bool = False,
 ) -> AsyncIterator[Ticker]:
     """Serve while the block runs; then every span has been sent."""
     memory, troubles = InMemorySpanExporter(), list[str]()
@@ -58,6 +62,7 @@ async def ticking(
             tracer_provider=provider,
             meter_provider=NoOpMeterProvider(),
             segment_duration=segment_duration,
+            name_spans_after_operation=name_spans_after_operation,
         )
 
     try:
