@@ -100,7 +100,7 @@ def grid(table: Table) -> Grid:
     values = [f"Value #{ref_id(number)}" for number in range(len(queries))]
     shown = {
         "excludeByName": {"Time": True, values[-1]: True},
-        "renameByName": dict(zip(values, table.columns, strict=False)),
+        "renameByName": {**table.labels, **dict(zip(values, table.columns, strict=False))},
     }
     built.with_transformation(DataTransformerConfig("merge", options={}))
     built.with_transformation(DataTransformerConfig("organize", options=shown))

@@ -142,7 +142,9 @@ class Table:
     title: str
     meaning: str
     columns: Mapping[str, Column]
-    """The columns, by their titles."""
+    """The columns with numbers, by their titles."""
+    labels: Mapping[str, str]
+    """The titles of the columns with labels."""
     info: str
     """A query for more labels of the same rows. Its value is not shown."""
 
@@ -176,6 +178,7 @@ PROCESSES: Final = Table(
             "percentunit",
         ),
     },
+    {**VARIABLES, VERSION: "Version", HOST: "Host"},
     f"group by ({', '.join((*EACH_PROCESS, VERSION, HOST))}) ({INFOS})",
 )
 

@@ -7,19 +7,9 @@ from typing import Any
 import pytest
 
 from examples.operations import dashboard
-from examples.operations.panels import VARIABLES
 from tests.support.kit.queries import Query, of_dashboard
 
 PAGE: dict[str, Any] = json.loads(dashboard.FILE.read_text(encoding="utf-8"))
-
-OF_THE_COLLECTOR = "Collector seen", "Queue of the Collector", "Spans through the Collector"
-OTHERS = {
-    # It reads a recording rule without that label.
-    "Closes by code": frozenset({"instance"}),
-    # Many services share it.
-    **dict.fromkeys(OF_THE_COLLECTOR, frozenset({"namespace", "job", "instance"})),
-}
-"""The variables that a panel does not depend on."""
 
 
 def test_the_file_is_current() -> None:
@@ -42,9 +32,8 @@ def test_a_variable_has_all_values_also_none_and_depends_on_those_before_it() ->
 
 @pytest.mark.parametrize("query", of_dashboard(), ids=lambda query: query.title)
 def test_every_selector_of_a_query_has_the_variables(query: Query) -> None:
-    missing = OTHERS.get(query.title, frozenset())
     for selector in re.findall(r"\{(.+?)\}", query.text):
-        assert set(re.findall(r'(\w+)=~"\$\1\|?"', selector)) == VARIABLES.keys() - missing
+        assert set(re.findall(r'(\w+)=~"\$\1\|?"', selector)) == query.variables
 
 
 def test_a_click_searches_for_the_service_as_jaeger_calls_it() -> None:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from examples.operations.panels import VARIABLES
+from examples.operations.panels import VARIABLES, of_service
 from examples.operations.ports import Ports, url
 from examples.operations.process import Server
 from tests.support.kit.exporting import until
@@ -80,6 +80,23 @@ async def test_a_query_has_numbers(prometheus: Prometheus, query: Query) -> None
         text = query.choosing(values).replace(YESTERDAY, "")
         assert await until(ask, bool, patience=patience)
     assert all(math.isfinite(value) for _, value in seen)
+
+
+@pytest.mark.parametrize("query", of_dashboard(), ids=lambda query: query.title)
+async def test_a_query_of_the_dashboard_finds_nothing_of_what_is_not_chosen(
+    prometheus: Prometheus, query: Query
+) -> None:
+    # Most alerts are of no single process, and shown for each.
+    for name in query.variables - ({"instance"} if query.title == "Alerts" else set()):
+        assert not await prometheus.query(query.choosing({**ALL, name: "another"}))
+
+
+@pytest.mark.parametrize("job", ["prices", "shop/prices", "shop/europe/prices"])
+async def test_the_dashboard_calls_a_service_as_jaeger_does(
+    prometheus: Prometheus, job: str
+) -> None:
+    query = of_service(f'label_replace(vector(1), "job", "{job}", "", "")')
+    assert await prometheus.query(query) == [({"job": job, "service": "prices"}, 1)]
 
 
 async def test_the_rule_on_full_queues_sees_that_of_the_process_and_that_of_the_collector(

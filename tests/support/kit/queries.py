@@ -14,6 +14,19 @@ _TITLE_OR_QUERY: Final = re.compile(
     r"^#+ (?P<title>[^\n]+)$|^```promql\n(?P<query>.*?)\n```$", re.MULTILINE | re.DOTALL
 )
 ALL: Final = dict.fromkeys(VARIABLES, ".*")
+_OF_THE_COLLECTOR: Final = (
+    "Collector seen",
+    "Queue of the Collector",
+    "Spans through the Collector",
+)
+_FIXED: Final = {
+    # It reads a recording rule without that label.
+    "Closes by code": frozenset({"instance"}),
+    # Many services share it.
+    **dict.fromkeys(_OF_THE_COLLECTOR, frozenset({"namespace", "job", "instance"})),
+}
+"""The variables that a panel does not depend on."""
+
 RATE_INTERVAL: Final = "1m"
 """Four times the interval of the scrapes, as Grafana chooses it."""
 
@@ -23,6 +36,11 @@ class Query(NamedTuple):
 
     title: str
     text: str
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The variables on which a query of the dashboard has to depend."""
+        return frozenset(VARIABLES) - _FIXED.get(self.title, frozenset())
 
     def choosing(self, values: Mapping[str, str]) -> str:
         """Fill in the variables, as Grafana does."""
