@@ -92,7 +92,7 @@ def graph(panel: Panel) -> Graph:
 def grid(table: Table) -> Grid:
     """Build one table, as wide as the page."""
     built = Grid().title(table.title).description(table.meaning)
-    built.datasource(PROMETHEUS).height(8).span(24)
+    built.datasource(PROMETHEUS).height(8).span(24).show_header(show_header=True)
     queries = [*(column.query for column in table.columns.values()), table.info]
     for number, query in enumerate(queries):
         target = Dataquery().ref_id(ref_id(number)).expr(query).format(PromQueryFormat.TABLE)
