@@ -119,8 +119,8 @@ def variables() -> list[QueryVariable]:
         .query(f"label_values({CLOSES}{{{chosen(*names[:number])}}}, {name})")
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(VariableSort.ALPHABETICAL_ASC)
-        .multi(True)  # noqa: FBT003 - the builder's own interface
-        .include_all(True)  # noqa: FBT003
+        .multi(multi=True)
+        .include_all(include_all=True)
         # What has no such label also.
         .all_value(".*")
         .current(ALL)
@@ -158,7 +158,7 @@ def marks(annotation: Annotation) -> Marks:
         built.name(annotation.name)
         .datasource(PROMETHEUS)
         .expr(annotation.query)
-        .enable(True)  # noqa: FBT003 - the builder's own interface
+        .enable(enable=True)
         .icon_color(annotation.color)
     )
 
