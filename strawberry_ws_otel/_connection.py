@@ -105,6 +105,9 @@ from strawberry_ws_otel._spans import (
 
 _NO_HEADERS: Final = MappingProxyType[str, str]({})
 
+_CLIENT: Final = (_semconv.CLIENT_ADDRESS, _semconv.USER_AGENT)
+"""The attributes of a handshake that say who the client is."""
+
 _MAX_WITHOUT_DOCUMENT: Final = 100  # messages without a document that may wait to be handled
 
 _HOSTS: Final = frozenset({"aiohttp", "graphql", "json", "strawberry"})
@@ -867,20 +870,40 @@ class Connection:
         return verdict(self._facts, self._telemetry.config.normal_outcomes)
 
     def _decided(self, judged: Verdict) -> None:
-        """Record the verdict as the close begins: an event of the first one, and the init's end."""
-        if self._span.recording and self._facts.upgraded and not self._is_closing:
-            self._span.event(
-                _semconv.EVENT_WEBSOCKET_CLOSE,
-                {
-                    _semconv.CLOSE_CODE: judged.code,
-                    _semconv.CLOSE_REASON: self._reason(judged),
-                    _semconv.CLOSE_INITIATOR: judged.initiator.value,
-                    _semconv.CLOSE_OUTCOME: judged.outcome.value,
-                },
-            )
+        """Record the verdict as the close begins: events of the first one, and the init's end.
+
+        The exception that caused the close comes before the close.
+        """
+        if self._span.recording and not self._is_closing:
+            if judged.abnormal and (error := server_failure(self._facts)) is not None:
+                self._record_exception(error)
+            if self._facts.upgraded:
+                self._span.event(
+                    _semconv.EVENT_WEBSOCKET_CLOSE,
+                    {
+                        _semconv.CLOSE_CODE: judged.code,
+                        _semconv.CLOSE_REASON: self._reason(judged),
+                        _semconv.CLOSE_INITIATOR: judged.initiator.value,
+                        _semconv.CLOSE_OUTCOME: judged.outcome.value,
+                    },
+                )
         self._is_closing = self._operations.is_closing = True
         # An init that is not acknowledged by now never is, even if it crossed the close frame.
         self._end_init(judged.error_type)
+
+    def _record_exception(self, error: BaseException) -> None:
+        """Record the exception that made the close a `server_error`, without its traceback.
+
+        A traceback has no bound, and the host logs it.
+        """
+        message = _limits.exception_message(error) if self._has_message(error) else None
+        self._span.event(
+            _semconv.EVENT_EXCEPTION,
+            {
+                _semconv.EXCEPTION_TYPE: _limits.exception_type(error),
+                _semconv.EXCEPTION_MESSAGE: message,
+            },
+        )
 
     # --- The end -----------------------------------------------------------------------------
 
@@ -1012,6 +1035,9 @@ class Connection:
         before = get_current()
         if is_suppressed(before):
             return
+        left_out = self._telemetry.log.admit(judged)
+        if left_out is None:
+            return
         with self.fuse:
             if self._span.has_own_id:
                 attach(trace.set_span_in_context(self._span.span, before))
@@ -1021,16 +1047,24 @@ class Connection:
                 **self._operations.attributes,
                 **self._verdict_attributes(judged),
                 **self._idle_times(),
+                **self._client(),
             }
             error = server_failure(self._facts)
             raised = "" if error is None else _limits.headline(error, self._has_message)
-            self._telemetry.log.closed(self.id, judged, attributes, raised)
+            self._telemetry.log.closed(self.id, judged, attributes, raised, left_out)
         finally:
             with self.fuse:
                 attach(before)
 
+    def _client(self) -> Attributes:
+        """Return who the client was, as the handshake says."""
+        with self.fuse:
+            handshake = self._handshake_attributes()
+            return {key: handshake.get(key) for key in _CLIENT}
+        return {}
+
     def _has_message(self, error: BaseException) -> bool:
-        """Whether the log may show the message of an exception, by the rules of GraphQL errors."""
+        """Whether to record the message of an exception, by the rules of GraphQL errors."""
         choice = self._telemetry.config.error_messages
         package = _limits.module_that_raised(error).partition(".")[0]
         return choice == "all" or (choice == "execution" and package not in _HOSTS)

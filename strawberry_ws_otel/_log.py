@@ -27,28 +27,36 @@ class CloseLog:
     def __init__(self) -> None:
         self._rate = RecordRate()
 
+    def admit(self, verdict: Verdict) -> int | None:
+        """Return how many closes of this outcome were left out before this one.
+
+        None means that this one is not logged: it is normal, a refused handshake or one too many.
+        To ask first makes a flood of closes cheap: nothing is gathered for records that are left
+        out.
+        """
+        # Scanners, whose handshakes are rejected, would fill the log.
+        if not verdict.abnormal or verdict.outcome is Outcome.HANDSHAKE_REJECTED:
+            return None
+        return self._rate.admit(verdict.outcome)
+
+    @staticmethod
     def closed(
-        self,
         connection_id: str,
         verdict: Verdict,
         attributes: Mapping[str, AttributeValue | None],
         raised: str = "",
+        left_out: int = 0,
     ) -> None:
-        """Log an abnormal close: ERROR where the server is at fault, else WARNING.
+        """Log an admitted close: ERROR where the server is at fault, else WARNING.
 
-        `raised` is the headline of the exception that ended the connection, if one did.
+        `raised` is the headline of the exception that ended the connection, if one did. `left_out`
+        is what `admit` has returned.
 
         `extra` holds the id and the `attributes` under the names of the span's, and how many closes
         of this outcome were not logged. The message has the id and that number, too, since few
         formatters show `extra`. Every record has members, such as `name`, which `logging` lets
         nobody replace: an attribute of such a name is left out.
         """
-        # Scanners, whose handshakes are rejected, would fill the log.
-        if not verdict.abnormal or verdict.outcome is Outcome.HANDSHAKE_REJECTED:
-            return
-        left_out = self._rate.admit(verdict.outcome)
-        if left_out is None:
-            return
         fields = {
             **attributes,
             _semconv.CONNECTION_ID: connection_id,

@@ -31,6 +31,9 @@ SPAN_VALIDATION: Final = "GraphQL Document Validation"
 SPAN_EXECUTION: Final = "GraphQL Operation Execution"
 
 # --- Span events -----------------------------------------------------------------------------
+# OTel
+EVENT_EXCEPTION: Final = "exception"
+
 # own
 EVENT_MESSAGE_PREFIX: Final = "graphql.ws."  # and the message type, also of the message's own span
 EVENT_WEBSOCKET_ERROR: Final = "websocket.error"

@@ -1,6 +1,7 @@
 """Sets up the SDK: spans and metrics stay in memory, and go to a collector if there is one."""
 
 import os
+import socket
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,12 +9,13 @@ from opentelemetry import metrics, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.resources import HOST_NAME, SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 SERVICE: Final = "price-ticker"
+VERSION: Final = "1.0"
 ENDPOINT_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 EXPORT_TIMEOUT: Final = 3
 """Seconds that a collector has for one batch: the demo ends even if it does not answer."""
@@ -51,16 +53,23 @@ class Telemetry:
 
     def __init__(self, processor: SpanProcessor, reader: MetricReader) -> None:
         """Send every span to the processor and every metric to the reader."""
-        resource = Resource.create({SERVICE_NAME: SERVICE})
+        resource = Resource.create(
+            {SERVICE_NAME: SERVICE, SERVICE_VERSION: VERSION, HOST_NAME: socket.gethostname()}
+        )
+        # First the metrics: a queue of spans reports its capacity once, when it is made.
+        self._meters = MeterProvider(metric_readers=[reader], resource=resource)
+        metrics.set_meter_provider(self._meters)
         self._tracers = TracerProvider(sampler=ALWAYS_ON, resource=resource)
         self._tracers.add_span_processor(processor)
         self.collector: Collector | None = None
         if endpoint := os.environ.get(ENDPOINT_VARIABLE):
             self.collector = Collector(endpoint)
             self._tracers.add_span_processor(BatchSpanProcessor(self.collector))
-        self._meters = MeterProvider(metric_readers=[reader], resource=resource)
         trace.set_tracer_provider(self._tracers)
-        metrics.set_meter_provider(self._meters)
+
+    def add(self, processor: SpanProcessor) -> None:
+        """Send every span to another processor also."""
+        self._tracers.add_span_processor(processor)
 
     def shut_down(self) -> None:
         """Export what is left; afterwards nothing is recorded."""

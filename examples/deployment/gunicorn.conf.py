@@ -1,7 +1,9 @@
 """Several processes: `gunicorn --config examples/deployment/gunicorn.conf.py`."""
 
+import logging
 from typing import Any
 
+from examples.deployment.log import with_ids
 from examples.deployment.telemetry import Telemetry
 
 wsgi_app = "examples.deployment.app:create_app"
@@ -18,6 +20,10 @@ timeout = 60
 def post_fork(_server: Any, worker: Any) -> None:
     """Make the providers here: the worker needs threads and an id of its own."""
     worker.telemetry = Telemetry()
+    logging.basicConfig(handlers=[with_ids(logging.StreamHandler())])
+    # aiohttp's records, with the tracebacks, are in gunicorn's own log.
+    for handler in worker.log.error_log.handlers:
+        with_ids(handler)
 
 
 def post_worker_init(worker: Any) -> None:

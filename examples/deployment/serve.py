@@ -5,12 +5,14 @@ and its certificates, and turns on TLS.
 """
 
 import asyncio
+import logging
 import os
 import ssl
 
 from aiohttp import web
 
 from examples.deployment.app import create_app
+from examples.deployment.log import with_ids
 from examples.deployment.telemetry import Telemetry
 
 
@@ -35,6 +37,7 @@ def tls() -> ssl.SSLContext | None:
 
 def main() -> None:
     """Serve, and export what is left after all clients have left."""
+    logging.basicConfig(handlers=[with_ids(logging.StreamHandler())])
     telemetry = Telemetry()
     try:
         web.run_app(

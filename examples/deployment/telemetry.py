@@ -18,14 +18,17 @@ class Telemetry:
 
     def __init__(self) -> None:
         """Start the SDK's threads. They do not survive a fork: make this object after it."""
-        instance = f"{socket.gethostname()}-{os.getpid()}"
-        resource = Resource.create({"service.instance.id": instance})
-        self._spans = TracerProvider(resource=resource)
-        self._spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        host = socket.gethostname()
+        resource = Resource.create(
+            {"host.name": host, "service.instance.id": f"{host}-{os.getpid()}"}
+        )
+        # First the metrics: a queue of spans reports its capacity once, when it is made.
         reader = PeriodicExportingMetricReader(OTLPMetricExporter())
         self._metrics = MeterProvider([reader], resource=resource)
-        trace.set_tracer_provider(self._spans)
         metrics.set_meter_provider(self._metrics)
+        self._spans = TracerProvider(resource=resource)
+        self._spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(self._spans)
 
     def shut_down(self) -> None:
         """Export what is left, once every connection has ended."""

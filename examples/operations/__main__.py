@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from examples.demo.server import CONNECTIONS_PATH, PATH
+from examples.deployment.log import with_ids
 from examples.operations import rules
-from examples.operations.binaries import MissingError
+from examples.operations.binaries import HERE, MissingError
 from examples.operations.drill import CAUSED, LIMIT, Drill, MissedError, Watch
 from examples.operations.jaeger import Jaeger
 from examples.operations.kit import kit, telemetry
@@ -29,14 +30,19 @@ COMPLAINTS: Final = 3
 AGAIN: Final = "What happened within the last day (24 minutes here) is less unusual."
 """Why an alert may stay silent when a drill is repeated."""
 
+LOGS: Final = HERE.parents[1] / "build" / "operations"
+"""The folder of the ticker's log, which stays when the kit has ended."""
+
 WELCOME: Final = """
 Price ticker  {ticker}
 Open now      {connections}
+Its log       {log}
 Jaeger        {jaeger}
 Prometheus    {prometheus}
 Alertmanager  {alertmanager}
 
-Time is short here: a minute of the alerting rules is a second. Ctrl-C ends all of it.
+Time is short here: a minute of the alerting rules is a second. Ctrl-C ends all of it. The log
+stays until the kit starts again.
 """
 
 
@@ -101,6 +107,7 @@ def run(ports: Ports, folder: Path, *, check: bool) -> None:
             WELCOME.format(
                 ticker=url(ports.demo, PATH),
                 connections=url(ports.demo, CONNECTIONS_PATH),
+                log=start_log(check=check),
                 jaeger=url(ports.jaeger_query),
                 prometheus=url(ports.prometheus),
                 alertmanager=url(ports.alertmanager),
@@ -115,6 +122,15 @@ def run(ports: Ports, folder: Path, *, check: bool) -> None:
             raise
     took = time.monotonic() - began
     say(f"{len(CAUSED)} alerts have fired and resolved, within {took:.0f} s")
+
+
+def start_log(*, check: bool) -> Path:
+    """Begin the ticker's log, instead of the one of the last time, and return its file."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / ("check.log" if check else "ticker.log")
+    handler = logging.FileHandler(log, mode="w", encoding="utf-8")
+    logging.basicConfig(handlers=[with_ids(handler)])
+    return log
 
 
 def parse() -> argparse.Namespace:
@@ -143,9 +159,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with tempfile.TemporaryDirectory(prefix="operations-") as name:
-            folder = Path(name)
-            logging.basicConfig(filename=folder / "ticker.log")
-            run(Ports.free() if check else Ports.chosen(), folder, check=check)
+            run(Ports.free() if check else Ports.chosen(), Path(name), check=check)
     except MissedError as missed:
         print(missed, file=sys.stderr)
         return 1

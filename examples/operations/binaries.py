@@ -25,19 +25,26 @@ class MissingError(Exception):
     """A program is not installed; the message says how to install it."""
 
 
-def jaeger_version() -> str:
-    """Read the version of Jaeger that the kit is made for."""
-    go_mod = (HERE / "tools" / "go.mod").read_text(encoding="utf-8")
-    found = re.search(r"github\.com/jaegertracing/jaeger (v\S+)", go_mod)
+def installed(name: str, module: str, go_mod: str) -> Path:
+    """Return the path at which `tools/install` puts what comes from a Go module.
+
+    Args:
+        name: What it is called there, before its version.
+        module: The path of the module.
+        go_mod: The file in `tools` that pins the version.
+
+    """
+    text = (HERE / "tools" / go_mod).read_text(encoding="utf-8")
+    found = re.search(rf"\b{re.escape(module)} (v\S+)", text)
     if not found:
-        raise ValueError("tools/go.mod names no version of Jaeger")
-    return found[1]
+        raise ValueError(f"tools/{go_mod} names no version of {module}")
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "strawberry-ws-otel" / f"{name}-{found[1]}"
 
 
 def installed_jaeger() -> Path:
     """Return the path at which `tools/install` puts Jaeger."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "strawberry-ws-otel" / f"jaeger-{jaeger_version()}"
+    return installed("jaeger", "github.com/jaegertracing/jaeger", "go.mod")
 
 
 def find(program: str) -> str:

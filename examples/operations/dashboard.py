@@ -4,7 +4,7 @@ An exemplar leads from a histogram to Jaeger, if the data source links them: see
 grafana-datasources.yml.
 """
 
-from typing import Final
+from typing import Final, Self
 
 from grafana_foundation_sdk.builders.common import (
     StackingConfig,
@@ -12,6 +12,7 @@ from grafana_foundation_sdk.builders.common import (
     VizTooltipOptions,
 )
 from grafana_foundation_sdk.builders.dashboard import (
+    AnnotationQuery,
     Dashboard,
     DashboardLink,
     DatasourceVariable,
@@ -20,6 +21,7 @@ from grafana_foundation_sdk.builders.dashboard import (
     TextBoxVariable,
 )
 from grafana_foundation_sdk.builders.prometheus import Dataquery
+from grafana_foundation_sdk.builders.table import Panel as Grid
 from grafana_foundation_sdk.builders.timeseries import Panel as Graph
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
@@ -30,17 +32,39 @@ from grafana_foundation_sdk.models.common import (
     TooltipDisplayMode,
 )
 from grafana_foundation_sdk.models.dashboard import (
+    AnnotationQuery as AnnotationModel,
+)
+from grafana_foundation_sdk.models.dashboard import (
     DataSourceRef,
+    DataTransformerConfig,
+    DynamicConfigValue,
     VariableOption,
     VariableRefresh,
+    VariableSort,
 )
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from examples.operations.binaries import HERE
-from examples.operations.panels import CLOSES, ROWS, Panel
+from examples.operations.panels import (
+    ANNOTATIONS,
+    CLOSES,
+    ROWS,
+    VARIABLES,
+    Annotation,
+    Panel,
+    Table,
+    chosen,
+)
 
 FILE: Final = HERE / "dashboard.json"
 JAEGER: Final = "http://127.0.0.1:16686"
 PROMETHEUS: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
+ALL: Final = VariableOption(text="All", value="$__all")
+
+
+def ref_id(number: int) -> str:
+    """Return the name of one of a panel's queries."""
+    return chr(ord("A") + number)
 
 
 def graph(panel: Panel) -> Graph:
@@ -55,13 +79,88 @@ def graph(panel: Panel) -> Graph:
     if panel.search:
         # Of what the page showed. Grafana has milliseconds, Jaeger microseconds.
         shown = "&lookback=custom&start=${__from}000&end=${__to}000"
-        url = f"${{jaeger}}/search?service=${{job}}{panel.search}{shown}&limit=100"
+        service = "${__field.labels.service}"
+        url = f"${{jaeger}}/search?service={service}{panel.search}{shown}&limit=100"
         link = DashboardLink("Search in Jaeger").url(url).target_blank(target_blank=True)
         built.data_links([link])
     for number, (name, query) in enumerate(panel.queries.items()):
-        target = Dataquery().ref_id(chr(ord("A") + number)).expr(query).legend_format(name)
+        target = Dataquery().ref_id(ref_id(number)).expr(query).legend_format(name)
         built.with_target(target.range().exemplar(panel.exemplars))
     return built
+
+
+def grid(table: Table) -> Grid:
+    """Build one table, as wide as the page."""
+    built = Grid().title(table.title).description(table.meaning)
+    built.datasource(PROMETHEUS).height(8).span(24).show_header(show_header=True)
+    queries = [*(column.query for column in table.columns.values()), table.info]
+    for number, query in enumerate(queries):
+        target = Dataquery().ref_id(ref_id(number)).expr(query).format(PromQueryFormat.TABLE)
+        built.with_target(target.instant())
+    values = [f"Value #{ref_id(number)}" for number in range(len(queries))]
+    shown = {
+        "excludeByName": {"Time": True, values[-1]: True},
+        "renameByName": {**table.labels, **dict(zip(values, table.columns, strict=False))},
+    }
+    built.with_transformation(DataTransformerConfig("merge", options={}))
+    built.with_transformation(DataTransformerConfig("organize", options=shown))
+    for title, column in table.columns.items():
+        built.override_by_name(title, [DynamicConfigValue("unit", column.unit)])
+    return built
+
+
+def variables() -> list[QueryVariable]:
+    """Build the variables that choose what the page shows, each of what those before it chose."""
+    names = list(VARIABLES)
+    return [
+        QueryVariable(name)
+        .label(VARIABLES[name])
+        .datasource(PROMETHEUS)
+        .query(f"label_values({CLOSES}{{{chosen(*names[:number])}}}, {name})")
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.ALPHABETICAL_ASC)
+        .multi(multi=True)
+        .include_all(include_all=True)
+        # What has no such label also.
+        .all_value(".*")
+        .current(ALL)
+        for number, name in enumerate(names)
+    ]
+
+
+class TitledAnnotation(AnnotationModel):
+    """Annotations with a title for each, which the SDK does not know."""
+
+    title: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """Add the title."""
+        return {**super().to_json(), "titleFormat": self.title}
+
+
+class Marks(AnnotationQuery):
+    """Builds annotations with a title for each."""
+
+    def __init__(self) -> None:
+        """Begin without any setting."""
+        self._internal: TitledAnnotation = TitledAnnotation()
+
+    def title(self, text: str) -> Self:
+        """Set the title, in which `{{job}}` is a label."""
+        self._internal.title = text
+        return self
+
+
+def marks(annotation: Annotation) -> Marks:
+    """Build the annotations that a query makes."""
+    built = Marks().title(annotation.title)
+    return (
+        built.name(annotation.name)
+        .datasource(PROMETHEUS)
+        .expr(annotation.query)
+        .enable(enable=True)
+        .icon_color(annotation.color)
+    )
 
 
 def page() -> Dashboard:
@@ -70,15 +169,16 @@ def page() -> Dashboard:
     built.description("Connections, operations and closes, as strawberry_ws_otel measures them.")
     built.tags(["graphql", "websocket"]).refresh("30s").time("now-3h", "now")
     built.with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
-    job = QueryVariable("job").label("Service").datasource(PROMETHEUS)
-    job.query(f"label_values({CLOSES}, job)").refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-    built.with_variable(job)
+    for variable in variables():
+        built.with_variable(variable)
     jaeger = TextBoxVariable("jaeger").label("Jaeger").default_value(JAEGER)
     built.with_variable(jaeger.current(VariableOption(text=JAEGER, value=JAEGER)))
+    for annotation in ANNOTATIONS:
+        built.annotation(marks(annotation))
     for title, panels in ROWS.items():
         built.with_row(Row(title))
         for panel in panels:
-            built.with_panel(graph(panel))
+            built.with_panel(graph(panel) if isinstance(panel, Panel) else grid(panel))
     return built
 
 

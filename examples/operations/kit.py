@@ -1,5 +1,6 @@
 """The whole kit: five servers around the telemetry of this process."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Final
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from examples.demo.telemetry import Telemetry
@@ -59,18 +61,20 @@ def kit(
 
 @contextmanager
 def telemetry(ports: Ports) -> Iterator[None]:
-    """Export the spans and metrics of this process to the Collector."""
+    """Export the spans and metrics of this process to the Collector, with the SDK's own metrics."""
+    os.environ["OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"] = "true"
     endpoint = url(ports.collector_otlp)
+    metrics = PeriodicExportingMetricReader(
+        OTLPMetricExporter(f"{endpoint}/v1/metrics"),
+        export_interval_millis=EXPORT_INTERVAL,
+    )
+    providers = Telemetry(SpanProcessor(), metrics)
     spans = BatchSpanProcessor(
         OTLPSpanExporter(f"{endpoint}/v1/traces"),
         max_queue_size=QUEUE,
         schedule_delay_millis=EXPORT_INTERVAL,
     )
-    metrics = PeriodicExportingMetricReader(
-        OTLPMetricExporter(f"{endpoint}/v1/metrics"),
-        export_interval_millis=EXPORT_INTERVAL,
-    )
-    providers = Telemetry(spans, metrics)
+    providers.add(spans)
     try:
         yield
     finally:

@@ -30,6 +30,7 @@ class Ports:
     collector_otlp: int = 4318
     collector_otlp_grpc: int = 4317
     collector_metrics: int = 8889
+    collector_telemetry: int = 8888
     collector_health: int = 13133
     jaeger_otlp: int = 14318
     jaeger_query: int = 16686

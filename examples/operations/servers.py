@@ -46,7 +46,10 @@ def collector(
 ) -> Server:
     """Describe a Collector, run by Jaeger's binary; by default it exports to the kit's Jaeger."""
     text = config.read_text(encoding="utf-8")
-    listeners = "collector_otlp", "collector_otlp_grpc", "collector_metrics", "collector_health"
+    listeners = (
+        *("collector_otlp", "collector_otlp_grpc", "collector_health"),
+        *("collector_metrics", "collector_telemetry"),
+    )
     return Server(
         name=name,
         command=(find("Jaeger"), f"--config={config}"),

@@ -21,6 +21,9 @@ MILLISECOND: Final = 1_000_000
 SECOND: Final = 1_000_000_000
 FEW: Final = 10
 
+_EXCEPTIONS: Final = frozenset({_semconv.EVENT_EXCEPTION, _semconv.EVENT_WEBSOCKET_ERROR})
+_TROUBLES: Final = _EXCEPTIONS | {_semconv.EVENT_GRAPHQL_ERROR}
+
 
 def duration(nanoseconds: int) -> str:
     """Write a duration, a short one with two or three significant digits."""
@@ -38,7 +41,7 @@ def duration(nanoseconds: int) -> str:
 
 def symbol(event: EventSnapshot) -> str:
     """Return the symbol for an event, here and on the timeline."""
-    if event.name in {_semconv.EVENT_WEBSOCKET_ERROR, _semconv.EVENT_GRAPHQL_ERROR}:
+    if event.name in _TROUBLES:
         return TROUBLE
     if event.name == _semconv.EVENT_WEBSOCKET_CLOSE:
         return CLOSE
@@ -52,7 +55,7 @@ def words(event: EventSnapshot) -> str:
     if event.name == _semconv.EVENT_WEBSOCKET_CLOSE:
         code, reason = get(_semconv.CLOSE_CODE), get(_semconv.CLOSE_REASON)
         return " ".join(str(part) for part in (event.name, code, reason) if part)
-    if event.name == _semconv.EVENT_WEBSOCKET_ERROR:
+    if event.name in _EXCEPTIONS:
         message = get(_semconv.EXCEPTION_MESSAGE)
         return f"{event.name} {get(_semconv.EXCEPTION_TYPE)}" + (f": {message}" if message else "")
     if event.name == _semconv.EVENT_GRAPHQL_ERROR:

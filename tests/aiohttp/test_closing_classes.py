@@ -29,7 +29,14 @@ from tests.support.expected import CONNECTION, GREETING, NORMAL, connection, ini
 from tests.support.hosting import Host
 from tests.support.log import LogKeeper
 from tests.support.raw_client import Client, Ended
-from tests.support.scenarios.model import BOTH, Verdict, by_client, by_server, without_frames
+from tests.support.scenarios.model import (
+    BOTH,
+    Verdict,
+    by_client,
+    by_server,
+    unwritable,
+    without_frames,
+)
 from tests.support.scenarios.steps import LEGACY, TRANSPORT
 from tests.support.telemetry import Telemetry
 from tests.support.views import View, answering
@@ -219,7 +226,7 @@ async def test_a_class_that_waits_closes_when_it_has_waited(
 async def test_a_class_that_waits_and_then_cannot_make_a_frame_drops_the_connection(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    verdict = without_frames("server_error", "struct.error")
+    verdict = unwritable("struct.error", None)
     close, base = closing(code=None), answering(Waiting)
     await closes(telemetry, library_log, close, verdict, "True", base=base)
 
@@ -448,7 +455,7 @@ ABOVE: dict[str, tuple[Close | None, Verdict, Verdict]] = {
     ),
     "no code": (
         closing(code=None),
-        without_frames("server_error", "struct.error"),
+        unwritable("struct.error", None),
         by_server("normal", 1000),
     ),
 }

@@ -97,7 +97,7 @@ async def test_an_exception_that_leaves_the_view_is_judged_as_without_it(
     # Strawberry lets it pass, so nobody sends a close frame.
     [failed] = recorded(telemetry, CONNECTION)
     verdict = without_frames("server_error", "LookupError")
-    events = failed["events"][:-1]
+    events = failed["events"][:-2]
     assert failed == connection(
         verdict=verdict, messages=(1, 0), acknowledged=False, links=[INIT], events=events
     )

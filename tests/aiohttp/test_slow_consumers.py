@@ -12,7 +12,7 @@ from tests.support.clock import Clock
 from tests.support.event_loop import Run
 from tests.support.expected import CONNECTION
 from tests.support.fake_connection import FakeConnection
-from tests.support.flood import FLOOD, MUCH, PACED, Flooding, blocked, flooded, flooding
+from tests.support.flood import FLOOD, MUCH, PACED, POLL, Flooding, blocked, flooded, flooding
 from tests.support.hosting import hosting, part
 from tests.support.instruments import BLOCKED, BLOCKED_TIME
 from tests.support.log import LogKeeper
@@ -112,7 +112,7 @@ async def test_what_waits_at_once_counts_once_for_the_connection_and_for_each_op
         other.json(subscribe(other, "a", FLOOD))
         await blocked(telemetry, 2)
         while telemetry.total("graphql.server.subscription.active") < 3:  # noqa: ASYNC110  # likewise
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL)
         clock.passes(5)
         assert telemetry.metrics()[BLOCKED_TIME] == {frozenset(): 20.0}
         other.reset()

@@ -21,6 +21,7 @@ from tests.support.scenarios.model import (
     Scenario,
     by_client,
     by_server,
+    unwritable,
     without_frames,
 )
 from tests.support.scenarios.network import LOST, SILENT
@@ -105,7 +106,7 @@ def test_a_close_of_which_aiohttp_can_make_no_frame_is_the_server_s_act(
 
     setup = Setup(connect=closes_with_no_code)
     talk = steps(handshake, INIT)
-    verdict = without_frames("server_error", "struct.error")
+    verdict = unwritable("struct.error", 70_000)
     conversation = case(protocol, talk=talk, verdict=verdict, setup=setup)
     bare = run(converse(conversation))
     play_and_assert(conversation, run, telemetry, library_log)

@@ -908,10 +908,11 @@ def extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def expected_extra(verdict: Verdict, whole: SpanDict) -> dict[str, Any]:
-    """The verdict as it stands on the span, and what identifies the connection."""
+    """The verdict and the client as they stand on the span."""
     keys = [key for key in whole["attributes"] if key.startswith("websocket.close.")]
     idle = ["graphql.ws.receive_idle_time", "graphql.ws.send_idle_time"]
-    return {key: whole["attributes"][key] for key in [*keys, *idle, "error.type"]}
+    client = ["client.address", "user_agent.original"]
+    return {key: whole["attributes"][key] for key in [*keys, *idle, *client, "error.type"]}
 
 
 @pytest.mark.parametrize("case", ABNORMAL)
@@ -945,6 +946,20 @@ def message_about(id_: object, verdict: Verdict) -> str:
     )
 
 
+async def test_what_the_log_says_of_a_client_is_as_short_as_on_the_span(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    async with hosting(instance(instrumented(telemetry))) as host:
+        client = await host.connect(headers={"User-Agent": "x" * 4000})
+        client.reset()
+        await client.until_end()
+
+    [whole] = recorded(telemetry, CONNECTION)
+    [record] = library_log.records
+    assert extra(record)["user_agent.original"] == "x" * 256
+    assert whole["attributes"]["user_agent.original"] == "x" * 256
+
+
 async def test_a_close_that_is_the_server_s_fault_is_logged_as_an_error(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
@@ -957,7 +972,7 @@ async def test_a_close_that_is_the_server_s_fault_is_logged_as_an_error(
         client.json({"type": "connection_init"})
         await client.until_end()
 
-    verdict = without_frames("server_error", error="tests.support.schema.AppError")
+    verdict = without_frames("server_error", "tests.support.schema.AppError", "no database")
     [record] = library_log.records
     assert record.levelno == logging.ERROR
     id_ = extra(record)["websocket.connection.id"]
@@ -987,7 +1002,7 @@ async def test_an_exception_before_the_upgrade_is_a_refused_handshake_with_a_500
         client = await host.connect()
         assert client.status == 500
 
-    verdict = refused("server_error", 500, error="tests.support.schema.AppError")
+    verdict = refused("server_error", 500, "tests.support.schema.AppError", "no database")
     [record] = library_log.records
     assert record.levelno == logging.ERROR
     id_ = extra(record)["websocket.connection.id"]

@@ -40,7 +40,14 @@ from tests.support.expected import (
 from tests.support.hosting import Host, part
 from tests.support.log import LogKeeper
 from tests.support.raw_client import Client
-from tests.support.scenarios.model import BOTH, Verdict, by_client, by_server, without_frames
+from tests.support.scenarios.model import (
+    BOTH,
+    Verdict,
+    by_client,
+    by_server,
+    unwritable,
+    without_frames,
+)
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, subscribe
 from tests.support.schema import STRANGE
 from tests.support.telemetry import Telemetry
@@ -151,23 +158,24 @@ async def test_an_operation_that_fails_after_a_close_that_raised_has_failed(
 # --- Arguments of which no frame can be made ---------------------------------------------------
 
 UNWRITABLE = {
-    "no code": (closing(code=None), "struct.error"),
-    "a text for a code": (closing(code="4000"), "struct.error"),
-    "half a code": (closing(code=1.5), "struct.error"),
-    "a code below all": (closing(code=-1), "struct.error"),
-    "a code above all": (closing(code=65536), "struct.error"),
-    "no message": (closing(code=4000, message=None), "TypeError"),
-    "a number for a message": (closing(code=4000, message=5), "TypeError"),
-    "a list for a message": (closing(code=4000, message=[104]), "TypeError"),
-    "half a character": (closing(code=4000, message="\ud800"), "UnicodeEncodeError"),
+    "no code": ("struct.error", {"code": None}),
+    "a text for a code": ("struct.error", {"code": "4000"}),
+    "half a code": ("struct.error", {"code": 1.5}),
+    "a code below all": ("struct.error", {"code": -1}),
+    "a code above all": ("struct.error", {"code": 65536}),
+    "no message": ("TypeError", {"code": 4000, "message": None}),
+    "a number for a message": ("TypeError", {"code": 4000, "message": 5}),
+    "a list for a message": ("TypeError", {"code": 4000, "message": [104]}),
+    "half a character": ("UnicodeEncodeError", {"code": 4000, "message": "\ud800"}),
 }
 
 
-@pytest.mark.parametrize(("close", "error"), UNWRITABLE.values(), ids=UNWRITABLE)
+@pytest.mark.parametrize(("error", "arguments"), UNWRITABLE.values(), ids=UNWRITABLE)
 async def test_a_close_of_which_no_frame_can_be_made_is_the_server_s_act_without_a_frame(
-    close: Close, error: str, telemetry: Telemetry, library_log: LogKeeper
+    error: str, arguments: dict[str, Any], telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    await closes(telemetry, library_log, close, without_frames("server_error", error), "True")
+    verdict = unwritable(error, *arguments.values())
+    await closes(telemetry, library_log, closing(**arguments), verdict, "True")
 
 
 @pytest.mark.parametrize("place", [SOURCE, CONNECTING])
@@ -175,7 +183,7 @@ async def test_a_close_of_which_no_frame_can_be_made_is_the_server_s_act_without
 async def test_what_aiohttp_drops_is_the_server_s_act_wherever_it_is_asked_for(
     protocol: str, place: str, telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
-    verdict = without_frames("server_error", "struct.error")
+    verdict = unwritable("struct.error", "4000")
     # The second close finds a socket that is closed already.
     close = twice(closing(code="4000"), closing(4000))
     came = "['True', 'TypeError at once']"
@@ -197,7 +205,7 @@ async def test_an_adapter_that_is_asked_for_no_code_drops_the_connection(
         client.json({"type": "ping"})
 
     await alike(telemetry, Own, talk)
-    verdict = without_frames("server_error", "struct.error")
+    verdict = unwritable("struct.error", None)
     assert recorded(telemetry) == [
         connection(TRANSPORT, verdict, messages=(2, 1), events=[*GREETING, received("ping")]),
         init(),

@@ -18,13 +18,21 @@ from strawberry_ws_otel._close import (
     verdict,
 )
 from strawberry_ws_otel._environment import PREFIX, readers
+from strawberry_ws_otel._fuse import RECORDS_PER_MINUTE
 from strawberry_ws_otel._operation import _FAILURES, EndReason
+from strawberry_ws_otel._recording import Telemetry as Recording
+from tests.support.clock import Clock
+from tests.support.fake_connection import FakeConnection
 from tests.support.instruments import INSTRUMENTS
+from tests.support.log import LogKeeper
 from tests.support.pages import Page, codes
+from tests.support.telemetry import Telemetry
+from tests.support.views import config
 
 TELEMETRY: Final = Page("docs/reference/telemetry.md")
 CLOSES: Final = Page("docs/reference/closes.md")
 END_REASONS: Final = Page("docs/reference/end-reasons.md")
+LOG: Final = Page("docs/reference/log.md")
 OPTIONS: Final = Page("docs/reference/options.md")
 ENVIRONMENT: Final = Page("docs/reference/environment.md")
 API: Final = Page("docs/reference/api.md")
@@ -119,6 +127,31 @@ def test_every_metric_has_the_instrument_and_the_unit_that_the_page_says() -> No
         for name, instrument, unit, _ in TELEMETRY.rows("Metrics")
     }
     assert recorded == {name: (words[kind], unit) for name, (kind, unit, _) in INSTRUMENTS.items()}
+
+
+def test_every_field_of_the_log_record_of_a_close_is_on_the_page_and_no_other(
+    telemetry: Telemetry, clock: Clock, library_log: LogKeeper
+) -> None:
+    recording = Recording(config(telemetry))
+    client = {_semconv.CLIENT_ADDRESS: "192.0.2.1", _semconv.USER_AGENT: "ticker/2.1"}
+
+    def connection() -> FakeConnection:
+        return FakeConnection(recording.config, recording=recording, handshake=client)
+
+    connection().end(KeyError(), status=500)
+    for _ in range(RECORDS_PER_MINUTE + 1):
+        talk = connection()
+        talk.accept(_protocol.GRAPHQL_WS)
+        talk.initialize()
+        talk.send_close(4400, "Unknown message type")
+        talk.connection.close_received(CloseFrame(4400))
+        talk.end()
+    clock.passes(60)
+    talk = connection()
+    talk.accept(_protocol.GRAPHQL_WS)
+    talk.close_by_server(4400)
+    fields = {key for record in library_log.closes for key in vars(record) if "." in key}
+    assert sorted(LOG.names("Closes")) == sorted(fields)
 
 
 # --- Closes and operations -------------------------------------------------------------------

@@ -31,7 +31,7 @@ from tests.support.in_memory_server import MemoryClient, converse_in_memory
 from tests.support.raw_client import Client
 from tests.support.scenarios.application import STOPPED, app_closes, shuts_down
 from tests.support.scenarios.frames import WEBSOCKET_ERROR
-from tests.support.scenarios.model import BOTH, Scenario, Verdict, without_frames
+from tests.support.scenarios.model import BOTH, Scenario, Verdict, unwritable
 from tests.support.scenarios.steps import (
     TRANSPORT,
     Step,
@@ -102,7 +102,7 @@ CONVERSATIONS: Final = (
 UNWRITABLE: Final = Scenario(
     name="application closes with a code that no frame holds",
     talk=steps(live, silent, app_closes(70_000)),
-    verdict=without_frames("server_error", "struct.error"),
+    verdict=unwritable("struct.error", 70_000),
 )
 PLAYED: Final = [
     *(

@@ -29,7 +29,7 @@ STRICT = ("-X", "dev", "-W", "error", "-W", BARE)
 COMPLAINT = re.compile(
     r"(?:^|[ .])\w*Warning: |Task was destroyed"
     # That the host is slow is up to the machine, but no callback of ours is.
-    r"|^Executing <\w*Handle .*\bstrawberry_ws_otel/_\w+\.py"
+    r"|(?:^|: )Executing <\w*Handle .*\bstrawberry_ws_otel/_\w+\.py"
 )
 
 

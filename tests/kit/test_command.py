@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from examples.operations.binaries import INSTALL
+from examples.operations.closes import ABNORMAL
 from examples.operations.ports import Ports
+from tests.support.kit.visits import clients
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+LOG = ROOT / "build" / "operations" / "ticker.log"
 LIMIT = 60
 STARTED = "An ordinary time"
 
@@ -107,6 +110,21 @@ async def test_a_signal_stops_everything(
     status, _, stderr = await output(command)
     assert (status, stderr) == (0, "")
     assert await all_free(ports)
+
+
+@pytest.mark.operations
+async def test_the_log_outlives_the_command_and_names_the_connection_of_a_traceback(
+    command: asyncio.subprocess.Process, ports: Ports
+) -> None:
+    async with clients(ports.demo) as some:
+        await some.visit(ABNORMAL["server_error"])
+    assert some.troubles == []
+    command.send_signal(signal.SIGINT)
+    await output(command)
+    found = re.findall(r" trace=(\w+) connection=(\w+) (\S+):", LOG.read_text(encoding="utf-8"))
+    # The clients that behave are cut off.
+    (*ids, logger), traceback, *_ = found
+    assert (logger, traceback) == ("strawberry_ws_otel", (*ids, "aiohttp.server"))
 
 
 @pytest.mark.operations

@@ -64,7 +64,7 @@ EVENTS = {
     "oversized": [*LOGGED_IN, "websocket.error", "websocket.close"],
     "heartbeat": [*LOGGED_IN, "websocket.error", "websocket.close"],
     "compression": [*LOGGED_IN, "websocket.error", "websocket.close"],
-    "exception": ["graphql.ws.connection_init", "websocket.close"],
+    "exception": ["graphql.ws.connection_init", "exception", "websocket.close"],
 }
 """The events of those connections that have others than the usual ones."""
 

@@ -1,6 +1,7 @@
 """What is open now, in Jaeger: found while it is open, and not after it has closed."""
 
 import asyncio
+import re
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -20,8 +21,10 @@ from opentelemetry.trace import SpanKind
 from examples.demo.telemetry import SERVICE
 from examples.demo.visitor import Visitor, subscribe, until_closed
 from examples.operations import searches, servers
+from examples.operations.binaries import HERE
 from examples.operations.jaeger import Jaeger, Span
 from examples.operations.ports import Ports, url
+from examples.operations.rules import SHORTER
 from examples.operations.traffic import QUIET_PRICES
 from strawberry_ws_otel import _semconv
 from tests.support.kit.exporting import Ticker, ticking, until
@@ -34,6 +37,9 @@ SHORT = 0.3
 """The seconds of a first segment."""
 
 SECOND = 1_000_000_000
+HOUR = 3600 / SHORTER["rules/alerts-slow.yml"]
+"""The seconds of an hour in the time of the kit."""
+
 NOTHING = "Nothing that this search finds is open."
 
 
@@ -151,6 +157,88 @@ async def test_one_search_finds_a_connection_across_all_its_segments(
     assert continued == segments_of == [*[True] * (len(spans) - 1), False]
     # Each links to the one before, beside what the client asked for.
     assert all(each.trace_id in later.links for each, later in pairwise(spans))
+
+
+def search_of_what_only_grows(gauge: str) -> str:
+    """The search of the alert on a gauge that only grows, sent now and in the time of the kit."""
+    alerts = (HERE / "rules/alerts-slow.yml").read_text(encoding="utf-8")
+    search = str(re.findall(r"jaeger: '.+?(/search\?.+)'", alerts)[0])
+    now, of_gauge = time.time_ns() // 1000, r"\1" if gauge == "subscriptions" else r"\2"
+    for template, text in {
+        r"\{\{ reReplaceAll .+? \}\}": SERVICE,
+        r"\{\{ if .+? \}\}(.+?)\{\{ else \}\}(.+?)\{\{ end \}\}": of_gauge,
+        r"start=\{\{.+?\}\}": f"start={now - 172_800_000_000}",
+        r"end=\{\{.+?\}\}": f"end={now}",
+        "minDuration=1h": f"minDuration={HOUR * 1000:.0f}ms",
+    }.items():
+        search, times = re.subn(template, text, search)
+        assert times == 1, template
+    return search
+
+
+@pytest.mark.parametrize(
+    ("gauge", "key"),
+    [("connections", _semconv.CONNECTION_ID), ("subscriptions", _semconv.SUBSCRIPTION_ID)],
+)
+async def test_the_search_of_a_gauge_that_only_grows_finds_what_lives_for_long(
+    menu: Menu, ticker: Ticker, gauge: str, key: str
+) -> None:
+    async def that_live_long() -> set[str]:
+        name = _semconv.SPAN_CONNECTION if gauge == "connections" else "subscription"
+        return {
+            str((span.attributes or {})[key])
+            for span in ticker.spans
+            if span.name == name and (span.end_time or 0) - (span.start_time or 0) >= HOUR * SECOND
+        }
+
+    async def both() -> dict[str, list[bool]]:
+        return segments(ticker, key)
+
+    async def found() -> set[str]:
+        traces = await menu.jaeger.search(search_of_what_only_grows(gauge))
+        return {str(span.attributes.get(key)) for spans in traces.values() for span in spans}
+
+    async with following(ticker):
+        async with following(ticker):
+            ours = await until(both, lambda ids: len(ids) == 2)
+        ids = await until(that_live_long, bool)
+        assert ids
+        assert ids <= await until(found, lambda found: ids <= found)
+        assert await found() & ours.keys() == ids
+
+
+async def test_with_spans_named_after_operations_the_tag_of_their_type_finds_them(
+    menu: Menu,
+) -> None:
+    def search(what: str) -> str:
+        return f"/search?service={SERVICE}&{what}&lookback=1h&limit=1000"
+
+    async def found(what: str) -> set[str]:
+        traces = await menu.jaeger.search(search(what))
+        return {
+            str(span.attributes.get(_semconv.SUBSCRIPTION_ID))
+            for spans in traces.values()
+            for span in spans
+        }
+
+    tag = "tags=%7B%22graphql.operation.type%22%3A%22subscription%22%7D"
+    endpoint = url(menu.ports.jaeger_otlp)
+    async with (
+        ticking(endpoint, SHORT, name_spans_after_operation=True) as ticker,
+        following(ticker),
+    ):
+
+        async def named() -> set[str]:
+            return {
+                str((span.attributes or {})[_semconv.SUBSCRIPTION_ID])
+                for span in ticker.spans
+                if span.name == "subscription Prices"
+            }
+
+        ids = await until(named, bool)
+    assert ids
+    assert ids <= await until(lambda: found(tag), lambda found: ids <= found)
+    assert not ids & await found("operation=subscription")
 
 
 async def test_what_a_dead_process_left_open_is_not_found(menu: Menu) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import dataclasses
-import json
-import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from aiohttp import ClientResponseError
 
 from examples.demo.names import SPAN_CONNECTION
 from examples.demo.scenarios import VISITS
-from examples.operations import dashboard, rules, servers
+from examples.operations import rules, servers
 from examples.operations.closes import ABNORMAL
 from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
@@ -23,7 +21,6 @@ from tests.support.kit.visits import clients
 
 pytestmark = pytest.mark.operations
 
-RUNBOOK = Path(__file__).parents[2] / "docs" / "operating" / "runbook.md"
 LIMIT = 20
 
 METRICS = {
@@ -131,25 +128,3 @@ async def test_an_exemplar_leads_to_a_connection_in_jaeger(
         return any(span.name == SPAN_CONNECTION for span in spans)
 
     await eventually(has_arrived)
-
-
-def promql(text: str) -> list[str]:
-    return re.findall(r"^```promql\n(.+?)\n```$", text, re.MULTILINE)
-
-
-def dashboard_queries() -> list[str]:
-    page = json.loads(dashboard.FILE.read_text(encoding="utf-8"))
-    return [target["expr"] for panel in page["panels"] for target in panel.get("targets", [])]
-
-
-@pytest.mark.parametrize("query", dashboard_queries())
-async def test_a_query_of_the_dashboard_has_numbers(prometheus: Prometheus, query: str) -> None:
-    query = query.replace("$job", "price-ticker").replace("$__rate_interval", "1m")
-    assert "$" not in query
-    assert await prometheus.has_numbers(query)
-
-
-@pytest.mark.parametrize("query", promql(RUNBOOK.read_text(encoding="utf-8")))
-async def test_a_query_of_the_runbook_has_numbers(prometheus: Prometheus, query: str) -> None:
-    # There is no yesterday here.
-    assert await prometheus.has_numbers(query.replace(" offset 1d", ""))

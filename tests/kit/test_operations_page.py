@@ -123,8 +123,8 @@ def test_the_sampler_of_the_page_fits_into_a_provider() -> None:
 
 
 def test_the_resource_of_the_page_names_this_process() -> None:
-    instance = module_of(PRODUCTION).resource.attributes["service.instance.id"]
-    assert instance.endswith(f"-{os.getpid()}")
+    attributes = module_of(PRODUCTION).resource.attributes
+    assert attributes["service.instance.id"] == f"{attributes['host.name']}-{os.getpid()}"
 
 
 # --- Files -----------------------------------------------------------------------------------

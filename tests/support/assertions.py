@@ -106,6 +106,7 @@ def expected_connection(ending: Ending) -> dict[str, Any]:
         "status": "ERROR" if verdict.abnormal else "UNSET",
         "interrupted": ending.interrupted,
         "operations": len(ending.operations),
+        "exceptions": exceptions(verdict),
         "close events": close_events(verdict),
         "redundant closes": ending.redundant,
     }
@@ -119,9 +120,17 @@ def recorded_connection(span: ReadableSpan) -> dict[str, Any]:
         "status": span.status.status_code.name,
         "interrupted": attributes.get(name.OPERATION_INTERRUPTED_COUNT, 0),
         "operations": attributes.get(name.OPERATION_COUNT, 0),
+        "exceptions": events_of(span, name.EVENT_EXCEPTION),
         "close events": events_of(span, name.EVENT_WEBSOCKET_CLOSE),
         "redundant closes": len(events_of(span, name.EVENT_WEBSOCKET_REDUNDANT_CLOSE)),
     }
+
+
+def exceptions(verdict: Verdict) -> list[dict[str, Any]]:
+    """The event of the exception that made the close a `server_error`, if one did."""
+    if verdict.outcome != "server_error" or verdict.error is None:
+        return []
+    return [known(EXCEPTION_TYPE=verdict.error, EXCEPTION_MESSAGE=verdict.message)]
 
 
 def close_events(verdict: Verdict) -> list[dict[str, Any]]:

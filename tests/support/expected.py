@@ -83,6 +83,14 @@ def _message(message_type: str, direction: str, sequence: int) -> Event:
 GREETING = (received("connection_init"), sent("connection_ack"))
 
 
+def exception_events(verdict: Verdict) -> list[Event]:
+    """The exception that made the close a `server_error`, if one did."""
+    if verdict.outcome != "server_error" or verdict.error is None:
+        return []
+    attributes = {"exception.type": verdict.error, "exception.message": verdict.message}
+    return [("exception", present(attributes))]
+
+
 def close_event(verdict: Verdict) -> Event:
     return (
         "websocket.close",
@@ -140,7 +148,7 @@ def connection(  # noqa: PLR0913  # all that a connection has
         acknowledged: whether the host sent an ack.
         parent: of the span.
         links: of the span, where they are not its init and its operations.
-        events: of the span before the close.
+        events: of the span before the close, and before the exception that caused it.
         idle: seconds since the last message of the client.
         id_: which connection it is.
         attributes: further ones.
@@ -171,7 +179,7 @@ def connection(  # noqa: PLR0913  # all that a connection has
             **ONE_SEGMENT,
             **attributes,
         },
-        events=[*events, close_event(verdict)],
+        events=[*events, *exception_events(verdict), close_event(verdict)],
         error=verdict.error_type,
         description=f"closed abnormally: {verdict.outcome}" if verdict.abnormal else None,
     )

@@ -22,6 +22,9 @@ NOISE: Final = random.Random(7).randbytes(1 << 19).hex()  # noqa: S311  # no sec
 MUCH: Final = NOISE[: 1 << 17]
 """So much that aiohttp looks after each message whether writing is paused."""
 
+POLL: Final = 0.001
+"""Seconds between two looks at a gauge: a loop that spins leaves a compressing thread no turn."""
+
 FLOOD: Final = "subscription { flood }"
 PACED: Final = "subscription {{ paced(size: {}) }}"
 
@@ -64,7 +67,7 @@ def flooding(telemetry: Telemetry, base: type[View] = Flooding) -> Any:
 async def blocked(telemetry: Telemetry, connections: int = 1) -> None:
     """Wait until so many connections have a send that waits."""
     while telemetry.total(BLOCKED) != connections:  # noqa: ASYNC110  # a gauge is no event
-        await asyncio.sleep(0)
+        await asyncio.sleep(POLL)
 
 
 async def flooded(host: Host, telemetry: Telemetry, **options: Any) -> Client:

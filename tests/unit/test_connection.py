@@ -32,7 +32,7 @@ from strawberry_ws_otel._attributes import StaticAttributes
 from strawberry_ws_otel._close import CloseFrame
 from strawberry_ws_otel._connection import current_connection, current_request
 from strawberry_ws_otel._current import Activation, Current
-from strawberry_ws_otel._fuse import Fuse
+from strawberry_ws_otel._fuse import RECORDS_PER_MINUTE, Fuse
 from strawberry_ws_otel._operations import Execution, unclaimed
 from strawberry_ws_otel._protocol import GRAPHQL_TRANSPORT_WS, GRAPHQL_WS
 from strawberry_ws_otel._recording import Telemetry as Recording
@@ -1227,6 +1227,50 @@ def test_the_record_of_an_abnormal_close_names_the_connection(
     assert record.levelno == logging.WARNING
 
 
+CLIENT_OF_A_HANDSHAKE: Final = {
+    "client.address": "192.0.2.1",
+    "user_agent.original": "ticker/2.1",
+}
+
+
+def test_the_record_of_an_abnormal_close_says_who_the_client_was(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    FakeConnection(config(telemetry), handshake=CLIENT_OF_A_HANDSHAKE).lose()
+    (record,) = library_log.closes
+    assert vars(record).items() >= CLIENT_OF_A_HANDSHAKE.items()
+    assert "url.path" not in vars(record)
+
+
+@pytest.mark.internal_error
+def test_a_handshake_that_cannot_be_read_costs_the_record_only_the_client(
+    telemetry: Telemetry, library_log: LogKeeper
+) -> None:
+    talk = connect(telemetry, GRAPHQL_WS)
+    talk.connection._handshake_attributes = None  # type: ignore[assignment]  # what is tried
+    talk.lose()
+    (record,) = library_log.closes
+    assert vars(record)["websocket.close.outcome"] == "connection_lost"
+    assert "client.address" not in vars(record)
+
+
+def test_nothing_is_gathered_for_a_record_that_is_left_out(
+    telemetry: Telemetry, clock: Clock, library_log: LogKeeper
+) -> None:
+    recording, asked = Recording(config(telemetry)), 0
+
+    def handshake() -> dict[str, str]:
+        nonlocal asked
+        asked += 1
+        return CLIENT_OF_A_HANDSHAKE
+
+    for _ in range(RECORDS_PER_MINUTE + 5):
+        talk = FakeConnection(config(telemetry), recording=recording)
+        talk.connection._handshake_attributes = handshake
+        talk.lose()
+    assert len(library_log.closes) == asked == RECORDS_PER_MINUTE
+
+
 def raised_by(code: str, module: str) -> Exception:
     """What the code raises as the code of a module."""
     try:
@@ -1261,14 +1305,56 @@ def test_the_record_names_the_exception_that_ended_the_connection(  # noqa: PLR0
     talk.end(raised_by(code, module))
     (record,) = library_log.closes
     assert record.getMessage().endswith(f" (code 1006, fault server, initiator none): {named}")
+    class_, _, message = named.partition(": ")
+    assert exceptions_of(telemetry) == [
+        {"exception.type": class_, **({"exception.message": message} if message else {})}
+    ]
 
 
-def test_the_record_names_no_exception_if_none_ended_the_connection(
+def exceptions_of(telemetry: Telemetry) -> list[dict[str, Any]]:
+    """The events of exceptions on the connection's span."""
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    return events_of(span, "exception")
+
+
+def test_neither_record_nor_span_names_an_exception_if_none_ended_the_connection(
     telemetry: Telemetry, library_log: LogKeeper
 ) -> None:
     connect(telemetry, GRAPHQL_WS).close_by_server(1011)
     (record,) = library_log.closes
     assert record.getMessage().endswith(" (code 1011, fault server, initiator server)")
+    assert exceptions_of(telemetry) == []
+
+
+@pytest.mark.parametrize("is_upgraded", [True, False])
+def test_the_exception_of_a_server_error_is_an_event_before_the_close(
+    telemetry: Telemetry, *, is_upgraded: bool
+) -> None:
+    talk = FakeConnection(config(telemetry))
+    if is_upgraded:
+        talk.accept(GRAPHQL_WS)
+    talk.end(KeyError("x" * 1000), status=500)
+    (span,) = telemetry.spans("GraphQL WebSocket Connection")
+    names = [event.name for event in span.events]
+    assert names == ["exception", *(["websocket.close"] if is_upgraded else [])]
+    assert exceptions_of(telemetry) == [
+        {"exception.type": "KeyError", "exception.message": "'" + "x" * 511}
+    ]
+
+
+@pytest.mark.parametrize("status", [403, 302])
+def test_an_exception_that_refuses_a_handshake_otherwise_is_no_event(
+    status: int, telemetry: Telemetry
+) -> None:
+    FakeConnection(config(telemetry)).end(KeyError(), status=status)
+    assert exceptions_of(telemetry) == []
+
+
+def test_the_exception_of_a_server_error_that_was_declared_normal_is_no_event(
+    telemetry: Telemetry,
+) -> None:
+    connect(telemetry, GRAPHQL_WS, normal_outcomes={"server_error"}).end(KeyError())
+    assert exceptions_of(telemetry) == []
 
 
 # --- Attributes of the application ---------------------------------------------------------------

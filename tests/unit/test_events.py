@@ -72,6 +72,8 @@ def test_errors_and_the_close_say_what_happened(root: Span) -> None:
     late = {_semconv.EXCEPTION_TYPE: "TimeoutError", _semconv.EXCEPTION_MESSAGE: "no PONG"}
     root.add_event(_semconv.EVENT_WEBSOCKET_ERROR, late, BEGIN)
     root.add_event(_semconv.EVENT_WEBSOCKET_ERROR, {_semconv.EXCEPTION_TYPE: "TimeoutError"}, BEGIN)
+    raised = {_semconv.EXCEPTION_TYPE: "KeyError", _semconv.EXCEPTION_MESSAGE: "'token'"}
+    root.add_event(_semconv.EVENT_EXCEPTION, raised, BEGIN)
     close: dict[str, Any] = {_semconv.CLOSE_CODE: 4400, _semconv.CLOSE_REASON: "Invalid message"}
     root.add_event(_semconv.EVENT_WEBSOCKET_CLOSE, close, BEGIN)
     root.add_event(_semconv.EVENT_WEBSOCKET_CLOSE, {_semconv.CLOSE_CODE: 1006}, BEGIN)
@@ -80,6 +82,7 @@ def test_errors_and_the_close_say_what_happened(root: Span) -> None:
         "0.0 ms ✗ graphql.error (message not recorded)",
         "0.0 ms ✗ websocket.error TimeoutError: no PONG",
         "0.0 ms ✗ websocket.error TimeoutError",
+        "0.0 ms ✗ exception KeyError: 'token'",
         "0.0 ms ■ websocket.close 4400 Invalid message",
         "0.0 ms ■ websocket.close 1006",
     ]

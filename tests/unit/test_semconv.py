@@ -84,7 +84,7 @@ def test_no_name_of_ours_is_the_namespace_of_another_one_of_its_kind(kind: str) 
     ("prefix", "pattern"),
     [
         ("SPAN_", r"GraphQL( [A-Z]\w+)+"),
-        ("EVENT_", r"(websocket|graphql)(\.[a-z_]+)+\.?"),
+        ("EVENT_", r"exception|(websocket|graphql)(\.[a-z_]+)+\.?"),
         ("METRIC_", r"(websocket|graphql)\.(server|ws)(\.[a-z_]+)+"),
     ],
 )

@@ -96,6 +96,7 @@ SPAN_NAMES: Final = frozenset(
 )
 EVENT_NAMES: Final = frozenset(
     {
+        name.EVENT_EXCEPTION,
         name.EVENT_WEBSOCKET_ERROR,
         name.EVENT_WEBSOCKET_CLOSE,
         name.EVENT_WEBSOCKET_REDUNDANT_CLOSE,

@@ -159,7 +159,7 @@ async def test_a_second_record_of_a_close_is_a_mismatch(
         once(*arguments)
         once(*arguments)
 
-    monkeypatch.setattr(CloseLog, "closed", twice)
+    monkeypatch.setattr(CloseLog, "closed", staticmethod(twice))
     findings = await soak(replace(FEW, connections=5), [case_of(ABNORMAL)], telemetry)
     assert findings.lying == {ABNORMAL: 5}
 

@@ -39,7 +39,11 @@ class Ticker:
 
 @asynccontextmanager
 async def ticking(
-    endpoint: str, segment_duration: float = 300, schedule_delay_millis: int = 200
+    endpoint: str,
+    segment_duration: float = 300,
+    schedule_delay_millis: int = 200,
+    *,
+    name_spans_after_operation: bool = False,
 ) -> AsyncIterator[Ticker]:
     """Serve while the block runs; then every span has been sent."""
     memory, troubles = InMemorySpanExporter(), list[str]()
@@ -58,6 +62,7 @@ async def ticking(
             tracer_provider=provider,
             meter_provider=NoOpMeterProvider(),
             segment_duration=segment_duration,
+            name_spans_after_operation=name_spans_after_operation,
         )
 
     try:
@@ -68,10 +73,13 @@ async def ticking(
 
 
 async def until(
-    ask: Callable[[], Awaitable[Found]], is_enough: Callable[[Found], bool], pause: float = 0.2
+    ask: Callable[[], Awaitable[Found]],
+    is_enough: Callable[[Found], bool],
+    pause: float = 0.2,
+    patience: float = PATIENCE,
 ) -> Found:
     """Ask again and again until the answer is enough, or time is up; return the last answer."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while True:
         answer = await ask()
         if is_enough(answer) or time.monotonic() > deadline:

@@ -1,6 +1,5 @@
 """Asks Prometheus, through its JSON API."""
 
-import math
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,9 +31,6 @@ class Prometheus:
         data = await self.ask("query", query=expression)
         assert data["resultType"] == "vector", data
         return [(one["metric"], float(one["value"][1])) for one in data["result"]]
-
-    async def has_numbers(self, expression: str) -> bool:
-        return any(math.isfinite(value) for _, value in await self.query(expression))
 
     async def traces_of(self, expression: str) -> set[str]:
         """Return the ids of the traces to which the exemplars of an expression lead."""

@@ -1,8 +1,10 @@
 """What a scenario is: a conversation, and how it closes."""
 
 import asyncio
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.support.raw_client import Client, Ended
 from tests.support.scenarios.steps import LEGACY, TRANSPORT, Step
@@ -35,7 +37,11 @@ FAULTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How a connection really closed; `error` is the class of the exception, if any."""
+    """How a connection really closed.
+
+    `error` is the class of the exception, if any, and `message` what is recorded of its message on
+    the event of a `server_error`.
+    """
 
     outcome: str
     code: int | None
@@ -45,6 +51,7 @@ class Verdict:
     sent: int | None = None
     received: int | None = None
     error: str | None = None
+    message: str | None = ""
     http_status: int | None = None
 
     @property
@@ -90,14 +97,29 @@ def by_server(
     )
 
 
-def without_frames(outcome: str, error: str | None = None) -> Verdict:
+def without_frames(outcome: str, error: str | None = None, message: str | None = "") -> Verdict:
     """Nobody sent a close frame."""
-    return Verdict(outcome=outcome, code=1006, error=error)
+    return Verdict(outcome=outcome, code=1006, error=error, message=message)
 
 
-def refused(outcome: str, status: int | None, error: str | None = None) -> Verdict:
+def unwritable(error: str, code: Any, reason: Any = b"") -> Verdict:
+    """The server was to close with a code or a reason of which no frame can be made.
+
+    What the exception of class `error` says of that depends on the Python.
+    """
+    message = None
+    try:
+        struct.pack("!H", code) + (reason.encode() if isinstance(reason, str) else reason)
+    except Exception as raised:  # noqa: BLE001  # whatever the arguments lead to
+        message = str(raised)
+    return without_frames("server_error", error, message)
+
+
+def refused(
+    outcome: str, status: int | None, error: str | None = None, message: str | None = ""
+) -> Verdict:
     """The handshake never became a WebSocket."""
-    return Verdict(outcome=outcome, code=None, http_status=status, error=error)
+    return Verdict(outcome=outcome, code=None, http_status=status, error=error, message=message)
 
 
 @dataclass(frozen=True, kw_only=True)
