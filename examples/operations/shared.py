@@ -89,20 +89,20 @@ def table(values: Sequence[Shared], compared: str) -> Iterator[str]:
         yield "  ".join([*columns, f"{attribute:{widths[-2]}}", value])
 
 
-def few(found: Found) -> Iterator[str]:
-    """Write a line for each connection."""
-    for id_, values in found.connections.items():
-        yield "  ".join(
-            [
-                *([number(found.spans[id_], "operation")] if found.are_operations else []),
-                f"{CONNECTION_ID}={id_}",
-                *(
-                    f"{name}={', '.join(map(printable, sorted(values[name])))}"
-                    for name in (*attributes(found), *of_close(found))
-                    if name in values
-                ),
-            ]
-        )
+def described(found: Found, id_: str) -> str:
+    """Say all that is known of one connection."""
+    values = found.connections[id_]
+    return "  ".join(
+        [
+            *([number(found.spans[id_], "operation")] if found.are_operations else []),
+            f"{CONNECTION_ID}={id_}",
+            *(
+                f"{name}={', '.join(map(printable, sorted(values[name])))}"
+                for name in (*attributes(found), *of_close(found))
+                if name in values
+            ),
+        ]
+    )
 
 
 def notes(found: Found) -> Iterator[str]:
@@ -119,23 +119,24 @@ def notes(found: Found) -> Iterator[str]:
         )
     [(id_, most)], all_ = found.spans.most_common(1), found.spans.total()
     if found.are_operations and len(found.connections) >= ENOUGH and 2 * most >= all_:
-        yield f"{most} of {all_} operations are of one connection: {CONNECTION_ID}={id_}"
+        yield f"One connection has {most} of the {all_} operations:"
+        yield described(found, id_)
 
 
 def heading(found: Found, compared: Sequence[Values]) -> str:
     """Say how many connections were found, and what they are compared with."""
     what = f"{number(len(found.connections), 'connection')} found"
-    others_ = "other" if found.are_normal else "normal close"
+    kind = "other" if found.are_normal else "normal close"
     if len(found.connections) < ENOUGH:
         return f"{what}: too few to tell what they share."
     if len(compared) >= ENOUGH:
-        return f"{what}, compared with {number(len(compared), others_)} of the same time."
+        return f"{what}, compared with {number(len(compared), kind)} of the same time."
     if found.search.finds_all:
         return (
             f"{what}. Nothing to compare with: the search leaves nothing out."
             " Add a tag to it, such as error=true."
         )
-    return f"{what}. Nothing to compare with: {number(len(compared), others_)} at the same time."
+    return f"{what}. Nothing to compare with: {number(len(compared), kind)} at the same time."
 
 
 def answer(found: Found, compared: Sequence[Values]) -> tuple[int, list[str]]:
@@ -150,11 +151,15 @@ def answer(found: Found, compared: Sequence[Values]) -> tuple[int, list[str]]:
         return NOT_TOLD, [f"The search finds no WebSocket: {why}."]
     head = heading(found, compared)
     if len(connections) < ENOUGH:
-        return NOT_TOLD, [head, *few(found), *notes(found)]
+        return NOT_TOLD, [
+            head,
+            *(described(found, id_) for id_ in found.connections),
+            *notes(found),
+        ]
     can_compare = len(compared) >= ENOUGH
-    others_ = compared if can_compare else ()
-    who = telling(connections, others_, attributes(found), DOCUMENTS)
-    how = telling(connections, others_, of_close(found))
+    against = compared if can_compare else ()
+    who = telling(connections, against, attributes(found), DOCUMENTS)
+    how = telling(connections, against, of_close(found))
     name = "other" if found.are_normal else "normal"
     lines = [head]
     if who:

@@ -265,9 +265,8 @@ class TestSearches:
         _, lines = await service.answer("operation=subscription&tags=" + quote('{"error":"true"}'))
         assert lines[0].startswith("7 connections found, compared with 50 normal closes")
         assert "7 of 7 found  0 of 50 normal  error.type  FeedError" in lines
-        assert lines[-1] == (
-            f"12 of 18 operations are of one connection: websocket.connection.id={id_}"
-        )
+        assert lines[-2] == "One connection has 12 of the 18 operations:"
+        assert lines[-1].startswith(f"12 operations  websocket.connection.id={id_}  user_agent")
 
     async def test_a_hoarder_is_shown_with_its_operations(self, service: Service) -> None:
         hoard = {f"Feed{number}": {"graphql.ws.segment.continued": True} for number in range(9)}
