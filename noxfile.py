@@ -136,7 +136,9 @@ def matrix(session: nox.Session) -> None:
     """Test the wheel with the rows of matrices and the examples that are not run by default."""
     with installed_wheel(session):
         more_examples = ("--hypothesis-profile", "matrix")
-        session.run(*PYTEST, "-m", "matrix or hypothesis", *more_examples, *session.posargs)
+        chosen = ("-m", "matrix or hypothesis", *more_examples, *session.posargs)
+        # In two processes: it is the longest session of CI, and the last one to end.
+        session.run(*PYTEST, "-n", "2", *chosen)
 
 
 @nox.session

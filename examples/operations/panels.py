@@ -184,6 +184,9 @@ PROCESSES: Final = Table(
 
 VERSIONS: Final = ours(f'{INFO}{{{PROCESS}, {VERSION}!=""}}')
 BY_VERSION: Final = f"group by (cluster, namespace, job, {VERSION})"
+EARLIER: Final = "[1h:1m] offset 5m"
+"""The hour until five minutes ago: what was out of sight for a few minutes is not new."""
+
 ANNOTATIONS: Final = (
     Annotation(
         "Alerts",
@@ -193,10 +196,10 @@ ANNOTATIONS: Final = (
         "{{alertname}} {{job}} {{instance}}",
         "red",
     ),
-    # A version that no process had five minutes before.
+    # A version that no process had before.
     Annotation(
         "Deploys",
-        f"{BY_VERSION} ({VERSIONS}) unless {BY_VERSION} ({INFO}{{{PROCESS}}} offset 5m)",
+        f"{BY_VERSION} ({VERSIONS}) unless {BY_VERSION} (last_over_time(({VERSIONS}){EARLIER}))",
         f"{label('job')} {label(VERSION)}",
         "blue",
     ),
@@ -204,7 +207,7 @@ ANNOTATIONS: Final = (
     Annotation(
         "New processes",
         f"count by (cluster, namespace, job) ({INFOS}"
-        f" unless on ({', '.join(EACH_PROCESS)}) {INFO}{{{PROCESS}}} offset 5m)",
+        f" unless on ({', '.join(EACH_PROCESS)}) last_over_time(({INFOS}){EARLIER}))",
         label("job"),
         "purple",
     ),

@@ -37,12 +37,19 @@ class _Dumper(yaml.SafeDumper):
     """Writes texts of several lines as they are read best."""
 
 
+class _Quoted(str):
+    """A text that may look like a number: YAML 1.1 and 1.2 do not agree which texts do."""
+
+    __slots__ = ()
+
+
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = "|" if "\n" in text else None
+    style = "|" if "\n" in text else '"' if isinstance(text, _Quoted) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text)
+_Dumper.add_representer(_Quoted, _text)
 
 
 def dumped(documents: Sequence[Document]) -> str:
@@ -146,19 +153,15 @@ def severities_of(names: Sequence[str]) -> Iterator[str]:
 # --- The command line ---------------------------------------------------------------------------
 
 
-def address(text: str) -> str:
-    """Read the address of a page, which gets something appended.
+def address(pattern: str, example: str) -> Callable[[str], str]:
+    """Return what reads an address that matches a pattern, without a slash at its end."""
 
-    Raises:
-        argparse.ArgumentTypeError: It is none.
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text) or not URL(text).host:
+            raise argparse.ArgumentTypeError(f"{text} is not an address such as {example}")
+        return text.rstrip("/")
 
-    """
-    url = URL(text) if re.fullmatch(r"https?://[^\s{}'\"]+", text) else None
-    if url is None or not url.host or url.fragment or url.query_string:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not an address such as https://example.com/page, without ? and #"
-        )
-    return text.rstrip("/")
+    return read
 
 
 def pair(key: str, value: str, example: str) -> Callable[[str], tuple[str, str]]:
@@ -180,14 +183,20 @@ def parser() -> argparse.ArgumentParser:
         description="Write the rules for your Prometheus to the standard output.",
     )
     parser.add_argument(
-        "--jaeger", required=True, type=address, metavar="URL", help="the address of Jaeger's UI"
+        "--jaeger",
+        required=True,
+        # Its path and query follow.
+        type=address(r"https?://[^\s{}'\"?#]+", "https://example.com/jaeger, without ? and #"),
+        metavar="URL",
+        help="the address of Jaeger's UI",
     )
     parser.add_argument(
         "--runbook",
         required=True,
-        type=address,
+        # The name of the alert follows, behind a #.
+        type=address(r"https?://[^\s{}'\"#]+", "https://example.com/runbook, without #"),
         metavar="URL",
-        help="where your team reads the runbook",
+        help="where you read the runbook",
     )
     parser.add_argument(
         "--slo", action="store_true", help="add the rules for those who have an objective"
@@ -233,6 +242,9 @@ def main() -> int:
     known = dict.fromkeys(severities_of(names))
     if unknown := [name for name in severities if name not in known]:
         command.error(f"there is no severity {unknown[0]}. There are {', '.join(known)}")
+    if len({severities.get(name, name) for name in known}) < len(known):
+        # Two rules of one alert would be the same.
+        command.error("two severities cannot have the same name")
     if arguments.label and not arguments.crd:
         command.error("--label is for what --crd writes")
     links = {"jaeger": arguments.jaeger, "runbook": arguments.runbook}
@@ -240,7 +252,7 @@ def main() -> int:
         groups = rendered(names, links, dict(arguments.set), severities)
     except ThresholdError as error:
         command.error(str(error))
-    labels = dict(arguments.label)
+    labels = {key: _Quoted(value) for key, value in arguments.label}
     documents = (
         [prometheus_rule(groups, labels), pod_monitor(labels)]
         if arguments.crd

@@ -21,6 +21,10 @@ IN_TEXT: Final = re.compile(
 )
 
 
+MULTIPLES: Final = frozenset({"growth", "odds", "times_usual"})
+"""What is compared with a multiple of something: less than once would be the contrary."""
+
+
 class ThresholdError(Exception):
     """A threshold is not there, or cannot have this value; the message says what is possible."""
 
@@ -52,6 +56,8 @@ def checked(wanted: Mapping[str, str], known: Mapping[str, Decimal]) -> dict[str
         is_share = known[name] < 1
         if not re.fullmatch(r"\d+(\.\d+)?", value) or not Decimal(value):
             raise ThresholdError(f"{name} has to be a number above 0, not {value}")
+        if name.partition(".")[2] in MULTIPLES and Decimal(value) <= 1:
+            raise ThresholdError(f"{name} is a multiple, and has to be above 1, not {value}")
         if is_share and Decimal(value) >= 1:
             raise ThresholdError(f"{name} is a share below 1, such as {known[name]}, not {value}")
     return {**known, **{name: Decimal(value) for name, value in wanted.items()}}

@@ -23,7 +23,8 @@ FILES = (*render.RULES, *OPTIONAL)
 LINKED = "links.yml"
 """The tests of where the addresses come from, which are baked in here."""
 
-NO_ADDRESS = "is not an address such as https://example.com/page, without ? and #"
+NO_JAEGER = "is not an address such as https://example.com/jaeger, without ? and #"
+NO_RUNBOOK = "is not an address such as https://example.com/runbook, without #"
 
 Render = Callable[..., str]
 
@@ -143,6 +144,26 @@ def test_both_resources_have_the_labels(write: Render) -> None:
     assert [one["metadata"]["labels"] for one in yaml.safe_load_all(written)] == [labels, labels]
 
 
+def test_two_severities_may_change_places(write: Render) -> None:
+    swapped = write("--slo", "--severity", "page=ticket", "--severity", "ticket=page")
+    names = {"page": "ticket", "ticket": "page"}
+    assert alerts_of(swapped).keys() == {
+        (alert, names[severity]) for alert, severity in alerts_of(write("--slo"))
+    }
+
+
+def test_a_label_that_looks_like_a_number_is_a_text(write: Render) -> None:
+    assert write("--crd", "--label", "release=1e3").count('release: "1e3"') == 2
+
+
+def test_the_page_of_a_runbook_may_have_a_query(write: Render) -> None:
+    written = write("--runbook", "https://wiki.example.com/view?page=12")
+    alert = alerts_of(written)["WebSocketServerFailing", "page"]
+    assert alert["annotations"]["runbook_url"] == (
+        "https://wiki.example.com/view?page=12#websocketserverfailing"
+    )
+
+
 # --- Thresholds ---------------------------------------------------------------------------------
 
 
@@ -220,11 +241,15 @@ def test_the_page_s_deployment_has_what_the_monitor_and_the_alerts_read(write: R
     [
         (
             ("--jaeger", "jaeger.example.com"),
-            f"argument --jaeger: jaeger.example.com {NO_ADDRESS}",
+            f"argument --jaeger: jaeger.example.com {NO_JAEGER}",
+        ),
+        (
+            ("--jaeger", "https://jaeger.example.com/?"),
+            f"argument --jaeger: https://jaeger.example.com/? {NO_JAEGER}",
         ),
         (
             ("--runbook", "https://example.com/run#top"),
-            f"argument --runbook: https://example.com/run#top {NO_ADDRESS}",
+            f"argument --runbook: https://example.com/run#top {NO_RUNBOOK}",
         ),
         (
             ("--set", "ServerFailing.closes"),
@@ -241,6 +266,18 @@ def test_the_page_s_deployment_has_what_the_monitor_and_the_alerts_read(write: R
         (
             ("--set", "ServerFailing.share=5"),
             "ServerFailing.share is a share below 1, such as 0.01, not 5",
+        ),
+        (
+            ("--set", "GaugeOnlyGrows.growth=0.5"),
+            "GaugeOnlyGrows.growth is a multiple, and has to be above 1, not 0.5",
+        ),
+        (
+            ("--severity", "page=ticket"),
+            "two severities cannot have the same name",
+        ),
+        (
+            ("--severity", "page=warning", "--severity", "ticket=warning"),
+            "two severities cannot have the same name",
         ),
         (
             ("--severity", "warning=low"),
