@@ -48,14 +48,19 @@ class Collector(SpanExporter):
         self._exporter.shutdown()
 
 
+def resource_of_demo() -> Resource:
+    """Name the version and the host, unless the environment does, and the service always."""
+    own = Resource({SERVICE_VERSION: VERSION, HOST_NAME: socket.gethostname()})
+    # What is given to `create` wins over the environment: the demo prints how to search for it.
+    return own.merge(Resource.create({SERVICE_NAME: SERVICE}))
+
+
 class Telemetry:
     """The providers of this process, set as the global ones, as an application does."""
 
     def __init__(self, processor: SpanProcessor, reader: MetricReader) -> None:
         """Send every span to the processor and every metric to the reader."""
-        resource = Resource.create(
-            {SERVICE_NAME: SERVICE, SERVICE_VERSION: VERSION, HOST_NAME: socket.gethostname()}
-        )
+        resource = resource_of_demo()
         # First the metrics: a queue of spans reports its capacity once, when it is made.
         self._meters = MeterProvider(metric_readers=[reader], resource=resource)
         metrics.set_meter_provider(self._meters)

@@ -8,9 +8,17 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+
+def resource_of_process() -> Resource:
+    """Name the host and this process, unless the environment does."""
+    host = socket.gethostname()
+    own = Resource.create({"host.name": host, "service.instance.id": f"{host}-{os.getpid()}"})
+    # What is given to `create` wins over OTEL_RESOURCE_ATTRIBUTES.
+    return own.merge(OTELResourceDetector().detect())
 
 
 class Telemetry:
@@ -18,10 +26,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         """Start the SDK's threads. They do not survive a fork: make this object after it."""
-        host = socket.gethostname()
-        resource = Resource.create(
-            {"host.name": host, "service.instance.id": f"{host}-{os.getpid()}"}
-        )
+        resource = resource_of_process()
         # First the metrics: a queue of spans reports its capacity once, when it is made.
         reader = PeriodicExportingMetricReader(OTLPMetricExporter())
         self._metrics = MeterProvider([reader], resource=resource)

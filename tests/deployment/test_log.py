@@ -1,9 +1,12 @@
 """The example's log: each record says to which trace and connection it belongs."""
 
+import binascii
 import logging
 import re
 from collections.abc import Iterator
 from io import StringIO
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
 from typing import Any, Final
 
 import pytest
@@ -122,4 +125,63 @@ def test_a_traceback_of_another_exception_is_not_that_of_the_close(written: Stri
         ("app", "ERROR", NOWHERE),
         ("app", "ERROR", NOWHERE),
         ("app", "ERROR", ("-", "688ab1507049031d")),
+    ]
+
+
+class Error(Exception):
+    """One whose name ends that of others."""
+
+
+class ConnectionError(OSError):  # noqa: A001  # that is what it is about
+    """One that has the name of another."""
+
+
+@pytest.mark.parametrize(
+    ("error_type", "raised"),
+    [
+        ("ConnectionError", binascii.Error),
+        ("ConnectionError", Error),
+        ("ConnectionError", ConnectionError),
+        ("binascii.Error", Error),
+        (None, KeyError),
+        (["KeyError"], KeyError),
+    ],
+    ids=repr,
+)
+def test_a_class_is_that_of_the_close_only_if_its_whole_name_is(
+    error_type: object, raised: type[Exception], written: StringIO
+) -> None:
+    log.error("closed", extra={"websocket.connection.id": "1", "error.type": error_type})
+    log.error("another", exc_info=raised())
+    assert lines(written) == [("app", "ERROR", ("-", "1")), ("app", "ERROR", NOWHERE)]
+
+
+def test_other_handlers_get_what_the_application_has_logged() -> None:
+    stream = StringIO()
+    extra = {"details": {"order": 7}, "trace_id": "mine", "connection_id": "mine"}
+    record = log.makeRecord("app", logging.WARNING, "", 0, "paid", (), None, extra=extra)
+    before = dict(vars(record))
+    with_ids(logging.StreamHandler(stream)).handle(record)
+    [(_, _, trace_id, connection_id, _, message)] = LINE.findall(stream.getvalue())
+    assert (trace_id, connection_id, message) == ("-", "-", "paid")
+    # Every formatter sets these two.
+    formatted = {"message": "paid", "asctime": vars(record)["asctime"]}
+    assert vars(record) == {**before, **formatted}
+
+
+async def test_a_handler_with_a_queue_writes_the_ids_of_the_task_that_logs(
+    telemetry: Telemetry,
+) -> None:
+    stream, root, queue = StringIO(), logging.getLogger(), SimpleQueue[logging.LogRecord]()
+    handler = with_ids(QueueHandler(queue))
+    listener = QueueListener(queue, logging.StreamHandler(stream))
+    listener.start()
+    root.addHandler(handler)
+    await breaks(telemetry)
+    root.removeHandler(handler)
+    listener.stop()
+    assert lines(stream) == [
+        ("app", "WARNING", ids(telemetry, "GraphQL WebSocket Connection Init")),
+        ("strawberry_ws_otel", "ERROR", ids(telemetry, "GraphQL WebSocket Connection")),
+        ("aiohttp.server", "ERROR", ids(telemetry, "GraphQL WebSocket Connection")),
     ]

@@ -173,6 +173,18 @@ def test_what_is_installed_is_a_group_or_something_that_the_tests_need(words: li
             assert word in known | here
 
 
+NEEDS: Final = {"examples.operations.render": "operations"}
+"""Programs that need another group than `demo`."""
+
+
+def test_a_page_installs_what_its_programs_need_before_they_run() -> None:
+    for page in PAGES:
+        for block in page.blocks("shell"):
+            for program, group in NEEDS.items():
+                before, runs, _ = block.partition(f"-m {program} ")
+                assert not runs or f"pip install --quiet -e . --group {group}\n" in before, page
+
+
 @pytest.mark.parametrize("command", CHECKS)
 def test_a_check_is_one_that_a_session_runs(command: str) -> None:
     noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
