@@ -6,9 +6,10 @@ A value is telling if
 * its odds are three times those among the others, as for the alerts,
 * chance would do that less than once in a thousand times (Fisher's exact test).
 
-A value that each connection has for itself, such as an id, is never telling. A part of a value,
-such as a network or a product in a user agent, is reported only if it says clearly more than the
-whole value.
+A value that each connection has for itself, such as an id, is never telling. One that most of the
+others have says nothing of who it is: it is reported after those that do. A part of a value, such
+as a network or a product in a user agent, is reported only if it says clearly more than the whole
+value.
 """
 
 import re
@@ -56,6 +57,11 @@ class Shared:
     def is_frequent(self) -> bool:
         """Whether many of the connections have it."""
         return len(self.found) >= max(AT_LEAST, SHARE * self.found_of)
+
+    @property
+    def is_common(self) -> bool:
+        """Whether most of the others have it, too."""
+        return 2 * self.compared > self.compared_of
 
     @property
     def is_telling(self) -> bool:
@@ -148,7 +154,11 @@ def counted(
 def without_overlaps(values: Iterable[Shared]) -> list[Shared]:
     """Choose among values and parts of values: no connection stands for two of them."""
     chosen: list[Shared] = []
-    for value in sorted(values, key=lambda one: (-one.difference * CLEARLY**one.part, one.value)):
+
+    def rank(one: Shared) -> tuple[bool, float, str]:
+        return one.is_common, -one.difference * CLEARLY**one.part, one.value
+
+    for value in sorted(values, key=rank):
         if all(value.found.isdisjoint(other.found) for other in chosen):
             chosen.append(value)
     return chosen
@@ -162,7 +172,8 @@ def telling(
 ) -> list[Shared]:
     """Return what the connections found share and those compared do not, most telling first.
 
-    Without any to compare with, return what many of them share.
+    What most of those compared have, too, is last. Without any to compare with, return what many
+    of them share.
     """
     chosen: list[Shared] = []
     for attribute in attributes:
@@ -172,4 +183,4 @@ def telling(
             if (value.is_telling if compared else value.is_frequent)
         ]
         chosen += without_overlaps(values) if attribute in PARTS else values
-    return sorted(chosen, key=lambda one: (-one.difference, sorted(one.found)))
+    return sorted(chosen, key=lambda one: (one.is_common, -one.difference, sorted(one.found)))

@@ -5,7 +5,10 @@
   been open for less than five minutes has no span yet: then its operations say what they know.
 * Jaeger returns whole traces. What counts is the spans in them that the search is about.
 * The others are those that closed normally. If the connections of the search did so themselves, as
-  in a reconnect storm, they are all that the search does not find.
+  in a reconnect storm, they are all that the search does not find. If there are too few of either,
+  they are what the same search found before.
+* The sampling of `collector.yaml` keeps more of those that live long. Then only those are compared
+  with that it chose by their random ids.
 """
 
 import asyncio
@@ -15,7 +18,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from examples.demo.names import (
@@ -24,6 +27,7 @@ from examples.demo.names import (
     DURATION,
     ERROR_TYPE,
     OPERATION_NAME,
+    SEGMENT_NUMBER,
     SPAN_CONNECTION,
     USER_AGENT,
 )
@@ -39,7 +43,25 @@ LIMIT: Final = 100
 """How many traces Jaeger's API returns, unless the search says so."""
 
 OTHERS: Final = 200
-"""How many connections are compared with, if there are more: up to twice as many."""
+"""How many connections are compared with, if there are more."""
+
+CANDIDATES: Final = 1000
+"""Among how many traces these are chosen: of those that live long, one connection in eight is."""
+
+EARLIER: Final = 50
+"""How many earlier ones are compared with: with more, the trouble could be among them."""
+
+ENOUGH: Final = 5
+"""Fewer connections are too few to tell what they share, or to compare with."""
+
+MANY: Final = 20
+"""With fewer of the same time, all of the time that is searched is compared with."""
+
+MARGIN: Final = MICROSECONDS["m"]
+"""What is of the same time began up to so long before or after what was found."""
+
+KEPT: Final = re.compile("^[01]")
+"""The ids of the conversations that `collector.yaml` keeps as a whole, by its default."""
 
 SHORTEST: Final = MICROSECONDS["s"]
 """The shortest part of the time that is searched."""
@@ -95,6 +117,9 @@ OTHER_NAMES: Final = re.compile(
 )
 """The names of the library and of Jaeger. All others are the application's."""
 
+Kind = Literal["normal", "other", "normal of the search", "other of the search", "earlier"]
+"""Which connections are compared with; `of the search`: also from before or after the trouble."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -117,15 +142,27 @@ class Search:
     """In microseconds since 1970, like the end."""
     end: int
     limit: int
+    last: float = float("inf")
+    """How long before the end the last span of a connection ended, at most, in microseconds."""
 
     @classmethod
-    def of(cls, address: str) -> Self:
+    def of(cls, address: str, last: str | None = None) -> Self:
         """Read the address of a search, as it is copied from the browser or from an alert.
 
+        Args:
+            address: The address.
+            last: Only what ended within so long before the search's end, as a duration of the UI.
+
         Raises:
-            ValueError: It is no such address; the message says what to give.
+            ValueError: It is no such address, or no duration; the message says what to give.
 
         """
+        within = float("inf")
+        if last is not None:
+            try:
+                within = microseconds(last)
+            except ValueError as error:
+                raise ValueError(f"--last: {error}, 15m or 1h30m") from error
         parts = urlsplit(address.strip().strip("<>\"'"))
         prefix, page, rest = parts.path.rpartition("/search")
         if "/trace/" in parts.path:
@@ -152,6 +189,7 @@ class Search:
                 start=int(asked.get("start", now - 2 * DAY)),
                 end=int(asked.get("end", now)),
                 limit=int(asked.get("limit", LIMIT)),
+                last=within,
             )
         except ValueError as error:
             raise ValueError(f"Jaeger's UI does not make such a search: {error}") from error
@@ -227,16 +265,35 @@ class Search:
                 return traces | earlier
             start, earlier = (start + self.end) // 2, traces
 
+    async def oldest(self, limit: int) -> dict[str, tuple[Span, ...]]:
+        """Ask for the oldest traces: at least 20 and fewer than the limit, as far as there are.
+
+        So this looks for an end before which there are so many.
+        """
+        given = {"start", "end", "limit"}
+        asked = [pair for pair in self.query if pair[0] not in given]
+        asked += [("start", str(self.start)), ("limit", str(limit))]
+        few, many = self.start, self.end
+        traces = await self.jaeger.traces([*asked, ("end", str(many))])
+        while len(traces) >= limit and many - few >= SHORTEST:
+            middle = (few + many) // 2
+            part = await self.jaeger.traces([*asked, ("end", str(middle))])
+            if len(part) < MANY:
+                few = middle
+            else:
+                many, traces = middle, part
+        return traces
+
     async def others(self, **query: str) -> dict[str, tuple[Span, ...]]:
         """Ask for the newest traces of other connections, of the same service and time."""
         asked = {
             "service": self.service,
             "operation": SPAN_CONNECTION,
             "end": str(self.end),
-            "limit": str(OTHERS),
+            "limit": str(CANDIDATES),
             **query,
         }
-        return await self.newest(asked.items(), OTHERS)
+        return await self.newest(asked.items(), CANDIDATES)
 
     async def conversation(self, connection_id: str, **query: str) -> list[Span]:
         """Ask for the spans of one connection, which may have begun long before."""
@@ -267,6 +324,10 @@ class Found:
     """How many traces were found, also those of no WebSocket."""
     is_limited: bool
     """Whether there may be more."""
+    began: int
+    """When the first span of these began, in microseconds since 1970."""
+    ended: tuple[int, int]
+    """When the first and the last of these connections, or of their operations, ended."""
 
     @property
     def are_normal(self) -> bool:
@@ -275,6 +336,14 @@ class Found:
             NORMAL in values.get(CLOSE_OUTCOME, ()) for values in self.connections.values()
         )
         return not self.are_operations and 2 * normal >= len(self.connections)
+
+
+@dataclass(frozen=True)
+class Others:
+    """Connections to compare with."""
+
+    kind: Kind
+    connections: Sequence[Values]
 
 
 async def find(search: Search) -> Found:
@@ -288,9 +357,30 @@ async def find(search: Search) -> Found:
         traces = await search.jaeger.traces(search.query)
     else:
         traces = await search.newest(search.query, search.limit)
-    spans = [span for trace in traces.values() for span in search.matching(trace)]
+    by_id = {
+        id_: spans
+        for id_, spans in by_connection(
+            span for trace in traces.values() for span in search.matching(trace)
+        ).items()
+        if end_of(spans) >= search.end - search.last
+    }
+    spans = [span for each in by_id.values() for span in each]
     search = search.about(spans)
-    by_id = by_connection(spans)
+    ends = [end_of(each) for each in by_id.values()] or [search.end]
+    return Found(
+        search=search,
+        connections=await learned(search, by_id),
+        spans=Counter({id_: len(found) for id_, found in by_id.items()}),
+        are_operations=any(span.name != SPAN_CONNECTION for span in spans),
+        traces=len(traces),
+        is_limited=len(traces) >= search.limit and not search.names_traces,
+        began=min((span.start for span in spans), default=search.start),
+        ended=(min(ends), max(ends)),
+    )
+
+
+async def learned(search: Search, by_id: Mapping[str, Sequence[Span]]) -> dict[str, Values]:
+    """Learn about the connections of spans that a search has found."""
 
     async def learn(connection_id: str) -> Values:
         found = by_id[connection_id]
@@ -303,17 +393,10 @@ async def find(search: Search) -> Found:
         }
         return values_of([*segments, *found], errors)
 
-    return Found(
-        search=search,
-        connections=dict(zip(by_id, await each(learn, by_id), strict=True)),
-        spans=Counter({id_: len(found) for id_, found in by_id.items()}),
-        are_operations=any(span.name != SPAN_CONNECTION for span in spans),
-        traces=len(traces),
-        is_limited=len(traces) >= search.limit and not search.names_traces,
-    )
+    return dict(zip(by_id, await each(learn, by_id), strict=True))
 
 
-async def others(found: Found) -> list[Values]:
+async def others(found: Found) -> Others:
     """Return the connections to compare with, as far as there are any.
 
     Raises:
@@ -322,7 +405,23 @@ async def others(found: Found) -> list[Values]:
     """
     search = found.search
     if search.finds_all:
-        return []
+        return Others("normal", ())
+    at_the_time = replace(
+        search, start=max(search.start, found.began - MARGIN), end=found.ended[1] + MARGIN
+    )
+    if len(same := await of_same_time(found, at_the_time)) >= MANY:
+        return Others("other" if found.are_normal else "normal", same)
+    all_ = await of_same_time(found, search)
+    if len(all_) > len(same) and len(all_) >= ENOUGH:
+        return Others("other of the search" if found.are_normal else "normal of the search", all_)
+    if len(same) < ENOUGH and len(before := await earlier(found)) >= ENOUGH:
+        return Others("earlier", before)
+    return Others("other" if found.are_normal else "normal", same)
+
+
+async def of_same_time(found: Found, time_: Search) -> list[Values]:
+    """Return the connections of a time that the search is not about."""
+    search = found.search
     query: dict[str, str] = {}
     if not found.are_normal:
         query["tags"] = json.dumps({CLOSE_OUTCOME: NORMAL})
@@ -330,7 +429,7 @@ async def others(found: Found) -> list[Values]:
         query["minDuration"] = longest
     elif shortest := dict(search.query).get("minDuration"):
         query["maxDuration"] = shortest
-    traces = await search.others(**query)
+    traces = await time_.others(**query)
     by_id = by_connection(
         span for trace in traces.values() for span in trace if span.name == SPAN_CONNECTION
     )
@@ -340,8 +439,53 @@ async def others(found: Found) -> list[Values]:
         spans = [*conversation, *by_id[connection_id]]
         return None if search.finds(spans) else values_of(spans)
 
-    ids = [id_ for id_ in by_id if id_ not in found.connections]
-    return [values for values in await each(learn, ids) if values is not None]
+    ids = unbiased({id_: by_id[id_] for id_ in by_id if id_ not in found.connections})
+    return [values for values in await each(learn, ids[:OTHERS]) if values is not None]
+
+
+async def earlier(found: Found) -> list[Values]:
+    """Return what the same search finds before: the oldest, because the trouble has lasted.
+
+    What the sampling keeps is kept of both, so it makes no difference here.
+    """
+    search = found.search
+    if search.names_traces:
+        return []
+    start, connections = 2 * search.start - search.end, list[Values]()
+    for end in (search.start, found.began):
+        before = replace(search, start=start, end=end)
+        traces = (await before.oldest(OTHERS)).values()
+        by_id = by_connection(span for trace in traces for span in search.matching(trace))
+        oldest = sorted(by_id.keys() - found.connections.keys(), key=lambda id_: end_of(by_id[id_]))
+        connections = [
+            *(await learned(before, {id_: by_id[id_] for id_ in oldest[:EARLIER]})).values()
+        ]
+        if len(connections) >= ENOUGH:
+            break
+    return connections
+
+
+def unbiased(by_id: Mapping[str, Sequence[Span]]) -> list[str]:
+    """Choose the ids of connections that sampling did not prefer because they lived long.
+
+    If most of the short ones that closed normally have ids that `collector.yaml` keeps, a sampler
+    has chosen them. Ids are random, so those who have such ids are like all others. In the order of
+    the ids, the first of them are of any time.
+    """
+    short = [
+        id_
+        for id_, spans in by_id.items()
+        if not any(span.attributes.get(SEGMENT_NUMBER) for span in spans)
+        and any(span.attributes.get(CLOSE_OUTCOME) == NORMAL for span in spans)
+    ]
+    kept = sorted(id_ for id_ in by_id if KEPT.match(id_))
+    is_sampled = 2 * sum(KEPT.match(id_) is not None for id_ in short) >= len(short)
+    return kept if is_sampled and len(kept) >= ENOUGH else sorted(by_id)
+
+
+def end_of(spans: Iterable[Span]) -> int:
+    """Return when the last one ended, in microseconds since 1970."""
+    return max(span.start + span.duration for span in spans)
 
 
 def values_of(spans: Iterable[Span], errors: Collection[str] = ()) -> Values:
@@ -398,11 +542,19 @@ async def each(
 
 
 def tags_of(query: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Read the tags of a search: JSON in `tags`, or `name:value` in each `tag` of older links."""
+    """Read the tags of a search: JSON in `tags`, or `name:value` in each `tag` of older links.
+
+    Raises:
+        ValueError: `tags` is no JSON object.
+
+    """
     tags: dict[str, str] = {}
     for name, value in query:
         if name == "tags":
-            tags |= {key: text(one) for key, one in json.loads(value).items()}
+            pairs = json.loads(value)
+            if not isinstance(pairs, dict):
+                raise ValueError(f"tags={value} is no JSON object")
+            tags |= {key: text(one) for key, one in pairs.items()}
         elif name == "tag":
             key, _, one = value.partition(":")
             tags[key] = one

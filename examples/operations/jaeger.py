@@ -71,8 +71,8 @@ def by_key(pairs: list[Mapping[str, Any]]) -> dict[str, object]:
 
 
 def event_of(fields: dict[str, object]) -> Event:
-    """Separate the name of an event from its attributes."""
-    return Event(str(fields.pop("event")), fields)
+    """Separate the name of an event from its attributes; other tracers' logs may have none."""
+    return Event(str(fields.pop("event", "")), fields)
 
 
 @dataclass(frozen=True)

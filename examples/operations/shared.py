@@ -2,36 +2,46 @@
 
 The URL is the link of an alert, or the address of any search in Jaeger's UI. The connections that
 it is about are compared with the normal closes of the same time: what they share with those tells
-nothing.
+nothing. If there are none, they are compared with what the search found before.
 """
 
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import ClientError
 
 from examples.demo.names import CONNECTION_ID, USER_AGENT
-from examples.operations.comparing import Shared, Values, telling
+from examples.operations.comparing import Shared, telling
 from examples.operations.connections import (
     DOCUMENTS,
+    ENOUGH,
     OF_CLIENT,
     OF_CLOSE,
     OF_PROCESS,
     OF_REQUEST,
     Found,
+    Kind,
+    Others,
     Search,
     find,
     others,
 )
 
-ENOUGH: Final = 5
-"""Fewer connections are too few to tell what they share."""
-
 WIDTH: Final = 100
 """How much of a value is shown."""
+
+KINDS: Final[Mapping[Kind, tuple[str, str, str]]] = {
+    "normal": ("normal", "normal close", " of the same time"),
+    "normal of the search": ("normal", "normal close", " of all the time that is searched"),
+    "other": ("other", "other", " of the same time"),
+    "other of the search": ("other", "other", " of all the time that is searched"),
+    "earlier": ("earlier", "earlier one", ""),
+}
+"""How those compared with are called in the table and the heading, and of which time they are."""
 
 NAMED, NOT_TOLD, FAILED = 0, 1, 2
 
@@ -39,7 +49,7 @@ STATUSES: Final = """\
 exit status:
   0  the connections share something that the others do not
   1  nothing can be told: they share nothing, are too few, or there is nothing to compare with
-  2  the URL is no search, or Jaeger does not answer
+  2  the URL is no search, the duration is none, or Jaeger does not answer
 """
 
 
@@ -123,32 +133,47 @@ def notes(found: Found) -> Iterator[str]:
         yield described(found, id_)
 
 
-def heading(found: Found, compared: Sequence[Values]) -> str:
-    """Say how many connections were found, and what they are compared with."""
-    what = f"{number(len(found.connections), 'connection')} found"
-    kind = "other" if found.are_normal else "normal close"
+def period(times: tuple[int, int]) -> str:
+    """Write from when to when, in UTC; both are in microseconds since 1970."""
+    first, last = (
+        datetime.fromtimestamp(time // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        for time in times
+    )
+    day = f"{first.partition(' ')[0]} "
+    return f"{first} UTC" if first == last else f"{first} to {last.removeprefix(day)} UTC"
+
+
+def heading(found: Found, compared: Others) -> str:
+    """Say how many connections were found and when, and what they are compared with."""
+    what = f"{number(len(found.connections), 'connection')} found, ended {period(found.ended)}"
     if len(found.connections) < ENOUGH:
         return f"{what}: too few to tell what they share."
-    if len(compared) >= ENOUGH:
-        return f"{what}, compared with {number(len(compared), kind)} of the same time."
+    _, kind, time = KINDS[compared.kind]
+    others = number(len(compared.connections), kind)
+    if len(compared.connections) >= ENOUGH:
+        return f"{what}, compared with {others}{time}."
     if found.search.finds_all:
         return (
             f"{what}. Nothing to compare with: the search leaves nothing out."
             " Add a tag to it, such as error=true."
         )
-    return f"{what}. Nothing to compare with: {number(len(compared), kind)} at the same time."
+    return f"{what}. Nothing to compare with: {others}{time}, and no more earlier."
 
 
-def answer(found: Found, compared: Sequence[Values]) -> tuple[int, list[str]]:
+def nothing(found: Found) -> str:
+    """Say why there is no connection."""
+    if not found.traces:
+        return "check its service and its time"
+    if found.search.last < float("inf"):
+        return "nothing that it finds ended in the time of --last"
+    return f"what it finds ({number(found.traces, 'trace')}) are operations over HTTP or others"
+
+
+def answer(found: Found, compared: Others) -> tuple[int, list[str]]:
     """Return the exit status and the lines that say what the connections share."""
     connections = list(found.connections.values())
     if not connections:
-        why = (
-            f"what it finds ({number(found.traces, 'trace')}) are operations over HTTP or others"
-            if found.traces
-            else "check its service and its time"
-        )
-        return NOT_TOLD, [f"The search finds no WebSocket: {why}."]
+        return NOT_TOLD, [f"The search finds no WebSocket: {nothing(found)}."]
     head = heading(found, compared)
     if len(connections) < ENOUGH:
         return NOT_TOLD, [
@@ -156,32 +181,41 @@ def answer(found: Found, compared: Sequence[Values]) -> tuple[int, list[str]]:
             *(described(found, id_) for id_ in found.connections),
             *notes(found),
         ]
-    can_compare = len(compared) >= ENOUGH
-    against = compared if can_compare else ()
-    who = telling(connections, against, attributes(found), DOCUMENTS)
+    can_compare = len(compared.connections) >= ENOUGH
+    against = compared.connections if can_compare else ()
+    values = telling(connections, against, attributes(found), DOCUMENTS)
+    who = [one for one in values if not one.is_common]
+    common = values[len(who) :]
     how = telling(connections, against, of_close(found))
-    name = "other" if found.are_normal else "normal"
+    name, kind, _ = KINDS[compared.kind]
     lines = [head]
     if who:
         lines += ["What they share:" if can_compare else "What many share:", *table(who, name)]
     elif can_compare:
-        closes = "others" if found.are_normal else "normal closes"
-        lines += [f"Nothing in common that the {closes} do not also have."]
+        lines += [f"Nothing in common that the {kind}s do not also have."]
     if how:
         lines += ["How they ended:", *table(how, name)]
+    if common:
+        lines += ["More frequent than among the others, most of which have it, too:"]
+        lines += table(common, name)
     return NAMED if who and can_compare else NOT_TOLD, [*lines, *notes(found)]
 
 
-async def ask(address: str) -> tuple[int, list[str]]:
+async def ask(address: str, last: str | None = None) -> tuple[int, list[str]]:
     """Do the search, compare, and return the answer.
+
+    Args:
+        address: The address of the search.
+        last: Only what ended within so long before the search's end, such as 15m.
 
     Raises:
         aiohttp.ClientError: Jaeger does not answer, or refuses the search.
-        ValueError: The address is no search.
+        ValueError: The address is no search, or `last` is no duration.
 
     """
-    found = await find(Search.of(address))
-    return answer(found, await others(found) if len(found.connections) >= ENOUGH else [])
+    found = await find(Search.of(address, last))
+    enough = len(found.connections) >= ENOUGH
+    return answer(found, await others(found) if enough else Others("normal", ()))
 
 
 def main() -> int:
@@ -193,8 +227,14 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("url", help="the search: an alert's link, or copied from Jaeger's UI")
+    parser.add_argument(
+        "--last",
+        metavar="DURATION",
+        help="only what ended within so long before the end of the search, such as 15m",
+    )
+    given = parser.parse_args()
     try:
-        status, lines = asyncio.run(ask(parser.parse_args().url))
+        status, lines = asyncio.run(ask(given.url, given.last))
     except (ClientError, TimeoutError) as error:
         print(f"Jaeger does not answer: {error}", file=sys.stderr)
         return FAILED

@@ -44,6 +44,14 @@ def told(found: Sequence[Values], compared: Sequence[Values] = NORMAL) -> list[t
     return [(one.attribute, one.value) for one in telling(found, compared, EVERYTHING)]
 
 
+def test_what_most_others_have_too_comes_last_and_hides_nothing() -> None:
+    common = "shop/2 (Phone) app/1"
+    found = [connection(agent=common, tenant="acme")] * 20 + [connection(agent=common)] * 20
+    others = [connection(agent=common)] * 120 + [connection(agent="feed-bot/1")] * 80
+    values = telling(found, others, EVERYTHING)
+    assert [(one.value, one.is_common) for one in values] == [("acme", False), (common, True)]
+
+
 def test_one_bad_client_among_others_is_told_by_all_that_it_is() -> None:
     bot = connection(agent="feed-bot/1.2", address="192.0.2.7", tenant="acme", instance="pod-1")
     found = telling([*[bot] * 38, *ordinary(2)], NORMAL, EVERYTHING)

@@ -16,7 +16,7 @@ from examples.operations.jaeger import Jaeger
 from examples.operations.ports import Ports, url
 from examples.operations.rules import OPTIONAL, SHORTER, alerts
 from strawberry_ws_otel import _semconv
-from tests.support.kit.recorded import Conversation, Service
+from tests.support.kit.recorded import Conversation, Service, timeless
 from tests.support.kit.servers import Start
 from tests.support.pages import ROOT, Page
 
@@ -162,7 +162,7 @@ async def test_the_commands_that_say_who_it_is_name_the_client(
         for block in PAGE.blocks("shell")
         if "examples.operations.shared" in block or block.startswith("curl ")
     )
-    assert output_of(shared.replace(".venv/bin/python", sys.executable)) == [
+    assert timeless(output_of(shared.replace(".venv/bin/python", sys.executable))) == [
         "10 connections found, compared with 30 normal closes of the same time.",
         "What they share:",
         "9 of 10 found  0 of 30 normal  user_agent.original  feed-bot/1.2",

@@ -9,12 +9,13 @@ from urllib.parse import quote
 import pytest
 
 from examples.operations import servers
-from examples.operations.jaeger import Jaeger
+from examples.operations.connections import unbiased
+from examples.operations.jaeger import Jaeger, Span, event_of
 from examples.operations.live import MICROSECONDS, fixed
 from examples.operations.ports import Ports, url
-from examples.operations.shared import FAILED, NAMED, NOT_TOLD, ask, main, printable
+from examples.operations.shared import FAILED, NAMED, NOT_TOLD, ask, main, period, printable
 from strawberry_ws_otel import _semconv
-from tests.support.kit.recorded import SECOND, Attributes, Conversation, Service
+from tests.support.kit.recorded import SECOND, Attributes, Conversation, Service, timeless
 from tests.support.kit.servers import Start
 
 CONNECTION = quote(_semconv.SPAN_CONNECTION)
@@ -226,7 +227,7 @@ class TestSearches:
             service.record(Conversation(attributes=BOT, seconds=3.0))
         status, lines = await service.answer(f"operation={CONNECTION}&maxDuration=1m&limit=100")
         assert status == NAMED
-        assert lines[0].endswith(" connections found, compared with 31 others of the same time.")
+        assert lines[0].endswith("compared with 31 others of all the time that is searched.")
         found, of = map(int, re.findall(r"\d+", lines[2])[:2])
         assert (
             lines[2] == f"{found} of {of} found  0 of 31 other  user_agent.original  feed-bot/1.2"
@@ -327,7 +328,7 @@ class TestSearches:
         traces = await service.jaeger.search(service.url(of("forbidden")))
         ids = "&".join(f"traceID={trace}" for trace in traces)
         status, lines = await ask(f"{service.jaeger.url}/search?{ids}")
-        assert (status, lines[0]) == (
+        assert (status, timeless(lines)[0]) == (
             NAMED,
             "6 connections found, compared with 50 normal closes of the same time.",
         )
@@ -354,7 +355,88 @@ class TestSearches:
         _, lines = await ask(
             f"{service.jaeger.url}/search?service={service.name}&{of('forbidden')}&{window}"
         )
-        assert lines[0] == "8 connections found, compared with 50 normal closes of the same time."
+        assert timeless(lines)[0] == (
+            "8 connections found, compared with 50 normal closes of the same time."
+        )
+
+    async def test_what_came_after_the_incident_is_no_normal_close_of_the_same_time(
+        self, service: Service
+    ) -> None:
+        for _ in range(30):
+            service.record(Conversation("forbidden"))
+        # A harmless deployment, and everybody reconnects.
+        service.began += 300 * SECOND
+        for _ in range(300):
+            service.record(Conversation(instance="pod-of-the-next-release"))
+        status, lines = await service.answer(of("forbidden"))
+        assert (status, lines[:2]) == (
+            NOT_TOLD,
+            [
+                "30 connections found, compared with 50 normal closes of the same time.",
+                "Nothing in common that the normal closes do not also have.",
+            ],
+        )
+
+    async def test_where_few_closed_normally_in_the_same_time_others_are_compared(
+        self, service: Service
+    ) -> None:
+        service.began += 300 * SECOND
+        for _ in range(8):
+            service.record(Conversation("forbidden", BOT))
+        status, lines = await service.answer(of("forbidden"))
+        assert (status, lines[0]) == (
+            NAMED,
+            "8 connections found, compared with 50 normal closes of all the time that is searched.",
+        )
+
+    async def test_where_nobody_stays_a_storm_is_compared_with_the_time_before(
+        self, service: Service
+    ) -> None:
+        # It has lasted for longer than the search shows.
+        service.began += 300 * SECOND
+        for second in range(300):
+            attributes = BOT if second % 10 else {}
+            service.record(Conversation(attributes=attributes, seconds=3.0))
+            service.began += SECOND
+        status, lines = await service.answer(f"operation={CONNECTION}&maxDuration=1m&limit=20")
+        assert status == NAMED
+        assert re.fullmatch(r"\d+ connections found, compared with 50 earlier ones\.", lines[0])
+        assert re.fullmatch(
+            r"\d+ of \d+ found +\d+ of 50 earlier  user_agent.original  .+", lines[2]
+        )
+        assert lines[2].endswith("feed-bot/1.2")
+
+    async def test_what_most_others_have_too_is_no_name(self, service: Service) -> None:
+        for _ in range(40):
+            service.record(Conversation(attributes={_semconv.SUBPROTOCOL: ""}, operations={}))
+        for _ in range(110):
+            service.record(Conversation(operations={}))
+        for _ in range(60):
+            service.record(Conversation("forbidden", operations={}))
+        status, lines = await service.answer(of("forbidden"))
+        assert (status, lines[1], lines[-2]) == (
+            NOT_TOLD,
+            "Nothing in common that the normal closes do not also have.",
+            "More frequent than among the others, most of which have it, too:",
+        )
+        assert lines[-1].endswith("normal  websocket.subprotocol  graphql-transport-ws")
+
+    async def test_an_earlier_trouble_can_be_left_out(self, service: Service) -> None:
+        for _ in range(20):
+            service.record(Conversation("forbidden", {"tenant.id": "earlier"}))
+        service.began += 500 * SECOND
+        for _ in range(20):
+            service.record(Conversation("forbidden", BOT))
+        await service.stored()
+        search = service.url(of("forbidden"))
+        assert timeless((await ask(search))[1])[0].startswith("40 connections found, ")
+        _, lines = await ask(search, "5m")
+        assert timeless(lines)[0].startswith("20 connections found, ")
+        assert not [line for line in lines if "earlier" in line]
+        assert await ask(search, "1s") == (
+            NOT_TOLD,
+            ["The search finds no WebSocket: nothing that it finds ended in the time of --last."],
+        )
 
     async def test_what_a_client_chose_cannot_change_the_terminal(self, service: Service) -> None:
         for _ in range(6):
@@ -374,7 +456,9 @@ async def test_a_jaeger_below_a_path_is_found_there(start: Start, tmp_path: Path
     for outcome in ["forbidden"] * 5 + ["normal"] * 9:
         service.record(Conversation(outcome))
     _, lines = await service.answer(of("forbidden"))
-    assert lines[0] == "5 connections found, compared with 9 normal closes of the same time."
+    assert timeless(lines)[0] == (
+        "5 connections found, compared with 9 normal closes of the same time."
+    )
     await service.shut_down()
 
 
@@ -390,6 +474,8 @@ async def test_a_jaeger_below_a_path_is_found_there(start: Start, tmp_path: Path
         ("http://127.0.0.1/search?service=app&lookback=soon", "lookback=soon is no time"),
         ("http://127.0.0.1/search?service=app&maxDuration=long", "long is no duration such as"),
         ("http://127.0.0.1/search?service=app&tags=%7B", "Jaeger's UI does not make such a search"),
+        ("http://127.0.0.1/search?service=app&tags=[]", "tags=[] is no JSON object"),
+        ("http://127.0.0.1/search?service=app&tags=%22a%22", 'tags="a" is no JSON object'),
         ("http://127.0.0.1/search?service=app&limit=many", "does not make such a search"),
     ],
 )
@@ -410,6 +496,66 @@ def test_a_jaeger_that_is_not_there_is_reported(
     monkeypatch.setattr("sys.argv", ["shared", "http://127.0.0.1:9/search?service=app"])
     assert main() == FAILED
     assert capsys.readouterr().err.startswith("Jaeger does not answer: ")
+
+
+@pytest.mark.parametrize(
+    ("last", "complaint"),
+    [("soon", "--last: soon is no duration such as"), ("15", "--last: 15 is no duration such as")],
+)
+def test_a_duration_that_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], last: str, complaint: str
+) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["shared", "http://127.0.0.1:9/search?service=a", "--last", last]
+    )
+    assert main() == FAILED
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ended", "expected"),
+    [
+        ((0, 999_999), "1970-01-01 00:00:00 UTC"),
+        ((0, 62_000_000), "1970-01-01 00:00:00 to 00:01:02 UTC"),
+        ((0, 86_400_000_000), "1970-01-01 00:00:00 to 1970-01-02 00:00:00 UTC"),
+    ],
+)
+def test_a_period_is_in_utc(ended: tuple[int, int], expected: str) -> None:
+    assert period(ended) == expected
+
+
+def span(id_: str, *, number: int = 0, outcome: str = "normal") -> Span:
+    return Span(
+        trace_id=id_,
+        span_id=id_,
+        name=_semconv.SPAN_CONNECTION,
+        start=0,
+        duration=1,
+        service="app",
+        process={},
+        attributes={_semconv.SEGMENT_NUMBER: number, _semconv.CLOSE_OUTCOME: outcome},
+        events=(),
+        parent=None,
+        links=frozenset(),
+    )
+
+
+IDS = [f"{number:02x}" for number in range(256)]
+
+
+def test_without_sampling_all_normal_closes_are_compared() -> None:
+    assert unbiased({id_: [span(id_, number=int(id_, 16) % 2)] for id_ in IDS}) == IDS
+
+
+def test_of_what_sampling_keeps_those_are_compared_that_it_chose_by_their_ids() -> None:
+    long = {id_: [span(id_, number=3)] for id_ in IDS[::2]}
+    short = {id_: [span(id_)] for id_ in IDS[1::2] if id_ < "20" or int(id_, 16) % 20 == 1}
+    assert unbiased(long | short) == [id_ for id_ in IDS if id_ < "20"]
+
+
+def test_where_those_are_too_few_all_are_compared() -> None:
+    long = {id_: [span(id_, number=3)] for id_ in IDS[28:]}
+    assert unbiased(long) == IDS[28:]
 
 
 def test_a_long_value_is_truncated() -> None:
@@ -435,3 +581,8 @@ def test_a_lookback_becomes_a_start(lookback: str, microseconds: int) -> None:
 @pytest.mark.parametrize("lookback", ["custom", "1h"])
 def test_the_start_that_the_ui_writes_beside_the_lookback_stays(lookback: str) -> None:
     assert fixed([("lookback", lookback), ("start", "5")], 10**16) == [("start", "5")]
+
+
+def test_a_log_of_another_tracer_needs_no_name() -> None:
+    event = event_of({"message": "done"})
+    assert (event.name, event.attributes) == ("", {"message": "done"})

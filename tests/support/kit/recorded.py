@@ -1,6 +1,7 @@
 """Conversations as the library records them, but of any time, in any number and of any service."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ AGO = 600 * SECOND
 
 BROWSERS = tuple(f"Mozilla/5.0 (X11; Linux) Firefox/{version}" for version in range(120, 127))
 
+ENDED = re.compile(r", ended \d{4}-\d\d-\d\d \d\d:\d\d:\d\d( to ([\d-]+ )?[\d:]+)? UTC")
+
 Value = str | int | float | bool
 Attributes = Mapping[str, Value]
 
@@ -42,6 +45,11 @@ class Conversation:
     seconds: float = 2.0
     segments: int = 1
     is_recorded: bool = True
+
+
+def timeless(lines: Iterable[str]) -> list[str]:
+    """Return an answer without the times in it."""
+    return [ENDED.sub("", line) for line in lines]
 
 
 def known(attributes: Attributes) -> Attributes:
@@ -162,5 +170,7 @@ class Service:
         await until(lambda: self.jaeger.search(self.url("operation=marker")), bool)
 
     async def answer(self, search: str) -> tuple[int, list[str]]:
+        """Return the exit status and the answer, without the times in it."""
         await self.stored()
-        return await ask(self.url(search))
+        status, lines = await ask(self.url(search))
+        return status, timeless(lines)
