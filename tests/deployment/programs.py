@@ -18,6 +18,8 @@ from tests.support.ports import free_port
 from tests.support.tls import TLS
 
 ROOT = Path(__file__).parents[2]
+UNAWARE_APPLICATION = Path(__file__).with_name("unaware_app.py")
+INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 PATIENCE = 60
 OURS = "Telemetry failed"
 """What a program prints if the library fails. Tracebacks of the host it may: a result too late."""

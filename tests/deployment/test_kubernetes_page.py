@@ -11,9 +11,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.deployment.programs import Program, environment, running
+from tests.deployment.programs import INSTRUMENT, UNAWARE_APPLICATION, Program, environment, running
 from tests.deployment.receiver import Receiver
-from tests.deployment.test_opentelemetry_instrument import APPLICATION, INSTRUMENT
 from tests.support.pages import Page
 from tests.support.ports import free_port
 
@@ -75,7 +74,7 @@ async def test_other_pods_read_the_metrics_and_the_names_of_the_pod(
 ) -> None:
     port = free_port()
     if way == "without code":
-        command, ready = (INSTRUMENT, sys.executable, "-u", str(APPLICATION)), "Running on"
+        command, ready = (INSTRUMENT, sys.executable, "-u", str(UNAWARE_APPLICATION)), "Running on"
     else:
         [code] = PAGE.blocks("python")
         code += SERVES.format(port=port)

@@ -13,15 +13,13 @@ import aiohttp
 import pytest
 
 from strawberry_ws_otel import _semconv as name
-from tests.deployment.programs import OURS, environment, running
+from tests.deployment.programs import INSTRUMENT, OURS, UNAWARE_APPLICATION, environment, running
 from tests.deployment.receiver import Receiver, Span, attributes_of, receiving
 from tests.support.ports import free_port
 from tests.support.raw_client import Client
 
 pytestmark = pytest.mark.slow
 
-APPLICATION: Final = Path(__file__).with_name("unaware_app.py")
-INSTRUMENT: Final = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 ROUTES: Final = ("/plain", "/titled", "/fresh")
 COUNT: Final = "subscription Count { count(to: 2) }"
 FOREVER: Final = "subscription Forever { forever }"
@@ -96,7 +94,7 @@ async def application(
         **variables,
     }
     async with running(
-        *(*command, sys.executable, "-u", str(APPLICATION)),
+        *(*command, sys.executable, "-u", str(UNAWARE_APPLICATION)),
         output=folder / "log",
         environment=environment(receiver, **variables),
     ) as program:
