@@ -26,6 +26,8 @@ PYTEST = ("python", "-m", "pytest", "-q", "-n", "0")
 
 A session of marked tests names their folders: to collect all tests takes longer than to run a few.
 """
+IN_TWO = (*PYTEST[:-1], "2")
+"""The tests in two processes: those of the longest sessions."""
 [*_, BY_DEFAULT] = PYPROJECT["tool"]["pytest"]["ini_options"]["addopts"]
 ALL = ("-m", BY_DEFAULT.replace(" and not slow", ""))
 """What `pytest` runs by default, and what is slow."""
@@ -137,8 +139,7 @@ def matrix(session: nox.Session) -> None:
     with installed_wheel(session):
         more_examples = ("--hypothesis-profile", "matrix")
         chosen = ("-m", "matrix or hypothesis", *more_examples, *session.posargs)
-        # In two processes: it is the longest session of CI, and the last one to end.
-        session.run(*PYTEST, "-n", "2", *chosen)
+        session.run(*IN_TWO, *chosen)
 
 
 @nox.session
@@ -198,7 +199,7 @@ def rules(session: nox.Session) -> None:
     session.run("examples/operations/tools/install", external=True)
     install_checkout(session, "test")
     required = {"REQUIRE_OPERATIONS": "1"}
-    session.run("python", "-m", "pytest", "-q", "-n", "2", "-m", "rules", "tests/kit", env=required)
+    session.run(*IN_TWO, "-m", "rules", "tests/kit", env=required)
 
 
 @nox.session

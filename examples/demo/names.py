@@ -6,6 +6,7 @@ SCOPE: Final = "strawberry_ws_otel"
 
 SPAN_CONNECTION: Final = "GraphQL WebSocket Connection"
 
+CLIENT_ADDRESS: Final = "client.address"
 CONNECTION_ID: Final = "websocket.connection.id"
 DURATION: Final = "graphql.ws.duration"
 ERROR_TYPE: Final = "error.type"

@@ -68,7 +68,8 @@ async def serve_until_cancelled(console: Console, port: int, collector: Collecto
 def serve(console: Console, port: int) -> int:
     """Serve until Ctrl-C, then show what the metrics counted."""
     reader = InMemoryMetricReader()
-    telemetry = Telemetry(SimpleSpanProcessor(Narrator(console)), reader)
+    telemetry = Telemetry(reader)
+    telemetry.add(SimpleSpanProcessor(Narrator(console)))
     with suppress(KeyboardInterrupt):
         asyncio.run(serve_until_cancelled(console, port, telemetry.collector))
     console.print(tables.metrics(reader.get_metrics_data()))

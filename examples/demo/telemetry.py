@@ -58,14 +58,13 @@ def resource_of_demo() -> Resource:
 class Telemetry:
     """The providers of this process, set as the global ones, as an application does."""
 
-    def __init__(self, processor: SpanProcessor, reader: MetricReader) -> None:
-        """Send every span to the processor and every metric to the reader."""
+    def __init__(self, reader: MetricReader) -> None:
+        """Send every metric to the reader, and every span to a collector if there is one."""
         resource = resource_of_demo()
         # First the metrics: a queue of spans reports its capacity once, when it is made.
         self._meters = MeterProvider(metric_readers=[reader], resource=resource)
         metrics.set_meter_provider(self._meters)
         self._tracers = TracerProvider(sampler=ALWAYS_ON, resource=resource)
-        self._tracers.add_span_processor(processor)
         self.collector: Collector | None = None
         if endpoint := os.environ.get(ENDPOINT_VARIABLE):
             self.collector = Collector(endpoint)
@@ -73,7 +72,7 @@ class Telemetry:
         trace.set_tracer_provider(self._tracers)
 
     def add(self, processor: SpanProcessor) -> None:
-        """Send every span to another processor also."""
+        """Send every span to a processor also."""
         self._tracers.add_span_processor(processor)
 
     def shut_down(self) -> None:

@@ -42,7 +42,8 @@ def tour(
     album, reader = Album(console), InMemoryMetricReader()
     unexpected: list[str] = []
     journal = Journal(unexpected.append)
-    telemetry = Telemetry(SimpleSpanProcessor(album), reader)
+    telemetry = Telemetry(reader)
+    telemetry.add(SimpleSpanProcessor(album))
     with screen.progress(console, len(scenarios)) as visits:
         asyncio.run(visit_all(port, [scenario for _, scenario in scenarios], visits.report))
     measured = reader.get_metrics_data()

@@ -19,6 +19,8 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from math import comb
 from typing import Final
 
+from examples.demo.names import CLIENT_ADDRESS, USER_AGENT
+
 Values = Mapping[str, frozenset[str]]
 """What is known of one connection: the values of each attribute."""
 
@@ -110,8 +112,8 @@ def network(address: str) -> Iterator[tuple[int, str]]:
 
 
 PARTS: Final[Mapping[str, Callable[[str], Iterable[tuple[int, str]]]]] = {
-    "user_agent.original": products,
-    "client.address": network,
+    USER_AGENT: products,
+    CLIENT_ADDRESS: network,
 }
 """The parts of the values of an attribute, each with how general it is."""
 

@@ -22,6 +22,7 @@ from typing import Final, Literal, Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from examples.demo.names import (
+    CLIENT_ADDRESS,
     CLOSE_OUTCOME,
     CONNECTION_ID,
     DURATION,
@@ -73,7 +74,7 @@ AT_ONCE: Final = 8
 """Requests to Jaeger at once."""
 
 DURATION_OF_GO: Final = re.compile(r"([\d.]+)(ns|us|µs|ms|s|m|h)")
-GO_UNITS: Final = {"ns": 0.001, "us": 1, "µs": 1, "ms": 1000, "s": 1e6, "m": 60e6, "h": 3600e6}
+GO_UNITS: Final = {"ns": 0.001, "us": 1, "µs": 1, "ms": 1000, **MICROSECONDS}
 
 DOCUMENTS: Final = (OPERATION_NAME, "graphql.document.hash")
 """What names an operation; the second one, if it has no name.
@@ -84,7 +85,7 @@ A tail sampler may have kept the spans of few operations, so these are not known
 NONE: Final = "(none)"
 """The user agent of a client that sent none."""
 
-OF_CLIENT: Final = (USER_AGENT, "client.address")
+OF_CLIENT: Final = (USER_AGENT, CLIENT_ADDRESS)
 OF_REQUEST: Final = (
     "http.route",
     "server.address",
@@ -406,17 +407,19 @@ async def others(found: Found) -> Others:
     search = found.search
     if search.finds_all:
         return Others("normal", ())
+    near: Kind = "other" if found.are_normal else "normal"
+    wide: Kind = "other of the search" if found.are_normal else "normal of the search"
     at_the_time = replace(
         search, start=max(search.start, found.began - MARGIN), end=found.ended[1] + MARGIN
     )
     if len(same := await of_same_time(found, at_the_time)) >= MANY:
-        return Others("other" if found.are_normal else "normal", same)
+        return Others(near, same)
     all_ = await of_same_time(found, search)
     if len(all_) > len(same) and len(all_) >= ENOUGH:
-        return Others("other of the search" if found.are_normal else "normal of the search", all_)
+        return Others(wide, all_)
     if len(same) < ENOUGH and len(before := await earlier(found)) >= ENOUGH:
         return Others("earlier", before)
-    return Others("other" if found.are_normal else "normal", same)
+    return Others(near, same)
 
 
 async def of_same_time(found: Found, time_: Search) -> list[Values]:

@@ -9,7 +9,6 @@ from typing import Final
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from examples.demo.telemetry import Telemetry
@@ -68,7 +67,7 @@ def telemetry(ports: Ports) -> Iterator[None]:
         OTLPMetricExporter(f"{endpoint}/v1/metrics"),
         export_interval_millis=EXPORT_INTERVAL,
     )
-    providers = Telemetry(SpanProcessor(), metrics)
+    providers = Telemetry(metrics)
     spans = BatchSpanProcessor(
         OTLPSpanExporter(f"{endpoint}/v1/traces"),
         max_queue_size=QUEUE,

@@ -8,7 +8,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import yaml
@@ -59,19 +59,8 @@ def dumped(documents: Sequence[Document]) -> str:
     )
 
 
-def rendered(
-    names: Sequence[str],
-    links: Mapping[str, str],
-    thresholds: Mapping[str, str],
-    severities: Mapping[str, str],
-) -> list[Document]:
-    """Return the groups of these files of rules.
-
-    Args:
-        names: The files.
-        links: The addresses `jaeger` and `runbook`.
-        thresholds: New values of thresholds, as written; the others stay.
-        severities: New names of severities; the others stay.
+def groups_of(names: Sequence[str], thresholds: Mapping[str, str]) -> list[Document]:
+    """Return the groups of these files of rules, with new values of some thresholds, as written.
 
     Raises:
         ThresholdError: There is no such threshold, or it cannot have this value.
@@ -84,19 +73,21 @@ def rendered(
     ]
     for group in groups:
         group["rules"] = [rule for rule in group["rules"] if rule.get("record") != LINKS]
-        for rule in group["rules"]:
-            if "alert" in rule:
-                _address(rule, links, severities)
     return groups
 
 
-def _address(rule: Rule, links: Mapping[str, str], severities: Mapping[str, str]) -> None:
-    """Give an alert its links and its severity."""
-    severity = rule["labels"]["severity"]
-    rule["labels"]["severity"] = severities.get(severity, severity)
-    rule["annotations"] = {
+def alerts_of(groups: Sequence[Document]) -> list[Rule]:
+    """Return the alerts in some groups."""
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+def complete(alert: Rule, links: Mapping[str, str], severities: Mapping[str, str]) -> None:
+    """Give an alert the addresses `jaeger` and `runbook`, and the new name of its severity."""
+    severity = alert["labels"]["severity"]
+    alert["labels"]["severity"] = severities.get(severity, severity)
+    alert["annotations"] = {
         name: LINK.sub(lambda found: links[found[1]], text)
-        for name, text in rule["annotations"].items()
+        for name, text in alert["annotations"].items()
     }
 
 
@@ -141,13 +132,6 @@ def pod_monitor(labels: Mapping[str, str]) -> Document:
             ],
         },
     }
-
-
-def severities_of(names: Sequence[str]) -> Iterator[str]:
-    """Yield the severities in these files of rules."""
-    for name in names:
-        for group in yaml.safe_load((HERE / name).read_text(encoding="utf-8"))["groups"]:
-            yield from (rule["labels"]["severity"] for rule in group["rules"] if "alert" in rule)
 
 
 # --- The command line ---------------------------------------------------------------------------
@@ -237,9 +221,13 @@ def main() -> int:
     """Run the command; return its exit status."""
     command = parser()
     arguments = command.parse_args()
-    names = (*RULES, *OPTIONAL) if arguments.slo else RULES
+    try:
+        groups = groups_of((*RULES, *OPTIONAL) if arguments.slo else RULES, dict(arguments.set))
+    except ThresholdError as error:
+        command.error(str(error))
+    alerts = alerts_of(groups)
     severities = dict(arguments.severity)
-    known = dict.fromkeys(severities_of(names))
+    known = dict.fromkeys(alert["labels"]["severity"] for alert in alerts)
     if unknown := [name for name in severities if name not in known]:
         command.error(f"there is no severity {unknown[0]}. There are {', '.join(known)}")
     if len({severities.get(name, name) for name in known}) < len(known):
@@ -247,11 +235,8 @@ def main() -> int:
         command.error("two severities cannot have the same name")
     if arguments.label and not arguments.crd:
         command.error("--label is for what --crd writes")
-    links = {"jaeger": arguments.jaeger, "runbook": arguments.runbook}
-    try:
-        groups = rendered(names, links, dict(arguments.set), severities)
-    except ThresholdError as error:
-        command.error(str(error))
+    for alert in alerts:
+        complete(alert, {"jaeger": arguments.jaeger, "runbook": arguments.runbook}, severities)
     labels = {key: _Quoted(value) for key, value in arguments.label}
     documents = (
         [prometheus_rule(groups, labels), pod_monitor(labels)]

@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import ClientError
 
-from examples.demo.names import CONNECTION_ID, USER_AGENT
+from examples.demo.names import CLIENT_ADDRESS, CONNECTION_ID, USER_AGENT
 from examples.operations.comparing import Shared, telling
 from examples.operations.connections import (
     DOCUMENTS,
@@ -79,7 +79,7 @@ def of_close(found: Found) -> tuple[str, ...]:
 
 def part_of(one: Shared) -> str:
     """Return the word before a value that is a part of the attribute's."""
-    return {"client.address": "in "}.get(one.attribute, "has ") if one.part else ""
+    return {CLIENT_ADDRESS: "in "}.get(one.attribute, "has ") if one.part else ""
 
 
 def table(values: Sequence[Shared], compared: str) -> Iterator[str]:

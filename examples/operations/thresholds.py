@@ -20,7 +20,6 @@ IN_TEXT: Final = re.compile(
     rf"\{{\{{/\* {NAME} \*/\}}\}}(?P<number>{NUMBER.pattern})(?P<percent> %)?"
 )
 
-
 MULTIPLES: Final = frozenset({"growth", "odds", "times_usual"})
 """What is compared with a multiple of something: less than once would be the contrary."""
 

@@ -20,13 +20,10 @@ ONLY_TESTS: Final = ("unit", "contract", "aiohttp", "docs", "examples", "kit", "
 """Packages whose helpers are in `tests.support`. The others are programs with tests."""
 
 FOLDERS: Final = {
-    "types": ("contract", "docs"),
-    "tools": ("clients", "deployment"),
-    "operations": ("kit",),
-    "rules": ("kit",),
-    "benchmark": ("benchmarks",),
-    "site": ("docs",),
-    "package": ("docs",),
+    mark: sorted(set(re.findall(r"tests/(\w+)", places)))
+    for mark, places in re.findall(
+        r'"-m", "(\w+)"((?:, "tests/[\w/.]+")+)', (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    )
 }
 """Where the sessions of noxfile.py look for the tests with a mark."""
 
@@ -75,7 +72,12 @@ def test_a_mark_is_where_its_session_looks_for_it(mark: str) -> None:
         for path in TESTS.rglob("test_*.py")
         if f"pytest.mark.{mark}" in path.read_text(encoding="utf-8")
     ]
-    assert sorted(set(marked)) == sorted(FOLDERS[mark])
+    assert sorted(set(marked)) == FOLDERS[mark]
+
+
+def test_each_mark_that_needs_something_has_a_session() -> None:
+    marks = ["benchmark", "operations", "package", "rules", "site", "tools", "types"]
+    assert sorted(FOLDERS) == marks
 
 
 def test_each_module_of_the_library_has_unit_tests_of_its_name_or_an_exception() -> None:

@@ -19,7 +19,7 @@ from tests.support.kit.prometheus import run
 from tests.support.pages import Page
 
 ADDRESSES = ("--jaeger", "https://jaeger.example.com/ui/", "--runbook", "https://example.com/run")
-FILES = (*render.RULES, *OPTIONAL)
+TEXTS = [(HERE / name).read_text(encoding="utf-8") for name in (*render.RULES, *OPTIONAL)]
 LINKED = "links.yml"
 """The tests of where the addresses come from, which are baked in here."""
 
@@ -74,8 +74,7 @@ def alerts_of(text: str) -> dict[tuple[str, str], dict[str, Any]]:
 
 def shipped() -> str:
     """All files of rules, one after the other, without the names of thresholds."""
-    texts = [(HERE / name).read_text(encoding="utf-8") for name in FILES]
-    return "---\n".join(applied_to(text, defaults(texts)) for text in texts)
+    return "---\n".join(applied_to(text, defaults(TEXTS)) for text in TEXTS)
 
 
 # --- The rules ----------------------------------------------------------------------------------
@@ -168,9 +167,8 @@ def test_the_page_of_a_runbook_may_have_a_query(write: Render) -> None:
 
 
 def test_a_threshold_has_one_value_wherever_it_stands() -> None:
-    texts = [(HERE / name).read_text(encoding="utf-8") for name in FILES]
-    places = [place for text in texts for place in stated(text)]
-    assert set(places) == set(defaults(texts).items())
+    places = [place for text in TEXTS for place in stated(text)]
+    assert set(places) == set(defaults(TEXTS).items())
 
 
 def test_a_threshold_changes_every_place_and_text_that_states_it(write: Render) -> None:
@@ -188,8 +186,7 @@ def test_a_threshold_changes_every_place_and_text_that_states_it(write: Render) 
 
 
 def test_every_threshold_can_be_set(write: Render) -> None:
-    texts = [(HERE / name).read_text(encoding="utf-8") for name in FILES]
-    known = defaults(texts)
+    known = defaults(TEXTS)
     wanted = {name: value / 2 if value < 1 else value + 1 for name, value in known.items()}
     written = write(
         "--slo", *(word for name, one in wanted.items() for word in ("--set", f"{name}={one:f}"))
@@ -201,12 +198,11 @@ def test_every_threshold_can_be_set(write: Render) -> None:
 
 
 def test_the_page_has_every_threshold_and_its_default() -> None:
-    texts = [(HERE / name).read_text(encoding="utf-8") for name in FILES]
     page = Page("docs/operating/alerts.md")
     documented = {
         name.strip("`"): default for name, default, _ in page.rows("Thresholds of your own")
     }
-    assert documented == {name: f"{value:f}" for name, value in defaults(texts).items()}
+    assert documented == {name: f"{value:f}" for name, value in defaults(TEXTS).items()}
 
 
 # --- Kubernetes ---------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from pathlib import Path
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import SpanProcessor
 from prometheus_client import start_http_server
 
 from examples.demo.server import HOST, PATH, serving
@@ -72,6 +71,6 @@ async def serve(port: int) -> None:
 
 if __name__ == "__main__":
     logging.disable(logging.ERROR)  # what clients provoke
-    telemetry = Telemetry(SpanProcessor(), reader())
+    telemetry = Telemetry(reader())
     asyncio.run(serve(int(os.environ["DEMO_PORT"])))
     telemetry.shut_down()
